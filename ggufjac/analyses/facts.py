@@ -1,0 +1,39 @@
+"""What a report says about a model before it says anything about a prompt."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from ggufjac.reader import GGUFFile
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """name: the file's own, or its file name; weights: number of parameters; mix: share of the weights per type."""
+
+    name: str
+    file: str
+    architecture: str
+    bytes: int
+    weights: int
+    mix: dict[str, float]
+
+
+def facts_of(file: GGUFFile) -> ModelFacts:
+    counts: Counter[str] = Counter()
+    for info in file.tensors.values():
+        n = 1
+        for dimension in info.shape:
+            n *= dimension
+        counts[info.type.name] += n
+    total = sum(counts.values())
+    name = file.metadata.get("general.name")
+    return ModelFacts(
+        name=name if isinstance(name, str) and name else file.path.stem,
+        file=file.path.name,
+        architecture=file.architecture,
+        bytes=file.size,
+        weights=total,
+        mix={kind: n / max(1, total) for kind, n in counts.most_common()},
+    )

@@ -1,0 +1,60 @@
+"""Tokens as a person can read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ggufjac.llamacpp.vocab import Vocab
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A token and the text that it stands for; bytes that are no UTF-8 of their own are written as \\xNN."""
+
+    id: int
+    text: str
+
+    @property
+    def shown(self) -> str:
+        """The text on one line: spaces at the edges as ␣, control and invisible characters escaped."""
+        return readable(self.text)
+
+
+class Speller:
+    """Token ids to pieces, each looked up once."""
+
+    def __init__(self, vocab: Vocab) -> None:
+        self._vocab = vocab
+        self._known: dict[int, Piece] = {}
+
+    def piece(self, token: int) -> Piece:
+        if token not in self._known:
+            # a head may have more rows than the tokenizer has tokens (padding)
+            raw = self._vocab.piece(token) if token < self._vocab.n_tokens else f"<{token}>".encode()
+            self._known[token] = Piece(token, raw.decode("utf-8", "backslashreplace"))
+        return self._known[token]
+
+    def rows(self, ids: Tensor) -> list[tuple[Piece, ...]]:
+        """ids [n, m] as n tuples of pieces."""
+        return [tuple(self.piece(token) for token in row) for row in ids.tolist()]
+
+
+def readable(text: str) -> str:
+    """`text` on one line, with what cannot be seen made visible."""
+    if not text:
+        return "∅"
+    body = text.strip(" ")
+    if not body:
+        return "␣" * len(text)
+    left = len(text) - len(text.lstrip(" "))
+    right = len(text) - len(text.rstrip(" "))
+    shown = "".join(c if c == " " or c.isprintable() else _escape(c) for c in body)
+    return "␣" * left + shown + "␣" * right
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

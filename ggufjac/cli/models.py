@@ -1,0 +1,225 @@
+"""`ggufjac pull` and `ggufjac models`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from ggufjac.registry import Entry, Places, Progress, Pulled, Step, entries, find_entry, local_models, pull, stored
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands `pull` and `models`; each sets `run` to the function that takes its arguments."""
+    command = subparsers.add_parser(
+        "pull",
+        help="download a model of models.toml",
+        description="Download models by name, checked and whole; without a name, list the names.",
+    )
+    command.add_argument("names", metavar="NAME", nargs="*", help="a name of models.toml; `ggufjac pull` lists them")
+    command.add_argument("--force", action="store_true", help="download again, even where the file is there and right")
+    command.set_defaults(run=run_pull)
+    command = subparsers.add_parser(
+        "models",
+        help="list the models that can be had, and those on this disk",
+        description="List the models of models.toml and those that are on this disk: pulled ones and those of the "
+        "Hugging Face cache, Ollama and LM Studio. Each of the names can stand for MODEL in every command.",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=run_models)
+
+
+def run_pull(args: argparse.Namespace) -> int:
+    """Pull the models named; returns the exit status (130 after Ctrl-C). Raises UserError."""
+    from rich.console import Console
+
+    output, status = _console(), Console(stderr=True)
+    places = Places.here()
+    known = entries(places)
+    if not args.names:
+        output.print(_names_table(known, places))
+        return 0
+    wanted = [find_entry(name, known) for name in args.names]
+    for entry in wanted:
+        try:
+            with _progress(entry, status) as progress:
+                pulled = pull(entry, places, force=args.force, progress=progress)
+        except KeyboardInterrupt:
+            status.print(f"[yellow]stopped[/]: {entry.name} was not pulled; run the same command to go on")
+            return 130
+        _report(entry, pulled, output)
+    return 0
+
+
+def run_models(args: argparse.Namespace) -> int:
+    """Print what can be had and what is on this disk; returns the exit status. Raises UserError."""
+    places = Places.here()
+    if args.json:
+        print(json.dumps(_as_json(places), indent=2, ensure_ascii=False))
+        return 0
+    from rich.text import Text
+
+    output = _console()
+    output.print(_registry_table(entries(places), places))
+    output.print()
+    local = _local_table(places)
+    if local.row_count:
+        output.print(local)
+    else:
+        output.print(Text("No models on this disk yet: `ggufjac pull smollm2-135m` takes 98 MB.", style="dim"))
+    return 0
+
+
+def _as_json(places: Places) -> dict[str, list[dict[str, object]]]:
+    registry: list[dict[str, object]] = []
+    for entry in entries(places):
+        path = stored(entry, places)
+        registry.append(
+            {
+                "name": entry.name,
+                "architecture": entry.architecture,
+                "description": entry.description,
+                "licence": entry.licence,
+                "prompt": entry.prompt,
+                "source": entry.source_name,
+                "size": entry.size,
+                "sha256": entry.sha256,
+                "path": None if path is None else str(path),
+            }
+        )
+    local: list[dict[str, object]] = [
+        {"name": model.name, "path": str(model.path), "source": model.source, "size": model.size}
+        for model in local_models(places)
+    ]
+    return {"registry": registry, "local": local}
+
+
+def _size(size: int | None) -> str:
+    from rich.filesize import decimal
+
+    return "" if size is None else decimal(size)
+
+
+def _table(title: str, *columns: str, right: str, wraps: str) -> Table:
+    """An empty table; the column `right` is set to the right, and only `wraps` gives way on a narrow terminal."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in columns:
+        justify: Literal["left", "right"] = "right" if heading == right else "left"
+        table.add_column(heading, justify=justify, no_wrap=heading != wraps, overflow="fold")
+    return table
+
+
+def _console() -> Console:
+    """Standard output; where that is no terminal, wide enough for tables to stay whole for other tools."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=10_000)
+
+
+def _one_line(*parts: str | tuple[str, str], style: str = "") -> Text:
+    """A cell that is cut, rather than wrapped, where it does not fit."""
+    from rich.text import Text
+
+    return Text.assemble(*parts, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _registry_table(known: list[Entry], places: Places) -> Table:
+    from rich.text import Text
+
+    columns = ("Name", "Architecture", "Size", "On disk", "Source")
+    table = _table("Models by name (ggufjac pull NAME)", *columns, right="Size", wraps="Source")
+    for entry in known:
+        there = stored(entry, places) is not None
+        table.add_row(
+            Text(entry.name, style="bold cyan"),
+            Text(entry.architecture),
+            Text(_size(entry.size)),
+            Text("yes" if there else "-", style="green" if there else "dim"),
+            _one_line(entry.source_name, style="dim"),
+        )
+    return table
+
+
+def _local_table(places: Places) -> Table:
+    from rich.text import Text
+
+    table = _table("On this disk", "Name", "Size", "From", right="Size", wraps="Name")
+    for model in local_models(places):
+        table.add_row(Text(model.name, style="bold cyan"), Text(_size(model.size)), Text(model.source, style="dim"))
+    return table
+
+
+def _names_table(known: list[Entry], places: Places) -> Table:
+    from rich.text import Text
+
+    table = _table("ggufjac pull NAME", "Name", "Size", "Licence", "Model", right="Size", wraps="Model")
+    for entry in known:
+        there = stored(entry, places) is not None
+        table.add_row(
+            Text(entry.name, style="bold cyan"),
+            Text(_size(entry.size)),
+            Text(entry.licence),
+            _one_line(entry.description, (" (on disk)" if there else "", "green")),
+        )
+    return table
+
+
+@contextmanager
+def _progress(entry: Entry, console: Console) -> Iterator[Progress]:
+    """A progress bar: by bytes where the entry's size is known, else by wheel."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        SpinnerColumn,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    name = TextColumn("{task.description}", markup=False)
+    amounts = (DownloadColumn(), TransferSpeedColumn()) if entry.size is not None else (TaskProgressColumn(),)
+    with Bar(
+        SpinnerColumn(), name, BarColumn(), *amounts, TimeRemainingColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task(entry.name, total=entry.size)
+        stage = ""
+
+        def progress(step: Step) -> None:
+            nonlocal stage
+            if step.stage != stage and step.stage == "check":
+                bar.reset(task)  # a second pass over the same bytes
+            stage = step.stage
+            doing = {"download": "downloading", "unpack": "unpacking", "check": "checking"}[stage]
+            which = f" (wheel {step.part + 1} of {step.parts})" if step.parts > 1 else ""
+            if entry.size is None:
+                total, done = step.parts, step.part
+            else:
+                total, done = entry.size, min(step.done, entry.size)
+            bar.update(task, description=f"{entry.name}: {doing}{which}", total=total, completed=done)
+
+        yield progress
+
+
+def _report(entry: Entry, pulled: Pulled, console: Console) -> None:
+    """What was pulled, where it is, and what to do with it."""
+    from rich.text import Text
+
+    what = "pulled" if pulled.fresh else "is on this disk already"
+    checked = "sha256 checked" if pulled.checked else "no sha256 known to check"
+    console.print(Text.assemble((entry.name, "bold cyan"), f" {what}: {_size(pulled.size)}, {checked}"))
+    console.print(Text(f"  {pulled.path}"), soft_wrap=True)
+    console.print(Text(f"  try: ggufjac analyze {entry.name} {shlex.quote(entry.prompt)}", style="dim"), soft_wrap=True)

@@ -1,0 +1,33 @@
+"""The architectures that ggufjac can analyse, and the way from a file to its family."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from ggufjac.errors import UserError
+from ggufjac.families.base import Family
+from ggufjac.families.gemma3 import Gemma3
+from ggufjac.families.llama import Llama
+from ggufjac.families.source import Source
+
+if TYPE_CHECKING:
+    from ggufjac.reader import GGUFFile
+
+FAMILIES: tuple[type[Family], ...] = (Llama, Gemma3)
+
+ARCHITECTURES: dict[str, type[Family]] = {name: family for family in FAMILIES for name in family.architectures}
+
+
+def family_of(file: GGUFFile) -> Family:
+    """The family of an open file, read and checked. Raises UserError for an architecture that is not supported."""
+    name = file.architecture
+    if name not in ARCHITECTURES:
+        close = difflib.get_close_matches(name, ARCHITECTURES, 1)
+        hint = f" (is it a kind of {close[0]}?)" if close else ""
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise UserError(f"{file.path}: the architecture {name!r} is not supported{hint}; supported are: {known}")
+    return ARCHITECTURES[name](Source(file))
+
+
+__all__ = ["ARCHITECTURES", "FAMILIES", "Family", "family_of"]

@@ -1,0 +1,28 @@
+"""The building blocks that families share. A family's own file holds only what is the family's."""
+
+from ggufjac.families.parts.attention import Attention
+from ggufjac.families.parts.elementary import Elementwise, LayerNorm, Linear, RMSNorm, Times
+from ggufjac.families.parts.joins import Add, Beside, Named, Then
+from ggufjac.families.parts.mlp import GatedMLP, PlainMLP
+from ggufjac.families.parts.rope import Rope, Yarn
+from ggufjac.families.parts.run import Part, Run, Watch
+
+__all__ = [
+    "Add",
+    "Attention",
+    "Beside",
+    "Elementwise",
+    "GatedMLP",
+    "LayerNorm",
+    "Linear",
+    "Named",
+    "Part",
+    "PlainMLP",
+    "RMSNorm",
+    "Rope",
+    "Run",
+    "Then",
+    "Times",
+    "Watch",
+    "Yarn",
+]

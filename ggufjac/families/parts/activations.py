@@ -1,0 +1,44 @@
+"""Activations f as their ratio f(u)/u, which is what a frozen activation multiplies by.
+
+Each function returns the ratio with its limit at u = 0, computed without a division wherever the formula allows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+#: u -> f(u)/u, elementwise.
+Ratio: TypeAlias = "Callable[[Tensor], Tensor]"
+
+
+def silu(u: Tensor) -> Tensor:
+    """f(u) = u sigmoid(u)."""
+    return torch.sigmoid(u)
+
+
+def gelu(u: Tensor) -> Tensor:
+    """The tanh form of GELU (Hendrycks and Gimpel, arXiv 1606.08415), which GGUF models mean by GELU."""
+    return 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * u * (1 + 0.044715 * u * u)))
+
+
+def gelu_table(u: Tensor) -> Tensor:
+    """GELU as llama.cpp's CPU backend reads it: argument and value rounded to float16 (ggml's vec.h)."""
+    half = u.to(torch.float16).to(u.dtype)
+    value = (half * gelu(half)).to(torch.float16).to(u.dtype)
+    value = torch.where(u <= -10, torch.zeros_like(u), torch.where(u >= 10, u, value))
+    return torch.where(u == 0, torch.full_like(u, 0.5), value / u)
+
+
+def softcap(limit: float) -> Ratio:
+    """f(u) = limit tanh(u / limit)."""
+
+    def ratio(u: Tensor) -> Tensor:
+        scaled = u / limit
+        return torch.where(u == 0, torch.ones_like(u), torch.tanh(scaled) / scaled)
+
+    return ratio

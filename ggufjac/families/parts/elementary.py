@@ -1,0 +1,94 @@
+"""Parts with one purpose each: norms, affine projections, constants, elementwise functions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ggufjac.families.parts import activations
+from ggufjac.families.parts.activations import Ratio
+from ggufjac.families.parts.run import Part, Run
+from ggufjac.operators import Bias, Center, Chain, MatMul, Operator, Scale
+from ggufjac.quants.tensor import QuantTensor
+
+
+class RMSNorm(Part):
+    """y = w x / sqrt(mean(x^2) + eps), the mean over the last dimension (Zhang and Sennrich, arXiv 1910.07467)."""
+
+    def __init__(self, weight: Tensor | None, eps: float) -> None:
+        self.weight = weight
+        self.eps = eps
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        frozen = run.freeze(x)
+        s = torch.rsqrt(frozen.square().mean(-1, keepdim=True) + self.eps)
+        if self.weight is not None:
+            s = s * self.weight.to(x)
+        op = Scale(s)
+        return op, op.apply(x)
+
+
+class LayerNorm(Part):
+    """y = w (x - mean x) / sqrt(var x + eps) + b: centring stays live, the deviation is frozen, b is a constant."""
+
+    def __init__(self, weight: Tensor | None, bias: Tensor | None, eps: float) -> None:
+        self.weight = weight
+        self.bias = bias
+        self.eps = eps
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        frozen = run.freeze(x)
+        s = torch.rsqrt(frozen.var(-1, keepdim=True, correction=0) + self.eps)
+        if self.weight is not None:
+            s = s * self.weight.to(x)
+        operators: list[Operator] = [Center(), Scale(s)]
+        if self.bias is not None:
+            operators.append(Bias(self.bias.to(x)))
+        op = Chain(operators)
+        return op, op.apply(x, 1.0)
+
+
+class Linear(Part):
+    """y = x W^T + b, with the weight as it lies in the file."""
+
+    def __init__(self, weight: QuantTensor, bias: Tensor | None = None) -> None:
+        self.weight = weight
+        self.bias = bias
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        op = self.operator(x)
+        return op, op.apply(x, 1.0)
+
+    def operator(self, like: Tensor) -> Operator:
+        """The operator without a value; it does not depend on one."""
+        product = MatMul(self.weight)
+        return product if self.bias is None else Chain([product, Bias(self.bias.to(like))])
+
+
+class Times(Part):
+    """y = factor x with a constant factor: a family's multipliers."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        op = Scale(torch.as_tensor(self.factor, dtype=x.dtype, device=x.device))
+        return op, op.apply(x)
+
+
+class Elementwise(Part):
+    """y = f(x), elementwise: the ratio f(x)/x is frozen, x stays live."""
+
+    def __init__(self, ratio: Ratio) -> None:
+        self.ratio = ratio
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        op = Scale(activation_ratio(run, self.ratio, run.freeze(x)))
+        return op, op.apply(x)
+
+
+def activation_ratio(run: Run, ratio: Ratio, u: Tensor) -> Tensor:
+    """f(u)/u, with GELU evaluated llama.cpp's way where the run asks for it."""
+    if ratio is activations.gelu and run.gelu_table:
+        return activations.gelu_table(u)
+    return ratio(u)

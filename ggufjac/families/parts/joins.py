@@ -1,0 +1,82 @@
+"""How parts are joined into layers."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ggufjac.families.parts.run import Part, Run
+from ggufjac.operators import Chain, Identity, Operator, Residual, Select, Sum
+
+
+class Then(Part):
+    """The parts one after the other, each built at the value that the one before it returned.
+
+    Where only some rows are needed, the last part that mixes positions drops the others; those before it still need
+    every position.
+    """
+
+    def __init__(self, *parts: Part) -> None:
+        self.parts = parts
+        mixers = [i for i, part in enumerate(parts) if part.narrows]
+        self.narrows = bool(mixers)
+        self._narrowing = mixers[-1] if mixers else -1
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        operators = []
+        for i, part in enumerate(self.parts):
+            op, x = part.build(run if i == self._narrowing else run.at(run.layer), x)
+            operators.append(op)
+        return Chain(operators), x
+
+
+class Add(Part):
+    """x + branch(x): what one block writes into the residual stream, under a name."""
+
+    def __init__(self, name: str, *parts: Part) -> None:
+        self.name = name
+        self.branch = Then(*parts)
+        self.narrows = self.branch.narrows
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        op, y = self.branch.build(run, x)
+        skip = _skip(run, x, self.narrows)
+        return Residual(op, skip, self.name), skip.apply(x) + y
+
+
+class Beside(Part):
+    """Parallel branches of the same input, added up (a block whose attention and MLP read the same norm)."""
+
+    def __init__(self, *branches: Part) -> None:
+        self.branches = branches
+        self.narrows = any(branch.narrows for branch in branches)
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        operators: list[Operator] = []
+        total: Tensor | None = None
+        for branch in self.branches:
+            skip = _skip(run, x, self.narrows and not branch.narrows)
+            op, y = branch.build(run, skip.apply(x))
+            operators.append(Chain([skip, op]))
+            total = y if total is None else total + y
+        if total is None:
+            raise ValueError("parallel branches need at least one branch")
+        return Sum(operators), total
+
+
+class Named(Part):
+    """A part whose output is announced under llama.cpp's name for it."""
+
+    def __init__(self, name: str, part: Part) -> None:
+        self.name = name
+        self.part = part
+        self.narrows = part.narrows
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        op, y = self.part.build(run, x)
+        return op, run.value(self.name, y)
+
+
+def _skip(run: Run, x: Tensor, narrowed: bool) -> Operator:
+    if narrowed and run.rows is not None:
+        return Select(run.rows, x.shape[-2])
+    return Identity()

@@ -1,0 +1,50 @@
+"""Feed-forward parts."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ggufjac.families.parts.activations import Ratio
+from ggufjac.families.parts.elementary import Linear, activation_ratio
+from ggufjac.families.parts.run import Part, Run
+from ggufjac.operators import Chain, Operator, Scale
+
+
+class GatedMLP(Part):
+    """y = down(f(gate(x)) * up(x)): f(gate) is frozen and up is live, whatever the family (the path "up").
+
+    The path "gate" freezes f(gate)/gate * up instead and keeps gate live; it reconstructs as exactly and is another map.
+    """
+
+    def __init__(self, gate: Linear, up: Linear, down: Linear, ratio: Ratio) -> None:
+        self.gate = gate
+        self.up = up
+        self.down = down
+        self.ratio = ratio
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        frozen = run.freeze(x)
+        u = run.value("ffn_gate", self.gate.value(run, frozen))
+        coefficient = activation_ratio(run, self.ratio, u)
+        if run.path == "up":
+            live, coefficient = self.up, coefficient * u
+        else:
+            live, coefficient = self.gate, coefficient * self.up.value(run, frozen)
+        op = Chain([live.operator(x), Scale(coefficient), self.down.operator(x)])
+        return op, op.apply(x, 1.0)
+
+
+class PlainMLP(Part):
+    """y = down(f(up(x))): the ratio f(u)/u is frozen, u is live."""
+
+    def __init__(self, up: Linear, down: Linear, ratio: Ratio) -> None:
+        self.up = up
+        self.down = down
+        self.ratio = ratio
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        up = self.up.operator(x)
+        u = up.apply(x, 1.0)
+        scale = Scale(activation_ratio(run, self.ratio, run.freeze(u)))
+        down = self.down.operator(x)
+        return Chain([up, scale, down]), down.apply(scale.apply(u), 1.0)

@@ -1,0 +1,133 @@
+"""What a family reads from a file: hyper-parameters under its architecture's prefix, and tensors checked for shape."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ggufjac.errors import UserError
+from ggufjac.quants.tensor import QuantTensor
+from ggufjac.reader.types import INTEGERS, GGMLType
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ggufjac.reader import GGUFFile
+
+
+class Source:
+    """Typed access to one file. Everything missing or contradictory raises UserError naming the file and the key."""
+
+    def __init__(self, file: GGUFFile) -> None:
+        self.file = file
+        self.architecture = file.architecture
+
+    # --- hyper-parameters -------------------------------------------------------------------------------------
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """An integer; `default` None makes the key required."""
+        value = self._get(key)
+        if value is None and default is not None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self._unfit(key, value, "an integer")
+        return value
+
+    def count(self, key: str, default: int | None = None) -> int:
+        """An integer of at least 1."""
+        value = self.integer(key, default)
+        if value < 1:
+            raise self._unfit(key, value, "at least 1")
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """A finite float."""
+        value = self._get(key)
+        if value is None and default is not None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise self._unfit(key, value, "a finite number")
+        return float(value)
+
+    def text(self, key: str, default: str) -> str:
+        value = self._get(key)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            raise self._unfit(key, value, "a string")
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self._get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self._unfit(key, value, "true or false")
+        return value
+
+    def per_layer(self, key: str, layer: int, default: int | None = None) -> int:
+        """An integer that a file gives once, or once per layer."""
+        value = self._get(key)
+        if isinstance(value, list | np.ndarray):
+            if layer >= len(value):
+                raise self._unfit(key, f"{len(value)} entries", f"one per layer (layer {layer} has none)")
+            return int(value[layer])
+        return self.integer(key, default)
+
+    def has_key(self, key: str) -> bool:
+        return self._full(key) in self.file.metadata
+
+    def is_array(self, key: str) -> bool:
+        return isinstance(self._get(key), list | np.ndarray)
+
+    def _full(self, key: str) -> str:
+        return f"{self.architecture}.{key}"
+
+    def _get(self, key: str) -> object:
+        full = self._full(key)
+        return self.file.metadata[full] if full in self.file.metadata else None
+
+    def _unfit(self, key: str, value: object, wanted: str) -> UserError:
+        found = "is missing" if value is None else f"is {value!r}"
+        return UserError(f"{self.file.path}: the key {self._full(key)!r} {found}; it must be {wanted}")
+
+    # --- tensors ----------------------------------------------------------------------------------------------
+
+    def has(self, name: str) -> bool:
+        return name in self.file.tensors
+
+    def matrix(self, name: str, n_out: int, n_in: int) -> QuantTensor:
+        """The packed matrix [n_out, n_in] called `name`."""
+        return self._tensor(name, (n_out, n_in))
+
+    def stack(self, name: str, n: int, n_out: int, n_in: int) -> QuantTensor:
+        """The packed matrices [n, n_out, n_in] called `name` as one tall matrix [n * n_out, n_in]."""
+        return self._tensor(name, (n, n_out, n_in))
+
+    def vector(self, name: str, n: int) -> Tensor:
+        """The vector [n] called `name`, as float32."""
+        import torch
+
+        return self._tensor(name, (n,)).dequantize(torch.float32).reshape(n)
+
+    def optional_vector(self, name: str, n: int) -> Tensor | None:
+        return self.vector(name, n) if self.has(name) else None
+
+    def _tensor(self, name: str, shape: tuple[int, ...]) -> QuantTensor:
+        info = self.file.tensors.get(name)
+        if info is None:
+            raise UserError(f"{self.file.path}: the tensor {name!r} is missing; {self.architecture} models need it")
+        if tuple(info.shape) != shape:
+            raise UserError(
+                f"{self.file.path}: the tensor {name!r} has the shape {_times(info.shape)}; "
+                f"the file's own keys say {_times(shape)}"
+            )
+        if info.type in INTEGERS:
+            raise UserError(f"{self.file.path}: the tensor {name!r} has the type {info.type.name}, which holds no weights")
+        return QuantTensor(name, GGMLType(info.type), shape[-1], self.file.data(name))
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,119 @@
+"""An open model: from text to tokens, to the map of a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ggufjac.errors import UserError
+from ggufjac.families import Family, family_of
+from ggufjac.llamacpp.vocab import Vocab
+from ggufjac.maps.detached import DetachedMap
+from ggufjac.maps.ordinary import OrdinaryMap
+from ggufjac.maps.passes import Pass, propagate, run_of
+from ggufjac.reader import GGUFFile
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class Model:
+    """One GGUF file, open for any number of prompts. Use it as a context manager, or close it."""
+
+    def __init__(self, file: GGUFFile, family: Family) -> None:
+        self.file = file
+        self.family = family
+
+    @classmethod
+    def open(cls, path: str | Path) -> Model:
+        """Map the file and check that its architecture, keys and tensors fit together; reads no weights."""
+        file = GGUFFile.open(path)
+        try:
+            return cls(file, family_of(file))
+        except BaseException:
+            file.close()
+            raise
+
+    def close(self) -> None:
+        if "vocab" in self.__dict__:
+            self.vocab.close()
+        self.file.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @cached_property
+    def vocab(self) -> Vocab:
+        """llama.cpp's own tokenizer for this file."""
+        return Vocab.load(self.file.path)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids, special tokens and BOS exactly as llama.cpp adds them."""
+        return self.vocab.tokenize(text)
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        return self.vocab.detokenize(list(ids))
+
+    def ids_of(self, prompt: str | Sequence[int]) -> list[int]:
+        """The token ids of a prompt given as text or as ids, checked against vocabulary and context."""
+        if isinstance(prompt, str):
+            if not prompt:
+                raise UserError("the prompt is empty; give at least one character")
+            ids = self.tokenize(prompt)
+        else:
+            ids = [int(i) for i in prompt]
+        if not ids:
+            raise UserError("the prompt has no tokens")
+        wrong = [i for i in ids if not 0 <= i < self.family.n_vocab]
+        if wrong:
+            raise UserError(f"there is no token {wrong[0]}; the vocabulary has {self.family.n_vocab} tokens, from 0")
+        if len(ids) > self.family.n_ctx_train:
+            raise UserError(
+                f"the prompt has {len(ids)} tokens; the model's context holds {self.family.n_ctx_train}: shorten it"
+            )
+        return ids
+
+    def embed(self, ids: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+        """The vectors [T, d] that enter block 0."""
+        return self.family.embed(np.asarray(ids, dtype=np.int64), dtype)
+
+    def linearize(
+        self,
+        prompt: str | Sequence[int],
+        dtype: torch.dtype = torch.float32,
+        *,
+        path: Literal["up", "gate"] = "up",
+        memory: int | None = None,
+    ) -> DetachedMap:
+        """The detached map of one prompt (text or token ids) at its last position.
+
+        dtype: torch.float32 or torch.float64, kept from the embeddings to the logits. memory: bytes that a sweep's
+        values may take.
+        """
+        if dtype not in DTYPES.values():
+            raise UserError(f"{dtype} is not supported; use {' or '.join(DTYPES)}")
+        ids = self.ids_of(prompt)
+        with torch.no_grad():
+            inputs = self.embed(ids, dtype)
+            done = propagate(self.family, run_of(len(ids), path=path), inputs)
+        return DetachedMap(
+            tuple(ids), inputs, (*done.layers, done.final), done.output[0], done.logits[0], done.head, memory
+        )
+
+    def ordinary(self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32) -> OrdinaryMap:
+        """The ordinary Jacobian at the same prompt."""
+        return OrdinaryMap(self.family, self.embed(self.ids_of(prompt), dtype))
+
+    def run(self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, **options: object) -> Pass:
+        """A plain forward pass with the logits of every position; `options` are those of Run."""
+        ids = self.ids_of(prompt)
+        with torch.no_grad():
+            return propagate(self.family, run_of(len(ids), **options), self.embed(ids, dtype), last_only=False)

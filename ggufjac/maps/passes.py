@@ -1,0 +1,45 @@
+"""A pass through a whole network: the operators of every layer at one prompt, and the values on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ggufjac.families import Family
+from ggufjac.families.parts import Run
+from ggufjac.operators import Operator
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass leaves behind.
+
+    layers: the operator of every block; final: the output norm's; head: from the normalised state to the logits.
+    output: [..., T', d] after the output norm, T' positions; logits: [..., T', n_vocab].
+    """
+
+    layers: tuple[Operator, ...]
+    final: Operator
+    head: Operator
+    output: Tensor
+    logits: Tensor
+
+
+def run_of(n_tokens: int, **options: object) -> Run:
+    """The run of a prompt from position 0; llama.cpp rounds its context up to a multiple of 256, and so does this."""
+    return Run(positions=torch.arange(n_tokens), n_ctx=-(-n_tokens // 256) * 256, **options)  # type: ignore[arg-type]
+
+
+def propagate(family: Family, run: Run, x: Tensor, *, last_only: bool = True) -> Pass:
+    """Run the embeddings x [..., T, d] through the family; with `last_only` the last layer keeps the last position."""
+    last = (x.shape[-2] - 1,) if last_only else None
+    operators = []
+    for i, part in enumerate(family.layers):
+        op, x = part.build(run.at(i, last if i == family.n_layer - 1 else None), x)
+        operators.append(op)
+    final, y = family.output_norm.build(run, x)
+    y = run.value("result_norm", y)
+    head, logits = family.head.build(run, y)
+    return Pass(tuple(operators), final, head, y, run.value("result_output", logits))

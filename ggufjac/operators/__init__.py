@@ -1,0 +1,22 @@
+"""The linear operators of which every network is built, each with its transpose."""
+
+from ggufjac.operators.base import Chain, Identity, One, Operator, Residual, Sum, Tally
+from ggufjac.operators.elementwise import Bias, Center, Scale, Select
+from ggufjac.operators.matmul import MatMul
+from ggufjac.operators.mix import Mix
+
+__all__ = [
+    "Bias",
+    "Center",
+    "Chain",
+    "Identity",
+    "MatMul",
+    "Mix",
+    "One",
+    "Operator",
+    "Residual",
+    "Scale",
+    "Select",
+    "Sum",
+    "Tally",
+]

@@ -1,0 +1,67 @@
+"""Operators that act on each position alone, without a weight matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ggufjac.operators.base import One, Operator, Tally
+
+
+class Scale(Operator):
+    """y = s * x with s broadcast against [..., T, n]: a frozen norm, gate or ratio."""
+
+    def __init__(self, s: Tensor) -> None:
+        self.s = s
+
+    def apply(self, x: Tensor, one: One = None) -> Tensor:
+        return x * self.s
+
+    def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
+        return g * self.s
+
+
+class Center(Operator):
+    """y = x - mean(x) over the last dimension: the linear part of a LayerNorm. Its own transpose."""
+
+    def apply(self, x: Tensor, one: One = None) -> Tensor:
+        return x - x.mean(-1, keepdim=True)
+
+    def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
+        return g - g.mean(-1, keepdim=True)
+
+
+class Bias(Operator):
+    """y = x + one * b with b [n] or [T, n]: everything that is added and does not come from the tokens' vectors."""
+
+    def __init__(self, b: Tensor) -> None:
+        self.b = b
+
+    def apply(self, x: Tensor, one: One = None) -> Tensor:
+        return x if one is None else x + one * self.b
+
+    def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
+        if tally is not None:
+            tally((g * self.b).sum((-2, -1)))
+        return g
+
+    @property
+    def affine(self) -> bool:
+        return True
+
+
+class Select(Operator):
+    """y = x at some positions only; in the last layer nothing else is needed."""
+
+    def __init__(self, positions: Sequence[int], n_positions: int) -> None:
+        self.positions = torch.as_tensor(list(positions), dtype=torch.long)
+        self.n_positions = n_positions
+
+    def apply(self, x: Tensor, one: One = None) -> Tensor:
+        return x.index_select(-2, self.positions.to(x.device))
+
+    def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
+        full = g.new_zeros(*g.shape[:-2], self.n_positions, g.shape[-1])
+        return full.index_add(-2, self.positions.to(g.device), g)

@@ -1,0 +1,94 @@
+"""x W^T and g W for packed W, tile by tile, on any torch device.
+
+On the CPU the C++ kernels dequantise a tile into cache and multiply. On other devices a tile of rows is sent packed,
+expanded there by torch operations and multiplied there. Both directions are linear in x, so each is the other's
+derivative: autograd sees one function whose backward pass is the opposite product.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ggufjac.quants import native
+from ggufjac.quants.tensor import QuantTensor
+
+
+#: Weights expanded at a time on a device: 16 Mi weights are 64 MiB in float32.
+TILE_WEIGHTS = 1 << 24
+
+
+def apply(weight: QuantTensor, x: Tensor) -> Tensor:
+    """x W^T: [..., n_in] -> [..., n_out], in the dtype of x (float32 or float64)."""
+    return _product(x, weight, False)
+
+
+def adjoint(weight: QuantTensor, g: Tensor) -> Tensor:
+    """g W: [..., n_out] -> [..., n_in], in the dtype of g (float32 or float64)."""
+    return _product(g, weight, True)
+
+
+def _product(x: Tensor, weight: QuantTensor, transposed: bool) -> Tensor:
+    out: Tensor = _Product.apply(x, weight, transposed)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Product(torch.autograd.Function):
+    """The product as autograd sees it: linear in x, with a constant weight."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: QuantTensor, transposed: bool) -> Tensor:
+        n = weight.n_out if transposed else weight.n_in
+        if x.shape[-1] != n:
+            raise ValueError(f"{weight.name}: a block with {x.shape[-1]} columns meets a matrix that wants {n}")
+        flat = x.reshape(-1, n)
+        if flat.device.type == "cpu" and flat.dtype in (torch.float32, torch.float64):
+            out = _on_cpu(flat, weight, transposed)
+        else:
+            out = _on_device(flat, weight, transposed)
+        return out.reshape(*x.shape[:-1], out.shape[-1])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.weight, ctx.transposed = inputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return _product(grads[0], ctx.weight, not ctx.transposed), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        return _product(tangents[0], ctx.weight, ctx.transposed)
+
+
+def _on_cpu(x: Tensor, weight: QuantTensor, transposed: bool) -> Tensor:
+    product = native.matmul_adjoint if transposed else native.matmul
+    out = product(weight.type, weight.data, x.detach().numpy(), threads=torch.get_num_threads())
+    return torch.from_numpy(out)
+
+
+def _on_device(x: Tensor, weight: QuantTensor, transposed: bool) -> Tensor:
+    n_out, n_in = weight.shape
+    step = max(1, TILE_WEIGHTS // max(1, n_in))
+    if transposed:
+        out = x.new_zeros(x.shape[0], n_in)
+        for start in range(0, n_out, step):
+            tile = expand(weight.rows(start, start + step), x)
+            out += x[:, start : start + step] @ tile
+        return out
+    out = x.new_empty(x.shape[0], n_out)
+    for start in range(0, n_out, step):
+        tile = expand(weight.rows(start, start + step), x)
+        out[:, start : start + step] = x @ tile.T
+    return out
+
+
+def expand(weight: QuantTensor, like: Tensor) -> Tensor:
+    """The weights [n_out, n_in] on the device and in the dtype of `like`; the bytes travel packed."""
+    from ggufjac.quants.torch_formats import dequantize_blocks
+    packed = torch.from_numpy(np.array(weight.data)).to(like.device)
+    blocks = packed.reshape(-1, weight.type.block_bytes)
+    return dequantize_blocks(weight.type, blocks).reshape(weight.shape).to(like.dtype)

@@ -1,0 +1,137 @@
+"""The tensor table of a GGUF file: names, shapes, types, and where the bytes lie.
+
+The rules are those of llama.cpp's ggml/src/gguf.cpp: tensors lie in the order of the table, each starts at the first
+multiple of the alignment behind the one before, and all end inside the file (the padding behind the last one may be
+missing). Tensors without elements, which it lets pass, are refused as well: no model has a use for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+from ggufjac.reader.cursor import Cursor, show
+from ggufjac.reader.types import GGMLType
+
+#: GGML_MAX_DIMS and GGML_MAX_NAME (which counts the closing zero byte) of ggml.h.
+MAX_DIMS = 4
+LONGEST_NAME = 63
+
+#: The fewest bytes that a row of the table takes: an empty name, no dimensions, a type and an offset.
+SMALLEST_ROW = 8 + 4 + 4 + 8
+
+#: Types that GGUF files once had, with what llama.cpp tells their owners to do.
+_RETIRED = {
+    4: "Q4_2, which llama.cpp dropped",
+    5: "Q4_3, which llama.cpp dropped",
+    31: "Q4_0_4_4, which llama.cpp dropped in favour of Q4_0",
+    32: "Q4_0_4_8, which llama.cpp dropped in favour of Q4_0",
+    33: "Q4_0_8_8, which llama.cpp dropped in favour of Q4_0",
+    36: "IQ4_NL_4_4, which llama.cpp dropped in favour of IQ4_NL",
+    37: "IQ4_NL_4_8, which llama.cpp dropped in favour of IQ4_NL",
+    38: "IQ4_NL_8_8, which llama.cpp dropped in favour of IQ4_NL",
+}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of a model.
+
+    `shape` has the slowest dimension first (ggml's ne reversed): a matrix is (n_out, n_in), a stack of expert matrices
+    (n_expert, n_out, n_in). `offset` counts bytes from the start of the shard that holds it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    type: GGMLType
+    offset: int
+    nbytes: int
+    shard: int
+
+    @property
+    def n_weights(self) -> int:
+        """Elements of the tensor."""
+        return prod(self.shape)
+
+    @property
+    def rows(self) -> int:
+        """Rows, all dimensions but the last taken together."""
+        return prod(self.shape[:-1])
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return self.nbytes // self.rows
+
+
+def read_tensor_table(cursor: Cursor, n_tensors: int, alignment: int, shard: int) -> dict[str, TensorInfo]:
+    """The `n_tensors` rows of the table from the cursor on. Raises UserError for whatever llama.cpp would refuse."""
+    table: dict[str, TensorInfo] = {}
+    for number in range(n_tensors):
+        info = _read_row(cursor, number, shard)
+        if info.name in table:
+            raise cursor.error(f"the tensor {show(info.name)} is there twice; the file is damaged")
+        table[info.name] = info
+    # The table counts offsets from the first aligned position behind itself.
+    data_start = align(cursor.position, alignment)
+    expected = 0
+    for name, info in table.items():
+        _check_place(cursor, info, data_start, expected, alignment)
+        expected = align(expected + info.nbytes, alignment)
+        table[name] = replace(info, offset=data_start + info.offset)
+    return table
+
+
+def align(position: int, alignment: int) -> int:
+    """The first multiple of `alignment` that is not before `position`."""
+    return -(-position // alignment) * alignment
+
+
+def _read_row(cursor: Cursor, number: int, shard: int) -> TensorInfo:
+    what = f"tensor {number}"
+    name = cursor.name(what, LONGEST_NAME)
+    what = f"the tensor {show(name)}"
+    n_dims = cursor.uint32(f"the number of dimensions of {what}")
+    if n_dims > MAX_DIMS:
+        raise cursor.error(f"{what} has {n_dims} dimensions, where at most {MAX_DIMS} can be; the file is damaged")
+    dims = [cursor.uint64(f"the shape of {what}") for _ in range(n_dims)] or [1]
+    for dim in dims:
+        if not 0 < dim < 1 << 63:
+            raise cursor.error(f"{what} has a dimension of {dim}; the file is damaged")
+    kind = _tensor_type(cursor, what)
+    if dims[0] % kind.block:
+        raise cursor.error(
+            f"{what} has rows of {dims[0]} weights, not a multiple of {kind.block}, the block of its type {kind.name}; "
+            "the file is damaged"
+        )
+    nbytes = prod(dims) // kind.block * kind.block_bytes
+    return TensorInfo(name, tuple(reversed(dims)), kind, cursor.uint64(f"the offset of {what}"), nbytes, shard)
+
+
+def _tensor_type(cursor: Cursor, what: str) -> GGMLType:
+    number = cursor.uint32(f"the type of {what}")
+    try:
+        return GGMLType(number)
+    except ValueError:
+        known = ", ".join(kind.name for kind in GGMLType)
+        found = _RETIRED.get(number, "unknown")
+        raise cursor.error(f"{what} has the type {number}, {found}; the known types are {known}") from None
+
+
+def _check_place(cursor: Cursor, info: TensorInfo, data_start: int, expected: int, alignment: int) -> None:
+    what = f"the tensor {show(info.name)}"
+    if info.offset % alignment:
+        raise cursor.error(
+            f"{what} has the offset {info.offset}, not a multiple of the alignment {alignment}; the file is damaged"
+        )
+    if info.offset != expected:
+        how = "overlaps" if info.offset < expected else "leaves a gap behind"
+        raise cursor.error(
+            f"{what} has the offset {info.offset}, which {how} what comes before it (expected {expected}); "
+            "the file is damaged"
+        )
+    end = data_start + info.offset + info.nbytes
+    if end > cursor.size:
+        raise cursor.error(
+            f"{what} ends at byte {end}, but the file has only {cursor.size}; it is truncated: download it again"
+        )
