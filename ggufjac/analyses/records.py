@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -39,6 +40,8 @@ def _build(kind: Any, value: Any) -> Any:
         return tuple(_build(arguments[0], item) for item in value)
     if origin is dict:
         return {key: _build(arguments[1], item) for key, item in value.items()}
+    if kind is float and value is None:  # JSON has no word for what is not finite
+        return math.nan
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind):

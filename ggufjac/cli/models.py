@@ -192,26 +192,30 @@ def _progress(entry: Entry, console: Console) -> Iterator[Progress]:
 
     name = TextColumn("{task.description}", markup=False)
     amounts = (DownloadColumn(), TransferSpeedColumn()) if entry.size is not None else (TaskProgressColumn(),)
-    with Bar(
-        SpinnerColumn(), name, BarColumn(), *amounts, TimeRemainingColumn(), console=console, transient=True
-    ) as bar:
-        task = bar.add_task(entry.name, total=entry.size)
-        stage = ""
+    columns = (SpinnerColumn(), name, BarColumn(), *amounts, TimeRemainingColumn())
+    bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task(entry.name, total=entry.size)
+    stage = ""
 
-        def progress(step: Step) -> None:
-            nonlocal stage
-            if step.stage != stage and step.stage == "check":
-                bar.reset(task)  # a second pass over the same bytes
-            stage = step.stage
-            doing = {"download": "downloading", "unpack": "unpacking", "check": "checking"}[stage]
-            which = f" (wheel {step.part + 1} of {step.parts})" if step.parts > 1 else ""
-            if entry.size is None:
-                total, done = step.parts, step.part
-            else:
-                total, done = entry.size, min(step.done, entry.size)
-            bar.update(task, description=f"{entry.name}: {doing}{which}", total=total, completed=done)
+    def progress(step: Step) -> None:
+        nonlocal stage
+        # The bar appears with the first step: while huggingface_hub downloads, it shows a bar of its own.
+        bar.start()
+        if step.stage != stage and step.stage == "check":
+            bar.reset(task)  # a second pass over the same bytes
+        stage = step.stage
+        doing = {"download": "downloading", "unpack": "unpacking", "check": "checking"}[stage]
+        which = f" (wheel {step.part + 1} of {step.parts})" if step.parts > 1 else ""
+        if entry.size is None:
+            total, done = step.parts, step.part
+        else:
+            total, done = entry.size, min(step.done, entry.size)
+        bar.update(task, description=f"{entry.name}: {doing}{which}", total=total, completed=done)
 
+    try:
         yield progress
+    finally:
+        bar.stop()
 
 
 def _report(entry: Entry, pulled: Pulled, console: Console) -> None:

@@ -9,12 +9,16 @@ from ggufjac.errors import UserError
 from ggufjac.families.base import Family
 from ggufjac.families.gemma3 import Gemma3
 from ggufjac.families.llama import Llama
+from ggufjac.families.mistral3 import Mistral3
+from ggufjac.families.olmo2 import Olmo2
+from ggufjac.families.phi3 import Phi3
+from ggufjac.families.qwen import Qwen2, Qwen3
 from ggufjac.families.source import Source
 
 if TYPE_CHECKING:
     from ggufjac.reader import GGUFFile
 
-FAMILIES: tuple[type[Family], ...] = (Llama, Gemma3)
+FAMILIES: tuple[type[Family], ...] = (Llama, Mistral3, Qwen2, Qwen3, Gemma3, Phi3, Olmo2)
 
 ARCHITECTURES: dict[str, type[Family]] = {name: family for family in FAMILIES for name in family.architectures}
 

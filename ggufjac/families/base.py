@@ -12,34 +12,48 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ggufjac.errors import UserError
-from ggufjac.families.parts import Linear, Part, RMSNorm, Rope, Then, Yarn
+from ggufjac.families.hyperparameters import Hyperparameters
+from ggufjac.families.parts import (
+    Add,
+    Attention,
+    Experts,
+    GatedMLP,
+    Linear,
+    Named,
+    Part,
+    RMSNorm,
+    Rope,
+    Routing,
+    Then,
+)
+from ggufjac.families.parts.activations import Ratio, silu
 from ggufjac.families.source import Source
 from ggufjac.quants.tensor import QuantTensor
 
 
-class Family(ABC):
+class Family(Hyperparameters, ABC):
     """One architecture of GGUF. A subclass gives `layer`, and overrides what differs from the common ground here.
 
     Everything is read and checked when the family is made, so that a file that does not fit is refused at once.
     """
 
     architectures: ClassVar[tuple[str, ...]]
-    #: How RoPE pairs the entries of a head; llama.cpp's llama_model_rope_type is the authority.
-    pairing: ClassVar[str] = "halves"
-
     #: Whether the family's activation is GELU, which llama.cpp's CPU backend reads from a float16 table.
     gelu: ClassVar[bool] = False
 
     def __init__(self, source: Source) -> None:
-        self.source = source
-        self.n_layer = source.count("block_count")
-        self.d = source.count("embedding_length")
-        self.n_ctx_train = source.count("context_length")
+        super().__init__(source)
         self.embedding = self._embedding()
         self.n_vocab = self.embedding.n_out
         self.layers = [self.layer(i) for i in range(self.n_layer)]
         self.output_norm = self.norm("output_norm", self.d)
         self.head = self.output_head()
+        source.refuse_unread()
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first paragraph of the family's own description, on one line."""
+        return " ".join((cls.__doc__ or "").split("\n\n")[0].split())
 
     # --- what a family gives ----------------------------------------------------------------------------------
 
@@ -47,14 +61,79 @@ class Family(ABC):
     def layer(self, i: int) -> Part:
         """The block number i as a part."""
 
-    #: What the embeddings are multiplied by before block 0.
-    embedding_scale: float = 1.0
+    def rope(self, i: int) -> Rope | None:
+        """The rotation of layer i's queries and keys; None where the layer has none."""
+        return self.plain_rope(i)
+
+    def window(self, i: int) -> int | None:
+        """How many positions a query of layer i sees, itself included; None for all before it."""
+        return None
+
+    @property
+    def embedding_scale(self) -> float:
+        """What the embeddings are multiplied by before block 0."""
+        return 1.0
 
     def output_head(self) -> Part:
         """From the normalised final state to the logits; tied to the embeddings where the file has no head."""
         return Then(self.head_matrix())
 
-    # --- what families share ----------------------------------------------------------------------------------
+    # --- layers that families share ---------------------------------------------------------------------------
+
+    def block(self, i: int, attention: Part, mlp: Part) -> Part:
+        """x + attention(norm(x)), then x + mlp(norm(x)), under llama.cpp's names."""
+        attn_norm = Named("attn_norm", self.norm(f"blk.{i}.attn_norm", self.d))
+        ffn_norm = Named("ffn_norm", self.norm(f"blk.{i}.ffn_norm", self.d))
+        return Then(
+            Named("ffn_inp", Add("attn", attn_norm, attention)),
+            Named("l_out", Add("mlp", ffn_norm, mlp)),
+        )
+
+    def attention(self, i: int, *, head_norms: bool = False) -> Attention:
+        """Grouped-query attention of layer i, scaled by 1/sqrt(d_head); `head_norms`: q and k are normalised per head.
+
+        What else a family does differently it replaces (dataclasses.replace).
+        """
+        b = f"blk.{i}."
+        n_head, n_head_kv, d_key, d_value = self.n_head(i), self.n_head_kv(i), self.d_key(i), self.d_value(i)
+        q, k, v = self._qkv(i, n_head * d_key, n_head_kv * d_key, n_head_kv * d_value)
+        return Attention(
+            q=q,
+            k=k,
+            v=v,
+            out=self.linear(b + "attn_output", self.d, n_head * d_value),
+            n_head=n_head,
+            n_head_kv=n_head_kv,
+            scale=1 / math.sqrt(d_key),
+            rope=self.rope(i),
+            window=self.window(i),
+            q_norm=self.norm(b + "attn_q_norm", d_key) if head_norms else None,
+            k_norm=self.norm(b + "attn_k_norm", d_key) if head_norms else None,
+        )
+
+    def gated_mlp(self, i: int, ratio: Ratio = silu) -> GatedMLP:
+        """down(f(gate(x)) * up(x)) of layer i."""
+        b, n_ff = f"blk.{i}.", self.n_ff(i)
+        return GatedMLP(
+            gate=self.linear(b + "ffn_gate", n_ff, self.d),
+            up=self.linear(b + "ffn_up", n_ff, self.d),
+            down=self.linear(b + "ffn_down", self.d, n_ff),
+            ratio=ratio,
+        )
+
+    def experts(self, i: int, routing: Routing, n_ff: int, ratio: Ratio = silu) -> Experts:
+        """The mixture of experts of layer i, each a gated MLP with n_ff hidden entries."""
+        b, d, n = f"blk.{i}.", self.d, self.n_expert
+        gate, up = self._stack(b + "ffn_gate_exps", n, n_ff, d), self._stack(b + "ffn_up_exps", n, n_ff, d)
+        down = self._stack(b + "ffn_down_exps", n, d, n_ff)
+
+        def expert(e: int) -> Part:
+            hidden, out = (e * n_ff, (e + 1) * n_ff), (e * d, (e + 1) * d)
+            return GatedMLP(gate.rows(*hidden), up.rows(*hidden), down.rows(*out), ratio)
+
+        return Experts(self.linear(b + "ffn_gate_inp", n, d), routing, expert)
+
+    # --- tensors ----------------------------------------------------------------------------------------------
 
     def embed(self, ids: NDArray[np.int64], dtype: torch.dtype) -> Tensor:
         """The vectors that enter block 0: [T, d]."""
@@ -62,6 +141,7 @@ class Family(ABC):
         return x if self.embedding_scale == 1.0 else x * self.embedding_scale
 
     def head_matrix(self) -> Linear:
+        """The matrix that decodes a normalised state to logits."""
         if self.source.has("output.weight"):
             return self.linear("output", self.n_vocab, self.d)
         return Linear(self.embedding, self.source.optional_vector("output.bias", self.n_vocab))
@@ -82,58 +162,17 @@ class Family(ABC):
             raise UserError(f"{self.source.file.path}: the tensor 'token_embd.weight' is missing")
         return self.source.matrix("token_embd.weight", info.shape[0], self.d)
 
-    # --- attention's hyper-parameters -------------------------------------------------------------------------
+    def _qkv(self, i: int, n_q: int, n_k: int, n_v: int) -> tuple[Linear, Linear, Linear]:
+        """The three projections of layer i, which may come as one matrix."""
+        fused = f"blk.{i}.attn_qkv"
+        if self.source.has(f"{fused}.weight"):
+            whole = self.linear(fused, n_q + n_k + n_v, self.d)
+            return whole.rows(0, n_q), whole.rows(n_q, n_q + n_k), whole.rows(n_q + n_k, n_q + n_k + n_v)
+        q, k, v = (self.linear(f"blk.{i}.attn_{x}", n, self.d) for x, n in (("q", n_q), ("k", n_k), ("v", n_v)))
+        return q, k, v
 
-    def n_head(self, i: int) -> int:
-        n = self.source.per_layer("attention.head_count", i)
-        if n < 1:
-            raise UserError(f"{self.source.file.path}: layer {i} has {n} attention heads")
-        return n
-
-    def n_head_kv(self, i: int) -> int:
-        n_head = self.n_head(i)
-        n = self.source.per_layer("attention.head_count_kv", i, n_head)
-        if n < 1 or n_head % n:
-            raise UserError(f"{self.source.file.path}: {n_head} heads cannot share {n} key/value heads (layer {i})")
-        return n
-
-    def d_key(self, i: int) -> int:
-        return self.source.count("attention.key_length", self.d // self.n_head(i))
-
-    def d_value(self, i: int) -> int:
-        return self.source.count("attention.value_length", self.d // self.n_head(i))
-
-    def n_ff(self, i: int) -> int:
-        return self.source.per_layer("feed_forward_length", i)
-
-    def rope(self, i: int, *, base: float | None = None, scale: float | None = None) -> Rope:
-        """The rotation that the file describes; `base` and `scale` override what it says for all layers."""
-        source = self.source
-        kind = source.text("rope.scaling.type", "linear")
-        known = ("none", "linear", "yarn", "longrope")
-        if kind not in known:
-            raise UserError(f"{source.file.path}: unknown rope.scaling.type {kind!r}; known are {', '.join(known)}")
-        factor = source.number("rope.scaling.factor", source.number("rope.scale_linear", 0.0))
-        inverse = 1.0 if kind == "none" or factor == 0.0 else 1.0 / factor
-        scale = inverse if scale is None else scale
-        n_rot = source.count("rope.dimension_count", self.d_key(i))
-        if n_rot % 2 or n_rot > self.d_key(i):
-            raise UserError(f"{source.file.path}: RoPE cannot rotate {n_rot} of {self.d_key(i)} entries of a head")
-        yarn, magnitude = None, source.number("rope.scaling.attn_factor", 1.0)
-        if kind == "yarn":
-            yarn = self._yarn()
-            # llama.cpp first cancels and then applies YaRN's magnitude; this is what is left of it
-            magnitude *= max(1.0, 1.0 + 0.1 * math.log(1.0 / scale))
-        return Rope(
-            n_rot,
-            source.number("rope.freq_base", 10000.0) if base is None else base,
-            "adjacent" if self.pairing == "adjacent" else "halves",
-            scale=scale,
-            factors=source.optional_vector("rope_freqs.weight", n_rot // 2),
-            magnitude=magnitude,
-            yarn=yarn,
-        )
-
-    def _yarn(self) -> Yarn:
-        """YaRN as llama.cpp sets it for architectures that do not read further keys of their own."""
-        return Yarn(self.source.count("rope.scaling.original_context_length", self.n_ctx_train))
+    def _stack(self, name: str, n: int, n_out: int, n_in: int) -> Linear:
+        """n matrices with their biases where the file has them, one below the other."""
+        weight = self.source.stack(f"{name}.weight", n, n_out, n_in)
+        bias = f"{name}.bias"
+        return Linear(weight, self.source.table(bias, n, n_out).flatten() if self.source.has(bias) else None)

@@ -23,6 +23,7 @@ class Source:
     def __init__(self, file: GGUFFile) -> None:
         self.file = file
         self.architecture = file.architecture
+        self._read: set[str] = set()
 
     # --- hyper-parameters -------------------------------------------------------------------------------------
 
@@ -108,14 +109,32 @@ class Source:
 
     def vector(self, name: str, n: int) -> Tensor:
         """The vector [n] called `name`, as float32."""
+        return self._values(name, (n,))
+
+    def table(self, name: str, n: int, n_in: int) -> Tensor:
+        """The small table [n, n_in] called `name`, as float32: the biases of experts and the like."""
+        return self._values(name, (n, n_in))
+
+    def _values(self, name: str, shape: tuple[int, ...]) -> Tensor:
         import torch
 
-        return self._tensor(name, (n,)).dequantize(torch.float32).reshape(n)
+        return self._tensor(name, shape).dequantize(torch.float32).reshape(shape)
 
     def optional_vector(self, name: str, n: int) -> Tensor | None:
         return self.vector(name, n) if self.has(name) else None
 
+    def refuse_unread(self) -> None:
+        """Raise UserError if the file has tensors that were never asked for: it is no model of this kind then."""
+        unread = [name for name in self.file.tensors if name not in self._read]
+        if unread:
+            more = f" and {len(unread) - 1} more tensors are" if len(unread) > 1 else " is"
+            raise UserError(
+                f"{self.file.path}: the tensor {unread[0]!r}{more} not part of a {self.architecture} model as it is "
+                "known here, so the results would be wrong"
+            )
+
     def _tensor(self, name: str, shape: tuple[int, ...]) -> QuantTensor:
+        self._read.add(name)
         info = self.file.tensors.get(name)
         if info is None:
             raise UserError(f"{self.file.path}: the tensor {name!r} is missing; {self.architecture} models need it")
@@ -125,7 +144,9 @@ class Source:
                 f"the file's own keys say {_times(shape)}"
             )
         if info.type in INTEGERS:
-            raise UserError(f"{self.file.path}: the tensor {name!r} has the type {info.type.name}, which holds no weights")
+            raise UserError(
+                f"{self.file.path}: the tensor {name!r} has the type {info.type.name}, which holds no weights"
+            )
         return QuantTensor(name, GGMLType(info.type), shape[-1], self.file.data(name))
 
 

@@ -34,6 +34,8 @@ def quantize(source: Path, target: Path, ftype: int | str, pure: bool = False) -
         if loaded.api.llama_model_quantize(os.fsencode(source), os.fsencode(part), ctypes.byref(params)) != 0:
             raise UserError(f"{source}: llama.cpp cannot quantise this file to {ftype}: {loaded.log.reason()}")
         os.replace(part, target)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -48,5 +50,7 @@ def _ftype(api: ModuleType, ftype: int | str) -> int:
     }
     number = known.get(ftype.upper()) if isinstance(ftype, str) else ftype
     if number is None or number not in known.values():
-        raise UserError(f"llama.cpp has no file type {ftype!r}; choose one of {', '.join(known)}")
+        raise UserError(
+            f"llama.cpp has no file type {ftype!r}; choose one of {', '.join(sorted(known, key=known.__getitem__))}"
+        )
     return number

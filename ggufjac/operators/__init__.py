@@ -4,6 +4,7 @@ from ggufjac.operators.base import Chain, Identity, One, Operator, Residual, Sum
 from ggufjac.operators.elementwise import Bias, Center, Scale, Select
 from ggufjac.operators.matmul import MatMul
 from ggufjac.operators.mix import Mix
+from ggufjac.operators.routed import Routed
 
 __all__ = [
     "Bias",
@@ -15,6 +16,7 @@ __all__ = [
     "One",
     "Operator",
     "Residual",
+    "Routed",
     "Scale",
     "Select",
     "Sum",

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ggufjac.quants import native
 from ggufjac.quants.tensor import QuantTensor
+from ggufjac.quants.torch_formats import dequantize_blocks
 
 
 #: Weights expanded at a time on a device: 16 Mi weights are 64 MiB in float32.
@@ -88,7 +89,6 @@ def _on_device(x: Tensor, weight: QuantTensor, transposed: bool) -> Tensor:
 
 def expand(weight: QuantTensor, like: Tensor) -> Tensor:
     """The weights [n_out, n_in] on the device and in the dtype of `like`; the bytes travel packed."""
-    from ggufjac.quants.torch_formats import dequantize_blocks
     packed = torch.from_numpy(np.array(weight.data)).to(like.device)
     blocks = packed.reshape(-1, weight.type.block_bytes)
     return dequantize_blocks(weight.type, blocks).reshape(weight.shape).to(like.dtype)

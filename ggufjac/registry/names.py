@@ -106,7 +106,7 @@ def _close(name: str, names: list[str]) -> list[str]:
 
 
 def _did_you_mean(close: list[str]) -> str:
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 
 def _unknown(name: str, known: list[Entry], local: list[LocalModel]) -> str:
@@ -119,5 +119,5 @@ def _unknown(name: str, known: list[Entry], local: list[LocalModel]) -> str:
     names += [other for model in local for other in _all_names(model)]
     looks_like_path = name.lower().endswith(".gguf") or name.startswith((".", "~", os.sep))
     what = f"there is no file {name}" if looks_like_path else f"there is no file and no model {name!r}"
-    hint = _did_you_mean(_close(name, names))
+    hint = _did_you_mean(_close(path.stem if looks_like_path else name, names))
     return f"{what}{hint}; a path to a GGUF file works, or a name that `ggufjac models` lists"

@@ -118,7 +118,10 @@ def _reason(wheel: Wheel, log: str) -> str:
         return f"the disk is full: {name} could not be downloaded"
     if any(sign in log for sign in _UNREACHABLE):
         return f"the package index cannot be reached for {name}: check the network, or pip's index and proxy settings"
+    see = f"see `{sys.executable} -m pip config list` for the index that pip uses"
+    if "(from versions: none)" in log:
+        return f"pip's package index has no wheel of {wheel.package}, or cannot be reached: {see}"
     if "No matching distribution found" in log:
-        return f"pip's index has no wheel {name}: check `pip config list`, or ask for it with `pip download`"
+        return f"pip's package index has no wheel of {name}: {see}"
     lines = [line.removeprefix("ERROR: ") for line in log.splitlines() if line.startswith("ERROR: ")]
     return f"pip could not download {name}: {lines[-1] if lines else 'it gave no reason'}"

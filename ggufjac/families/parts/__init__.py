@@ -1,10 +1,11 @@
 """The building blocks that families share. A family's own file holds only what is the family's."""
 
-from ggufjac.families.parts.attention import Attention
+from ggufjac.families.parts.attention import Attention, Temperature
 from ggufjac.families.parts.elementary import Elementwise, LayerNorm, Linear, RMSNorm, Times
 from ggufjac.families.parts.joins import Add, Beside, Named, Then
 from ggufjac.families.parts.mlp import GatedMLP, PlainMLP
-from ggufjac.families.parts.rope import Rope, Yarn
+from ggufjac.families.parts.moe import Experts, Routing
+from ggufjac.families.parts.rope import Factors, Rope, Yarn
 from ggufjac.families.parts.run import Part, Run, Watch
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "Attention",
     "Beside",
     "Elementwise",
+    "Experts",
+    "Factors",
     "GatedMLP",
     "LayerNorm",
     "Linear",
@@ -20,7 +23,9 @@ __all__ = [
     "PlainMLP",
     "RMSNorm",
     "Rope",
+    "Routing",
     "Run",
+    "Temperature",
     "Then",
     "Times",
     "Watch",

@@ -59,6 +59,10 @@ class Linear(Part):
         op = self.operator(x)
         return op, op.apply(x, 1.0)
 
+    def rows(self, start: int, stop: int) -> Linear:
+        """The outputs [start, stop) alone; this takes fused projections apart."""
+        return Linear(self.weight.rows(start, stop), None if self.bias is None else self.bias[start:stop])
+
     def operator(self, like: Tensor) -> Operator:
         """The operator without a value; it does not depend on one."""
         product = MatMul(self.weight)

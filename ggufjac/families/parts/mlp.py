@@ -24,7 +24,8 @@ class GatedMLP(Part):
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         frozen = run.freeze(x)
-        u = run.value("ffn_gate", self.gate.value(run, frozen))
+        name = "ffn_gate" if self.gate.bias is None else "ffn_gate_b"
+        u = run.value(name, self.gate.value(run, frozen))
         coefficient = activation_ratio(run, self.ratio, u)
         if run.path == "up":
             live, coefficient = self.up, coefficient * u

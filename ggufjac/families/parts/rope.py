@@ -1,7 +1,7 @@
 """Rotary position embedding (Su et al., arXiv 2104.09864) with the scalings that GGUF files carry.
 
 Angles are computed in float64. Formulas as in llama.cpp: linear interpolation, YaRN (Peng et al., arXiv 2309.00071)
-and per-frequency factors (Llama 3, LongRoPE).
+and per-frequency factors (Llama 3; LongRoPE, arXiv 2402.13753).
 """
 
 from __future__ import annotations
@@ -17,12 +17,24 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Yarn:
-    """YaRN's ramp between interpolated and extrapolated frequencies; `ext_factor` 0 switches it off."""
+    """YaRN's ramp between interpolated and extrapolated frequencies, for a model trained on n_ctx_orig positions."""
 
     n_ctx_orig: int
-    ext_factor: float = 1.0
     beta_fast: float = 32.0
     beta_slow: float = 1.0
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What the frequencies are divided by, [n_rot / 2] each: `long` in contexts of more than n_ctx_orig positions."""
+
+    short: Tensor | None
+    long: Tensor | None
+    n_ctx_orig: int
+
+    def within(self, n_ctx: int) -> Tensor | None:
+        """The factors in a context of n_ctx positions."""
+        return self.long if n_ctx > self.n_ctx_orig else self.short
 
 
 @dataclass(frozen=True)
@@ -30,45 +42,45 @@ class Rope:
     """Rotates the first `n_rot` entries of every head.
 
     pairing: "adjacent" turns (0, 1), (2, 3), ...; "halves" turns (0, n/2), (1, n/2 + 1), ...
-    scale: multiplies the angles (1 / the file's scaling factor). factors: [n_rot / 2], divide the frequencies.
-    magnitude: multiplies cosine and sine.
+    scale: multiplies the angles (1 / the file's scaling factor). magnitude: multiplies cosine and sine.
     """
 
     n_rot: int
     base: float
     pairing: Literal["adjacent", "halves"]
     scale: float = 1.0
-    factors: Tensor | None = None
     magnitude: float = 1.0
     yarn: Yarn | None = None
+    factors: Factors | None = None
+
+    def frequencies(self, n_ctx: int) -> Tensor:
+        """[n_rot / 2] float64: radians per position, in a context of n_ctx positions."""
+        factors = None if self.factors is None else self.factors.within(n_ctx)
+        extrapolated = self._plain if factors is None else self._plain / factors.double()
+        return extrapolated * (self.scale + (1 - self.scale) * self._ramp)
 
     @cached_property
-    def frequencies(self) -> Tensor:
-        """[n_rot / 2] float64: radians per position."""
+    def _plain(self) -> Tensor:
         i = torch.arange(0, self.n_rot, 2, dtype=torch.float64)
-        extrapolated = self.base ** (-i / self.n_rot)
-        if self.factors is not None:
-            extrapolated = extrapolated / self.factors.double()
-        interpolated = self.scale * extrapolated
+        return self.base ** (-i / self.n_rot)
+
+    @cached_property
+    def _ramp(self) -> Tensor | float:
+        """YaRN: 1 where a frequency is extrapolated, 0 where it is interpolated."""
         if self.yarn is None:
-            return interpolated
-        low, high = self._correction(self.yarn)
-        ramp = 1 - ((i / 2 - low) / max(0.001, high - low)).clamp(0, 1)
-        mix = ramp * self.yarn.ext_factor
-        return interpolated * (1 - mix) + extrapolated * mix
+            return 0.0
+        low = max(0.0, math.floor(self._turning(self.yarn.beta_fast, self.yarn.n_ctx_orig)))
+        high = min(self.n_rot - 1.0, math.ceil(self._turning(self.yarn.beta_slow, self.yarn.n_ctx_orig)))
+        i = torch.arange(self.n_rot // 2, dtype=torch.float64)
+        return 1 - ((i - low) / max(0.001, high - low)).clamp(0, 1)
 
-    def _correction(self, yarn: Yarn) -> tuple[float, float]:
-        def dimension(rotations: float) -> float:
-            turns = yarn.n_ctx_orig / (rotations * 2 * math.pi)
-            return self.n_rot * math.log(turns) / (2 * math.log(self.base))
+    def _turning(self, rotations: float, n_ctx: int) -> float:
+        """The (fractional) number of the frequency that turns so many times within n_ctx positions."""
+        return self.n_rot * math.log(n_ctx / (rotations * 2 * math.pi)) / (2 * math.log(self.base))
 
-        low = max(0.0, math.floor(dimension(yarn.beta_fast)))
-        high = min(self.n_rot - 1.0, math.ceil(dimension(yarn.beta_slow)))
-        return low, high
-
-    def rotate(self, x: Tensor, positions: Tensor) -> Tensor:
-        """x [..., T, n_head, d_head] at positions [T]."""
-        angles = positions.double()[:, None] * self.frequencies
+    def rotate(self, x: Tensor, positions: Tensor, n_ctx: int) -> Tensor:
+        """x [..., T, n_head, d_head] at positions [T], in a context of n_ctx positions."""
+        angles = positions.double()[:, None] * self.frequencies(n_ctx)
         cos = (angles.cos() * self.magnitude)[:, None, :].to(x)
         sin = (angles.sin() * self.magnitude)[:, None, :].to(x)
         turned, rest = x[..., : self.n_rot], x[..., self.n_rot :]

@@ -1,0 +1,23 @@
+"""`ggufjac families`: the architectures that can be analysed."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = subparsers.add_parser(
+        "families",
+        help="list the architectures that can be analysed",
+        description="The architectures that ggufjac can analyse; each is checked against llama.cpp by the tests.",
+    )
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from ggufjac.reports.families import families_table
+
+    Console().print(families_table())
+    return 0

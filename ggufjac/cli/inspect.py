@@ -1,0 +1,40 @@
+"""`ggufjac inspect`: what is in a file, and whether ggufjac can analyse it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ggufjac.cli import common
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = subparsers.add_parser(
+        "inspect",
+        help="what is in a GGUF file",
+        description="Architecture, hyper-parameters, tensor types and sizes, tokenizer, and whether ggufjac can "
+        "analyse the file.",
+    )
+    common.add_model(command)
+    command.add_argument("--tensors", action="store_true", help="list every tensor")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from ggufjac.analyses.inspection import inspect
+    from ggufjac.analyses.records import to_plain
+    from ggufjac.reader import GGUFFile
+    from ggufjac.registry import resolve
+
+    with GGUFFile.open(resolve(args.model)) as file:
+        found = inspect(file)
+    if args.json:
+        print(json.dumps(to_plain(found), indent=1, ensure_ascii=False))
+        return 0
+    from rich.console import Console
+
+    from ggufjac.reports.inspection import inspection_report
+
+    Console().print(inspection_report(found, tensors=args.tensors))
+    return 0

@@ -1,0 +1,60 @@
+"""The command line: arguments are read before anything heavy is imported; a user's mistake is one line and status 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+import ggufjac
+from ggufjac.cli import analyze, families, inspect, models, show, verify
+from ggufjac.errors import UserError
+
+EPILOG = """\
+MODEL is a path to a GGUF file, a name from `ggufjac models`, or the name of a model that Ollama, LM Studio or the
+Hugging Face cache already has on this disk.
+
+examples:
+  ggufjac pull smollm2-135m
+  ggufjac analyze smollm2-135m "The bridge out of Marin is the"
+  ggufjac analyze ~/models/Qwen3-8B-Q4_K_M.gguf "The capital of France is" --target " Paris" --top 16
+  ggufjac verify smollm2-135m --twin
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The argument parser with every command; each command sets `run`."""
+    top = argparse.ArgumentParser(
+        prog="ggufjac",
+        description="Why a GGUF model predicts what it predicts: the exact linear map of a prompt, straight from the "
+        "quantised weights, decoded to tokens and checked against llama.cpp.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"ggufjac {ggufjac.__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for module in (analyze, verify, inspect, show, models, families):
+        module.add_parsers(commands)
+    return top
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit status: 0, 1 (a check failed), 2 (a user's mistake), 130 (interrupted)."""
+    args = parser().parse_args(arguments)
+    try:
+        status: int = args.run(args)
+        sys.stdout.flush()
+        return status
+    except UserError as error:
+        print(f"ggufjac: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ggufjac: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # the reader of a pipe left; point stdout elsewhere so that the interpreter's last flush is quiet
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,27 @@
+"""`ggufjac show`: the report of a saved analysis, again."""
+
+from __future__ import annotations
+
+import argparse
+
+from ggufjac.cli.analyze import add_outputs
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = subparsers.add_parser(
+        "show",
+        help="print the report of a saved analysis",
+        description="Print the report of a file that `ggufjac analyze --save` wrote, or convert it.",
+    )
+    command.add_argument("file", metavar="FILE", help="a .safetensors file of `ggufjac analyze --save`")
+    add_outputs(command)
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from ggufjac.reports import files
+
+    files.require_writable(args.json, args.save, args.svg, args.html)
+    result, arrays = files.load(args.file)
+    files.publish(result, arrays, args)
+    return 0

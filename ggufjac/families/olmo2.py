@@ -1,0 +1,43 @@
+"""olmo2: OLMo 2 and OLMo 3, whose norms come after attention and MLP instead of before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ggufjac.families.base import Family
+from ggufjac.families.parts import Add, Named, Part, Rope, Then
+
+#: OLMo 3: one layer in four sees everything.
+PERIOD = 4
+
+
+class Olmo2(Family):
+    """OLMo 2 and OLMo 3: norms after attention and MLP, queries and keys normalised as a whole before RoPE, SwiGLU;
+    in OLMo 3 three of four layers see a sliding window, and YaRN stretches only the others.
+
+    As llama.cpp has it, a local layer rotates with the base of the global ones, whatever rope.freq_base_swa says.
+    """
+
+    architectures = ("olmo2",)
+
+    def layer(self, i: int) -> Part:
+        b, d = f"blk.{i}.", self.d
+        plain = self.attention(i)
+        attention = replace(
+            plain,
+            q=Then(plain.q, self.norm(b + "attn_q_norm", self.n_head(i) * self.d_key(i))),
+            k=Then(plain.k, self.norm(b + "attn_k_norm", self.n_head_kv(i) * self.d_key(i))),
+        )
+        attn_norm = Named("attn_post_norm", self.norm(b + "post_attention_norm", d))
+        ffn_norm = self.norm(b + "post_ffw_norm", d)
+        return Then(
+            Named("ffn_inp", Add("attn", attention, attn_norm)),
+            Named("l_out", Add("mlp", self.gated_mlp(i), ffn_norm)),
+        )
+
+    def window(self, i: int) -> int | None:
+        return self.source.count("attention.sliding_window") if self.is_local(i, PERIOD) else None
+
+    def rope(self, i: int) -> Rope | None:
+        stretched = self.plain_rope(i)
+        return replace(stretched, scale=1.0, magnitude=1.0, yarn=None) if self.is_local(i, PERIOD) else stretched

@@ -1,0 +1,99 @@
+"""Mixtures of experts: the routing is frozen, each chosen expert is its own MLP on the tokens routed to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ggufjac.families.parts.elementary import Linear
+from ggufjac.families.parts.run import Part, Run
+from ggufjac.operators import Chain, Operator, Routed, Scale
+from ggufjac.operators.routed import routes_of
+
+#: From the router's logits to scores: over all experts, or the softmax over the chosen ones alone.
+Gating: TypeAlias = Literal["softmax", "sigmoid", "softmax of chosen", "sqrt of softplus"]
+
+#: llama.cpp keeps the sum of the weights it divides by above the smallest normal number of float16.
+SMALLEST_SUM = 2.0**-14
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Which experts a token takes, and their weights.
+
+    used: experts per token. normalised: divide their weights by the sum. scale multiplies the weights. selection_bias
+    [n_expert] is added to the scores for the choice alone (DeepSeek-V3, arXiv 2412.19437). With groups > 1 the
+    choice is among the experts of the `groups_used` groups whose two best scores have the largest sum.
+    """
+
+    used: int
+    gating: Gating = "softmax"
+    normalised: bool = True
+    scale: float = 1.0
+    selection_bias: Tensor | None = None
+    groups: int = 1
+    groups_used: int = 1
+
+    def choose(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """logits [..., n_expert] -> the chosen experts' numbers and their weights, both [..., used]."""
+        scores = self._scores(logits)
+        ranking = scores.detach()
+        if self.selection_bias is not None:
+            ranking = ranking + self.selection_bias.to(ranking)
+        if self.groups > 1:
+            ranking = self._within_groups(ranking)
+        chosen = ranking.topk(self.used, -1).indices
+        weights = scores.gather(-1, chosen)
+        if self.gating == "softmax of chosen":
+            weights = weights.softmax(-1)
+        if self.normalised:
+            weights = weights / weights.sum(-1, keepdim=True).clamp(min=SMALLEST_SUM)
+        return chosen, weights * self.scale
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        if self.gating == "softmax":
+            return logits.softmax(-1)
+        if self.gating == "sigmoid":
+            return logits.sigmoid()
+        if self.gating == "sqrt of softplus":
+            return torch.nn.functional.softplus(logits).sqrt()
+        return logits
+
+    def _within_groups(self, ranking: Tensor) -> Tensor:
+        grouped = ranking.unflatten(-1, (self.groups, -1))
+        best = grouped.topk(2, -1).values.sum(-1).topk(self.groups_used, -1).indices
+        shut = torch.ones_like(grouped[..., 0], dtype=torch.bool).scatter(-1, best, False)
+        return grouped.masked_fill(shut[..., None], -torch.inf).flatten(-2)
+
+
+@dataclass(frozen=True)
+class Experts(Part):
+    """y = sum over the token's experts of weight * expert(x). Experts that no token chose are not touched.
+
+    expert: the part of one expert, by its number; its input and output are as wide as x.
+    """
+
+    router: Linear
+    routing: Routing
+    expert: Callable[[int], Part]
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        name = "ffn_moe_logits" if self.router.bias is None else "ffn_moe_logits_biased"
+        logits = run.value(name, self.router.value(run, run.freeze(x)))
+        chosen, weights = (t.flatten(0, -2) for t in self.routing.choose(logits))
+        tokens_in = x.flatten(0, -2)
+        total = torch.zeros_like(tokens_in)
+        # an expert's values are those of a few tokens: names would be announced once per expert, each time for others
+        inside = replace(run, watch=None)
+        routes: list[tuple[Tensor, Operator]] = []
+        for number, tokens, rank in routes_of(chosen):
+            expert, y = self.expert(number).build(inside, tokens_in[tokens])
+            weigh = Scale(weights[tokens, rank, None])
+            routes.append((tokens, Chain([expert, weigh])))
+            total = total.index_add(0, tokens, weigh.apply(y))
+        n = x.shape[-1]
+        return Routed(routes, tuple(x.shape[:-1]), n, n), total.reshape(x.shape)

@@ -1,0 +1,60 @@
+"""Operators that see only some of the tokens each: the experts of a mixture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from ggufjac.operators.base import One, Operator, Tally
+
+
+class Routed(Operator):
+    """y[t] = sum over the routes that t takes of (A_r x)[t]: every route's operator sees its own tokens only.
+
+    routes: (tokens, operator) pairs; tokens [m] are distinct positions in the flattened axes `shape` (usually (T,)),
+    the operator maps [..., m, n_in] to [..., m, n_out]. Blocks are [..., *shape, n]. All columns of a block go through
+    a route together, so each expert's weights are met once. n_in and n_out: sizes of the rows, for tokens without route.
+    """
+
+    def __init__(
+        self, routes: Iterable[tuple[Tensor, Operator]], shape: tuple[int, ...], n_in: int, n_out: int
+    ) -> None:
+        self.routes = tuple(routes)
+        self.shape = tuple(shape)
+        self.n_in = n_in
+        self.n_out = n_out
+
+    def apply(self, x: Tensor, one: One = None) -> Tensor:
+        return self._sum(x, self.n_out, [(tokens, op.apply(self._take(x, tokens), one)) for tokens, op in self.routes])
+
+    def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
+        return self._sum(
+            g, self.n_in, [(tokens, op.adjoint(self._take(g, tokens), tally)) for tokens, op in self.routes]
+        )
+
+    @property
+    def affine(self) -> bool:
+        return any(op.affine for _, op in self.routes)
+
+    def _take(self, x: Tensor, tokens: Tensor) -> Tensor:
+        return x.flatten(-1 - len(self.shape), -2).index_select(-2, tokens.to(x.device))
+
+    def _sum(self, like: Tensor, n: int, pieces: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+        columns = like.shape[: like.dim() - 1 - len(self.shape)]
+        total = like.new_zeros(*columns, math.prod(self.shape), n)
+        for tokens, piece in pieces:
+            total = total.index_add(-2, tokens.to(like.device), piece)
+        return total.reshape(*columns, *self.shape, n)
+
+
+def routes_of(chosen: Tensor) -> Iterable[tuple[int, Tensor, Tensor]]:
+    """(route, tokens [m], rank [m]) for every number that occurs in chosen [n_tokens, k], in ascending order.
+
+    tokens are the rows that chose the route, rank the column in which each did. No row may choose a route twice.
+    """
+    for route in torch.unique(chosen).tolist():
+        tokens, rank = torch.nonzero(chosen == route, as_tuple=True)
+        yield route, tokens, rank

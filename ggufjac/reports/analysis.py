@@ -1,0 +1,204 @@
+"""The report of `ggufjac analyze`: the prediction first, then how exact it is, then where it comes from."""
+
+from __future__ import annotations
+
+import math
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ggufjac.analyses.agreement import Agreement
+from ggufjac.analyses.facts import ModelFacts
+from ggufjac.analyses.prediction import Analysis, TokenRow, Triplet
+from ggufjac.analyses.text import readable
+from ggufjac.reports import words
+
+#: Terminal widths from which a table has room for more columns.
+ROOMY, WIDE = 100, 130
+#: Relative error up to which a reconstruction counts as exact, by dtype (DESIGN: checked in every run).
+EXACT = {"float32": 1e-5, "float64": 1e-13}
+
+
+class AnalysisReport:
+    """An Analysis as a rich renderable; its tables adapt to the width they get."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.analysis = analysis
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        a, width = self.analysis, options.max_width
+        yield _head(a)
+        yield from _titled("Input tokens", "what each one gives to the prediction, and its own map J_t", _tokens(a, width))
+        if a.combined:
+            explained = "leading singular triplets of the map of all tokens together"
+            yield from _titled("Whole map", explained, _combined(a, width))
+        yield _foot(a)
+
+
+def _titled(title: str, subtitle: str, body: RenderableType) -> RenderResult:
+    yield Text()
+    yield Text.assemble((title, "bold"), ("  " + subtitle, words.DIM))
+    yield body
+
+
+def _head(a: Analysis) -> RenderableType:
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style=words.DIM, no_wrap=True)
+    facts.add_column()
+    facts.add_row("model", _model(a.model))
+    facts.add_row("prompt", Text(readable(a.prompt), style="italic"))
+    facts.add_row("predicts", _predictions(a))
+    facts.add_row("llama.cpp", _judgement(a))
+    facts.add_row("exactness", _exactness(a))
+    if a.target.rank != 1:
+        of = Text.assemble("the logit of ", words.token(a.target.token), f" {a.target.logit:.2f}, rank {a.target.rank}")
+        of.append(f", {words.percent(a.target.probability)}")
+        facts.add_row("explains", of)
+    return Panel(facts, title=Text("ggufjac analyze", style="bold"), title_align="left", box=box.ROUNDED)
+
+
+def _model(m: ModelFacts) -> Text:
+    mix = ", ".join(f"{kind} {words.percent(share)}" for kind, share in list(m.mix.items())[:3])
+    return Text.assemble(
+        (m.name, "bold"), f"  {m.architecture}, {words.count(m.weights)} weights, {mix}, {words.byte_size(m.bytes)}"
+    )
+
+
+def _predictions(a: Analysis) -> Text:
+    out = Text()
+    for i, p in enumerate(a.predictions[:5]):
+        out.append_text(words.token(p.token, words.TOKEN if i == 0 else ""))
+        out.append(f" {words.percent(p.probability)}" + ("   " if i < 4 else ""), style="" if i == 0 else words.DIM)
+    return out
+
+
+def _judgement(a: Analysis) -> Text:
+    g = a.agreement
+    if g is None:
+        return Text(f"not asked: {a.agreement_note}", style=words.DIM)
+    return agreement_line(g, Text() if a.llama_prediction is None else words.token(a.llama_prediction))
+
+
+def agreement_line(g: Agreement, theirs: Text) -> Text:
+    """A verdict and what it rests on, in one sentence."""
+    style = {"MATCH": words.GOOD, "NEAR-TIE": words.FAIR}.get(g.verdict, words.BAD)
+    out = Text.assemble((g.verdict, style), "  ")
+    if g.verdict == "MATCH":
+        out.append("the same first token")
+    else:
+        out.append("llama.cpp says ").append_text(theirs)
+        out.append(f"; exact arithmetic prefers its own first token by {g.margin:.2f} logits")
+    out.append(f"; its 8-bit activations move logits by {g.noise:.2f}" if g.noise > 1e-3 else "")
+    return out.append(f" (first ten: {g.overlap} shared, KL {words.small(g.kl)})", style=words.DIM)
+
+
+def _exactness(a: Analysis) -> Text:
+    limit = EXACT[a.dtype]
+    good = a.reconstruction < limit
+    out = Text.assemble(
+        (words.small(a.reconstruction), words.GOOD if good else words.BAD),
+        f"  is what the linear map misses of the output ({a.dtype})" + ("" if good else f"; it should be below {limit}"),
+    )
+    if a.ordinary is not None:
+        out.append(f"; the ordinary Jacobian misses {a.ordinary:.2f}", style=words.DIM)
+    return out
+
+
+def _tokens(a: Analysis, width: int) -> Table:
+    table = _table()
+    table.add_column("#", justify="right", style=words.DIM)
+    table.add_column("token", no_wrap=True)
+    table.add_column("output", justify="right")
+    table.add_column(Text.assemble("logit of ", words.token(a.target.token)), justify="right")
+    own = any(row.triplets for row in a.tokens)
+    roomy, wide = width >= ROOMY, width >= WIDE
+    if roomy:
+        table.add_column("")
+    if own:
+        table.add_column("stable\nrank" if not a.norms_exact else "stable\nrank", justify="right")
+        table.add_column("σ₁" if not roomy else "σ₁  σ₂  σ₃", justify="right", no_wrap=True)
+        table.add_column("writes (u₁)")
+        if wide:
+            table.add_column("writes (u₂)")
+        if roomy:
+            table.add_column("reads (v₁)")
+    largest = max((abs(row.logit) for row in a.tokens), default=0.0)
+    for i, row in enumerate(a.tokens):
+        cells: list[RenderableType] = [
+            str(i),
+            words.token(row.token),
+            words.percent(row.output_share),
+            words.signed(row.logit),
+        ]
+        if roomy:
+            cells.append(words.bar(row.logit, largest))
+        if own:
+            cells += _own(row, a.norms_exact, roomy, wide)
+        table.add_row(*cells)
+    if a.constant_share or a.constant_logit:
+        label = Text("constant c", style=words.DIM)
+        table.add_row("", label, words.percent(a.constant_share), words.signed(a.constant_logit))
+    table.add_section()
+    share = sum(row.output_share for row in a.tokens) + a.constant_share
+    logit = sum(row.logit for row in a.tokens) + a.constant_logit
+    table.add_row("", Text("sum", style=words.DIM), words.percent(share), words.signed(logit))
+    return table
+
+
+def _own(row: TokenRow, exact: bool, roomy: bool, wide: bool) -> list[RenderableType]:
+    shown = 3 if roomy else 1
+    first = row.triplets[0]
+    rank = "" if math.isnan(row.stable_rank) else f"{'' if exact else '≈'}{row.stable_rank:.3g}"
+    cells: list[RenderableType] = [
+        rank,
+        "  ".join(words.sigma(t.sigma) for t in row.triplets[:shown]),
+        words.tokens(first.writes, 4 if roomy else 3),
+    ]
+    if wide:
+        cells.append(words.tokens(row.triplets[1].writes, 3) if len(row.triplets) > 1 else "")
+    if roomy:
+        cells.append(words.tokens(first.reads, 3))
+    return cells
+
+
+def _combined(a: Analysis, width: int) -> Table:
+    roomy = width >= ROOMY
+    table = _table()
+    table.add_column("", justify="right", style=words.DIM)
+    table.add_column("σ", justify="right")
+    table.add_column("logit", justify="right")
+    if roomy:
+        table.add_column("residual", justify="right", style=words.DIM)
+    table.add_column("writes (u)")
+    table.add_column("mostly from", no_wrap=True)
+    table.add_column("reads there (v)")
+    for i, t in enumerate(a.combined, 1):
+        cells: list[RenderableType] = [str(i), words.sigma(t.sigma), words.signed(t.logit)]
+        if roomy:
+            cells.append(words.small(t.residual))
+        cells += [words.tokens(t.writes, 5 if roomy else 3), _origin(a, t), words.tokens(t.reads, 4 if roomy else 2)]
+        table.add_row(*cells)
+    return table
+
+
+def _origin(a: Analysis, t: Triplet) -> Text:
+    source = words.token(a.tokens[t.position].token)
+    return source.append(f" {words.percent(t.weight)}", style=words.DIM)
+
+
+def _foot(a: Analysis) -> RenderableType:
+    approximate = "" if a.norms_exact else "; ≈: from random probes"
+    total = sum(a.seconds.values())
+    notes = [
+        "output: share of the final hidden state; logit: exact terms, they add up; stable rank: ‖J‖²/σ₁²" + approximate,
+        f"frozen: norms, attention, gates (path {a.path!r}); combined stable rank {a.combined_stable_rank:.3g}; "
+        f"{total:.1f} s of computing",
+    ]
+    return Group(Text(), *(Text(note, style=words.DIM) for note in notes))
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")

@@ -1,0 +1,64 @@
+"""Numbers and tokens as words of a report. Token text never reaches rich's markup parser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.text import Text
+
+from ggufjac.analyses.text import Piece
+
+TOKEN = "bold cyan"
+DIM = "bright_black"
+GOOD, FAIR, BAD = "green", "yellow", "bold red"
+#: Longest token text that a table shows.
+LONGEST = 18
+
+
+def token(piece: Piece, style: str = TOKEN) -> Text:
+    shown = piece.shown
+    return Text(shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…", style=style)
+
+
+def tokens(pieces: Iterable[Piece], n: int, style: str = "") -> Text:
+    """The first n tokens, separated by a thin mark, never wrapped within one."""
+    mark = Text(" · ", style=DIM)
+    return mark.join([token(piece, style or ("bold" if i == 0 else "")) for i, piece in enumerate(list(pieces)[:n])])
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def signed(value: float) -> Text:
+    return Text(f"{value:+.2f}", style="red" if value < -0.005 else "")
+
+
+def small(value: float) -> str:
+    """An error in two digits."""
+    return f"{value:.1e}"
+
+
+def sigma(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def bar(value: float, largest: float, width: int = 8) -> Text:
+    """A bar of `width` cells for |value| = largest, in eighths of a cell; negative values are red."""
+    if largest <= 0 or value != value:
+        return Text(" " * width)
+    eighths = round(min(1.0, abs(value) / largest) * width * 8)
+    full, rest = divmod(eighths, 8)
+    cells = "█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")
+    return Text(cells.ljust(width), style="red" if value < 0 else "blue")
+
+
+def byte_size(n: int) -> str:
+    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.0f} MB"
+
+
+def count(n: int) -> str:
+    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if n >= size:
+            return f"{n / size:.3g}{unit}"
+    return str(n)

@@ -1,0 +1,159 @@
+// The inner loops: everything that is done in registers.
+#pragma once
+
+#include <utility>
+
+#include "lanes.hpp"
+
+namespace ggufjac::GGUFJAC_ISA {
+
+template <class T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+    typedef F V;
+};
+template <>
+struct VectorOf<double> {
+    typedef D V;
+};
+
+// Register tiles: accumulators, operands and one broadcast fill the register file (32 vector registers with AVX-512 and
+// on aarch64, 16 otherwise).
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int outer_rows = 14, dot_rows = 4, dot_columns = 6;
+#else
+constexpr int outer_rows = 6, dot_rows = 2, dot_columns = 5;
+#endif
+constexpr int outer_vectors = 2;
+
+template <class T>
+constexpr int lanes_of = 4 * L / static_cast<int>(sizeof(T));
+
+// Columns of the result that one call of `outer` computes.
+template <class T>
+constexpr int outer_width = outer_vectors * lanes_of<T>;
+
+// Distance of the rows of `a`: an odd number of cache lines, so that the rows fall into different cache sets.
+constexpr int outer_depth = 256;
+template <class T>
+constexpr int a_stride = outer_depth + 64 / static_cast<int>(sizeof(T));
+
+// c[r][j] (+)= sum over k of a[r][k] * b[k][j], for r < R and j < outer_width.
+template <class T, int R>
+void outer(int depth, const T* a, const T* b, std::int64_t ldb, T* c, std::int64_t ldc, bool add) {
+    typedef typename VectorOf<T>::V V;
+    constexpr int lanes = lanes_of<T>;
+    V sum[R][outer_vectors] = {};
+    for (int k = 0; k < depth; ++k) {
+        V w[outer_vectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < outer_vectors; ++v) w[v] = load<V>(b + k * ldb + v * lanes);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+            const V x = a[r * a_stride<T> + k] - V{};
+#pragma GCC unroll 4
+            for (int v = 0; v < outer_vectors; ++v) sum[r][v] = fma(x, w[v], sum[r][v]);
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < outer_vectors; ++v) {
+            T* target = c + r * ldc + v * lanes;
+            store(target, add ? load<V>(target) + sum[r][v] : sum[r][v]);
+        }
+}
+
+// sums[r][c] (a vector each, rows of `stride` vectors) += lane by lane products of row r of `w` and row c of `x`.
+template <class T, int R, int C>
+void dot(std::int64_t depth, const T* w, std::int64_t ldw, const T* x, std::int64_t ldx, T* sums, std::int64_t stride) {
+    typedef typename VectorOf<T>::V V;
+    constexpr int lanes = lanes_of<T>;
+    V sum[R][C];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+        for (int c = 0; c < C; ++c) sum[r][c] = load<V>(sums + (r * stride + c) * lanes);
+    for (std::int64_t k = 0; k < depth; k += lanes) {
+        V wv[R];
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) wv[r] = load<V>(w + r * ldw + k);
+#pragma GCC unroll 16
+        for (int c = 0; c < C; ++c) {
+            const V xv = load<V>(x + c * ldx + k);
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r) sum[r][c] = fma(wv[r], xv, sum[r][c]);
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+        for (int c = 0; c < C; ++c) store(sums + (r * stride + c) * lanes, sum[r][c]);
+}
+
+// The sum of n (a power of two) numbers, by halves.
+template <int n, class T>
+GGUFJAC_INLINE T sum_lanes(const T* v) {
+    T s[n / 2];
+    for (int i = 0; i < n / 2; ++i) s[i] = v[i] + v[i + n / 2];
+    for (int h = n / 4; h > 0; h /= 2)
+        for (int i = 0; i < h; ++i) s[i] += s[i + h];
+    return s[0];
+}
+
+// L floats, as they are or as doubles.
+GGUFJAC_INLINE void store_as(float* p, F v) { store(p, v); }
+GGUFJAC_INLINE void store_as(double* p, F v) {
+    store(p, low_half(v));
+    store(p + L / 2, high_half(v));
+}
+
+typedef float F4 __attribute__((vector_size(16)));
+typedef float F8 __attribute__((vector_size(32)));
+
+// Four columns of the rows 0, 4, 8, ... of a matrix as one vector.
+GGUFJAC_INLINE F every_fourth_row(const float* p, std::int64_t ld) {
+    const F4 a = load<F4>(p);
+#if GGUFJAC_LANES == 4
+    (void)ld;
+    return a;
+#else
+    const F8 ab = __builtin_shufflevector(a, load<F4>(p + 4 * ld), 0, 1, 2, 3, 4, 5, 6, 7);
+#if GGUFJAC_LANES == 8
+    return ab;
+#else
+    const F8 cd = __builtin_shufflevector(load<F4>(p + 8 * ld), load<F4>(p + 12 * ld), 0, 1, 2, 3, 4, 5, 6, 7);
+    return __builtin_shufflevector(ab, cd, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#endif
+#endif
+}
+
+// In every group of four lanes: two lanes of `a` and `b` interleaved, and two lanes of `a` followed by two of `b`; the
+// first two with half = 0, the last two with half = 1.
+template <int half, int... i>
+GGUFJAC_INLINE F interleave(F a, F b, std::integer_sequence<int, i...>) {
+    return __builtin_shufflevector(a, b, (i / 4 * 4 + i % 4 / 2 + 2 * half + i % 2 * L)...);
+}
+template <int half, int... i>
+GGUFJAC_INLINE F join(F a, F b, std::integer_sequence<int, i...>) {
+    return __builtin_shufflevector(a, b, (i / 4 * 4 + i % 2 + 2 * half + i % 4 / 2 * L)...);
+}
+
+// target[k][r] = source[r][k] for r < L and k < depth rounded up to a multiple of four.
+template <class T>
+GGUFJAC_INLINE void transpose(int depth, const float* source, std::int64_t lds, T* target, std::int64_t ldt) {
+    constexpr std::make_integer_sequence<int, L> lanes;
+    for (int k = 0; k < depth; k += 4) {
+        F v[4];
+        for (int i = 0; i < 4; ++i) v[i] = every_fourth_row(source + i * lds + k, lds);
+        const F a = interleave<0>(v[0], v[1], lanes), b = interleave<1>(v[0], v[1], lanes);
+        const F c = interleave<0>(v[2], v[3], lanes), d = interleave<1>(v[2], v[3], lanes);
+        store_as(target + k * ldt, join<0>(a, c, lanes));
+        store_as(target + (k + 1) * ldt, join<1>(a, c, lanes));
+        store_as(target + (k + 2) * ldt, join<0>(b, d, lanes));
+        store_as(target + (k + 3) * ldt, join<1>(b, d, lanes));
+    }
+}
+
+}  // namespace ggufjac::GGUFJAC_ISA

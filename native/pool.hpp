@@ -1,0 +1,17 @@
+// A small persistent pool of worker threads.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace ggufjac {
+
+// Processors this process may run on (the affinity mask where the system has one).
+int available_processors();
+
+// Calls task(0) .. task(count - 1), each once, on the calling thread and up to `threads - 1` workers; returns when all
+// are done. Which thread runs which task is unspecified. One caller at a time uses the workers: a caller that finds
+// them busy does all its tasks itself. Workers start at first use and again after a fork.
+void parallel_for(std::int64_t count, int threads, const std::function<void(std::int64_t)>& task);
+
+}  // namespace ggufjac

@@ -1,0 +1,89 @@
+#include "run.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <new>
+
+#include "pool.hpp"
+
+namespace ggufjac {
+namespace {
+
+// Memory of one thread for the kernels, kept from call to call.
+void* scratch(std::size_t bytes) {
+    struct Free {
+        void operator()(void* p) const { ::operator delete(p, std::align_val_t{64}); }
+    };
+    thread_local std::unique_ptr<void, Free> memory;
+    thread_local std::size_t size = 0;
+    if (size < bytes) {
+        memory.reset(::operator new(bytes, std::align_val_t{64}));
+        size = bytes;
+    }
+    return memory.get();
+}
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
+
+// The rectangles, `height` rows by `width` columns, into which an output [m, outer] is cut. Cutting across is free;
+// cutting down makes every part expand the same weights again, so it happens only when there are threads to spare and
+// rows enough to pay for it.
+struct Cut {
+    std::int64_t width, height;
+};
+
+template <class T>
+Cut cut_output(const Product<T>& p, bool adjoint, int threads) {
+    constexpr std::int64_t widest = 512, least_work = 1 << 20, least_height = 128;
+    const std::int64_t outer = adjoint ? p.w.cols : p.w.rows;
+    // A part of the adjoint must begin with a block; 32 columns are what one call of an inner loop computes.
+    const std::int64_t granule = adjoint ? std::max(32, p.w.format->block) : 32;
+    const std::int64_t work = p.w.rows * p.w.cols * (8 + p.m);  // expanding a weight costs about eight multiplications
+    const std::int64_t useful = std::clamp<std::int64_t>(work / least_work, 1, threads);
+    if (useful == 1) return {round_up(outer, granule), p.m};
+    // A multiple of the threads, so that all have as much to do.
+    const std::int64_t across = round_up(divide_up(outer, widest), useful);
+    const std::int64_t width = round_up(divide_up(outer, across), granule);
+    const std::int64_t down = std::clamp<std::int64_t>(useful / divide_up(outer, width), 1, divide_up(p.m, least_height));
+    return {width, divide_up(p.m, down)};
+}
+
+}  // namespace
+
+void run_dequantize(const Weights& w, float* out, int threads) {
+    if (w.rows == 0 || w.cols == 0) return;
+    // Tasks of at least 64 Ki weights, so that a small tensor does not wake anybody.
+    const std::int64_t step = std::max<std::int64_t>(1, (1 << 16) / w.cols);
+    parallel_for(divide_up(w.rows, step), threads, [&](std::int64_t task) {
+        for (std::int64_t r = task * step; r < std::min(w.rows, (task + 1) * step); ++r)
+            w.format->decode(w.data + r * w.row_bytes, w.cols, w.grid, out + r * w.cols);
+    });
+}
+
+template <class T>
+void run_product(const Kernels& kernels, const Product<T>& p, bool adjoint, int threads) {
+    const std::int64_t outer = adjoint ? p.w.cols : p.w.rows, inner = adjoint ? p.w.rows : p.w.cols;
+    if (p.m == 0 || outer == 0) return;
+    if (inner == 0) {
+        std::fill_n(p.out, p.m * outer, T{0});
+        return;
+    }
+    ProductPart<T> part;
+    if constexpr (sizeof(T) == sizeof(float))
+        part = adjoint ? kernels.adjoint_f32 : kernels.apply_f32;
+    else
+        part = adjoint ? kernels.adjoint_f64 : kernels.apply_f64;
+    const Cut cut = cut_output(p, adjoint, threads);
+    const std::int64_t across = divide_up(outer, cut.width), down = divide_up(p.m, cut.height);
+    parallel_for(across * down, threads, [&](std::int64_t task) {
+        const std::int64_t j = task % across * cut.width, i = task / across * cut.height;
+        part(p, {j, std::min(outer, j + cut.width)}, {i, std::min(p.m, i + cut.height)}, scratch(kernels.scratch_bytes));
+    });
+}
+
+template void run_product<float>(const Kernels&, const Product<float>&, bool, int);
+template void run_product<double>(const Kernels&, const Product<double>&, bool, int);
+
+}  // namespace ggufjac

@@ -1,0 +1,53 @@
+"""Fixtures that several test files share: small random models, and the two real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tinymodels import make
+
+from ggufjac.errors import UserError
+from ggufjac.maps.model import Model
+from ggufjac.registry import resolve
+
+#: Thirteen token ids of the synthetic vocabulary, BOS first.
+IDS = [1, 300, 17, 42, 280, 99, 7, 123, 256, 64, 31, 200, 5]
+
+
+def real(name: str) -> Path:
+    """A model that `ggufjac pull` fetched, as `make test` does; the test is skipped where it is missing."""
+    try:
+        return resolve(name)
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session")
+def smollm2_path() -> Path:
+    return real("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def gemma3_path() -> Path:
+    return real("gemma3-270m")
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A llama with biases everywhere, so that its map is affine."""
+    path = tmp_path_factory.mktemp("tiny") / "llama.gguf"
+    return make("llama", path, attention_bias=True, mlp_bias=True)
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_path: Path) -> Iterator[Model]:
+    with Model.open(tiny_path) as model:
+        yield model
