@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ggufjac.maps.model import Model
 
 
-def open(path: str | Path, **options: Any) -> Model:  # noqa: A001 - the verb a reader expects, used as ggufjac.open
+def open(path: str | Path, **options: Any) -> Model:
     """Open a GGUF model for analysis: a path, or any name that `ggufjac models` lists.
 
     Raises UserError when the file is malformed or its architecture is not supported.

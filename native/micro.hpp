@@ -39,29 +39,44 @@ constexpr int outer_depth = 256;
 template <class T>
 constexpr int a_stride = outer_depth + 64 / static_cast<int>(sizeof(T));
 
-// c[r][j] (+)= sum over k of a[r][k] * b[k][j], for r < R and j < outer_width.
+// Sums longer than this are split: rounding errors grow with the length of a sum.
+constexpr int outer_run = 128;
+
+// c[r][j] (+)= sum over k of a[r][k] * b[k][j], for r < R and j < outer_width, with 0 < depth <= 2 * outer_run.
 template <class T, int R>
 void outer(int depth, const T* a, const T* b, std::int64_t ldb, T* c, std::int64_t ldc, bool add) {
     typedef typename VectorOf<T>::V V;
-    constexpr int lanes = lanes_of<T>;
-    V sum[R][outer_vectors] = {};
-    for (int k = 0; k < depth; ++k) {
-        V w[outer_vectors];
-#pragma GCC unroll 4
-        for (int v = 0; v < outer_vectors; ++v) w[v] = load<V>(b + k * ldb + v * lanes);
+    constexpr int lanes = lanes_of<T>, vectors = outer_vectors;
+    V sum[R][vectors], first[R][vectors];  // `first` is in memory: the registers are taken
+    for (int begin = 0; begin < depth; begin += outer_run) {
+        const int end = begin + outer_run < depth ? begin + outer_run : depth;
 #pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) {
-            const V x = a[r * a_stride<T> + k] - V{};
+        for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-            for (int v = 0; v < outer_vectors; ++v) sum[r][v] = fma(x, w[v], sum[r][v]);
+            for (int v = 0; v < vectors; ++v) {
+                if (begin > 0) first[r][v] = sum[r][v];
+                sum[r][v] = V{};
+            }
+        for (int k = begin; k < end; ++k) {
+            V w[vectors];
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; ++v) w[v] = load<V>(b + k * ldb + v * lanes);
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r) {
+                const V x = a[r * a_stride<T> + k] - V{};
+#pragma GCC unroll 4
+                for (int v = 0; v < vectors; ++v) sum[r][v] = fma(x, w[v], sum[r][v]);
+            }
         }
     }
+    const bool two = depth > outer_run;
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-        for (int v = 0; v < outer_vectors; ++v) {
+        for (int v = 0; v < vectors; ++v) {
             T* target = c + r * ldc + v * lanes;
-            store(target, add ? load<V>(target) + sum[r][v] : sum[r][v]);
+            const V total = two ? sum[r][v] + first[r][v] : sum[r][v];
+            store(target, add ? load<V>(target) + total : total);
         }
 }
 
@@ -74,7 +89,7 @@ void dot(std::int64_t depth, const T* w, std::int64_t ldw, const T* x, std::int6
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
-        for (int c = 0; c < C; ++c) sum[r][c] = load<V>(sums + (r * stride + c) * lanes);
+        for (int c = 0; c < C; ++c) sum[r][c] = V{};
     for (std::int64_t k = 0; k < depth; k += lanes) {
         V wv[R];
 #pragma GCC unroll 16
@@ -89,7 +104,10 @@ void dot(std::int64_t depth, const T* w, std::int64_t ldw, const T* x, std::int6
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
-        for (int c = 0; c < C; ++c) store(sums + (r * stride + c) * lanes, sum[r][c]);
+        for (int c = 0; c < C; ++c) {
+            T* target = sums + (r * stride + c) * lanes;
+            store(target, load<V>(target) + sum[r][c]);
+        }
 }
 
 // The sum of n (a power of two) numbers, by halves.

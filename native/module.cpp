@@ -143,6 +143,14 @@ void any_product(bool adjoint, int type, const Array& data, const Array& x, cons
         fail(std::string(adjoint ? "g" : "x") + " must be float32 or float64");
 }
 
+double fma_peak(bool wide, int threads, double seconds, const std::optional<std::string>& isa) {
+    const Kernels& kernels = pick(isa);
+    const int n = pick_threads(threads);
+    if (!(seconds > 0 && seconds <= 60)) fail("seconds must be positive and at most 60");
+    nb::gil_scoped_release release;
+    return run_peak(kernels, wide, n, seconds);
+}
+
 nb::dict info() {
     nb::dict d;
     d["isa"] = runnable_kernels().front()->isa;
@@ -178,6 +186,9 @@ NB_MODULE(_native, m) {
         "type"_a, nb::arg("data").noconvert(), nb::arg("g").noconvert(), nb::arg("out").noconvert(),
         nb::arg("grid").noconvert().none() = nb::none(), "threads"_a = 0, "isa"_a = nb::none(),
         "out[m, cols] = g[m, rows] @ W, all float32 or all float64.");
+    m.def("fma_peak", &fma_peak, "wide"_a = false, "threads"_a = 0, "seconds"_a = 0.1, "isa"_a = nb::none(),
+          "Operations per second of independent fused multiply-adds in registers (float64 if wide): what products are "
+          "measured against.");
     m.def("info", &info,
           "isa: the one chosen; threads: what threads=0 means; compiled: the isas of this build; runnable: those of them "
           "that this processor can run, best first.");

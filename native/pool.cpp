@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -29,12 +31,20 @@ inline void relax() {
 struct Job {
     const std::function<void(std::int64_t)>& task;
     std::int64_t count;
-    std::atomic<std::int64_t> next{0};
+    std::atomic<std::int64_t> next;
+    std::mutex mutex;
+    std::exception_ptr error;
 
     void work() {
-        for (std::int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < count;
-             i = next.fetch_add(1, std::memory_order_relaxed))
-            task(i);
+        try {
+            for (std::int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < count;
+                 i = next.fetch_add(1, std::memory_order_relaxed))
+                task(i);
+        } catch (...) {
+            next.store(count, std::memory_order_relaxed);
+            std::lock_guard lock(mutex);
+            if (!error) error = std::current_exception();
+        }
     }
 };
 
@@ -42,20 +52,22 @@ class Pool {
 public:
     std::mutex callers;
 
-    // Call with `callers` held.
+    // Call with `callers` held. A worker that is still asleep when the caller has run out of tasks is not waited for.
     void run(Job& job, int helpers) {
-        while (static_cast<int>(workers_.size()) < helpers)
-            workers_.emplace_back(&Pool::serve, this, static_cast<int>(workers_.size()), generation_.load());
+        recruit(helpers);
         {
             std::lock_guard lock(mutex_);
             job_ = &job;
-            helpers_ = helpers;
-            busy_.store(helpers, std::memory_order_relaxed);
+            wanted_ = helpers;
             generation_.fetch_add(1, std::memory_order_release);
         }
         wake_.notify_all();
         job.work();
-        for (int i = 0; busy_.load(std::memory_order_acquire) != 0; ++i) {
+        {
+            std::lock_guard lock(mutex_);
+            job_ = nullptr;
+        }
+        for (int i = 0; active_.load(std::memory_order_acquire) != 0; ++i) {
             if (i < spins)
                 relax();
             else
@@ -74,20 +86,33 @@ public:
     }
 
 private:
-    void serve(int index, std::uint64_t seen) {
+    void recruit(int helpers) {
+        try {
+            while (static_cast<int>(workers_.size()) < helpers)
+                workers_.emplace_back(&Pool::serve, this, generation_.load(std::memory_order_relaxed));
+        } catch (const std::system_error&) {
+            // The system gives no more threads: the ones there are do the work.
+        }
+    }
+
+    void serve(std::uint64_t seen) {
         for (;;) {
             for (int i = 0; i < spins && generation_.load(std::memory_order_acquire) == seen; ++i) relax();
-            Job* job;
+            Job* job = nullptr;
             {
                 std::unique_lock lock(mutex_);
                 wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
                 seen = generation_.load(std::memory_order_relaxed);
                 if (stop_) return;
-                job = index < helpers_ ? job_ : nullptr;
+                if (job_ && wanted_ > 0) {
+                    --wanted_;
+                    job = job_;
+                    active_.fetch_add(1, std::memory_order_relaxed);
+                }
             }
             if (job) {
                 job->work();
-                busy_.fetch_sub(1, std::memory_order_release);
+                active_.fetch_sub(1, std::memory_order_release);
             }
         }
     }
@@ -96,9 +121,9 @@ private:
     std::mutex mutex_;
     std::condition_variable wake_;
     std::atomic<std::uint64_t> generation_{0};
-    std::atomic<int> busy_{0};
+    std::atomic<int> active_{0};  // workers inside job_->work()
     Job* job_ = nullptr;
-    int helpers_ = 0;
+    int wanted_ = 0;  // workers that may still join
     bool stop_ = false;
 };
 
@@ -134,16 +159,15 @@ int available_processors() {
 }
 
 void parallel_for(std::int64_t count, int threads, const std::function<void(std::int64_t)>& task) {
-    Job job{task, count};
-    const int helpers = static_cast<int>(std::min<std::int64_t>(threads, count)) - 1;
-    if (helpers > 0) {
-        Pool& pool = PoolHolder::instance().pool();
-        if (std::unique_lock lock(pool.callers, std::try_to_lock); lock) {
-            pool.run(job, helpers);
-            return;
-        }
-    }
-    job.work();
+    Job job{.task = task, .count = count, .next = 0, .mutex = {}, .error = {}};
+    const std::int64_t useful = std::min<std::int64_t>({threads, count, available_processors()});
+    Pool* pool = useful > 1 ? &PoolHolder::instance().pool() : nullptr;
+    if (std::unique_lock lock = pool ? std::unique_lock(pool->callers, std::try_to_lock) : std::unique_lock<std::mutex>();
+        lock)
+        pool->run(job, static_cast<int>(useful) - 1);
+    else
+        job.work();
+    if (job.error) std::rethrow_exception(job.error);
 }
 
 }  // namespace ggufjac

@@ -25,10 +25,14 @@ constexpr int panel_width = panel_floats * static_cast<int>(sizeof(float)) / sta
 template <class T>
 constexpr int panel_stride = panel_width<T> + 64 / static_cast<int>(sizeof(T));
 
-constexpr int dot_depth = 1024, decoded_stride = dot_depth + 16;
-constexpr int dot_tile = GJT;  // rows of weights that share one pass over a chunk of x
+constexpr int dot_depth = 1024, decoded_stride = dot_depth + 16;  // floats of a row that `dot` takes at a time
+constexpr int dot_tile = 32;  // rows of weights that share one pass over a chunk of x
 
-constexpr std::int64_t fused_span = 2048;  // columns of the adjoint of one vector that are finished together
+// The adjoint of few columns sums `shallow` rows of weights in registers, and `group_rows` of them in a buffer of
+// `group_width` columns before it adds to the output: rounding errors grow with the length of a sum.
+constexpr std::int64_t shallow = 16, group_rows = 128, group_width = 1024;
+// `apply` of one or two columns sums so many weights in registers.
+constexpr std::int64_t fused_run = 2048;
 
 template <class T>
 struct alignas(64) Scratch {
@@ -39,10 +43,10 @@ struct alignas(64) Scratch {
     T edge[outer_rows * outer_width<T>];
     T sums[dot_tile * few_columns * lanes_of<T>];
     T tail[few_columns * lanes_of<T>];
-    T span[fused_span];
+    T group[few_columns * group_width];
 };
 
-GGUFJAC_INLINE std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+GGUFJAC_INLINE constexpr std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 GGUFJAC_INLINE std::int64_t round_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b * b; }
 
 GGUFJAC_INLINE const std::uint8_t* packed(const Weights& w, std::int64_t row, std::int64_t col) {
@@ -126,25 +130,57 @@ void apply_many(const Product<T>& p, Range outputs, Range columns, Scratch<T>& s
     }
 }
 
-// `depth` is the height of the panel, `span` the width of the output that is finished before the next begins.
 template <class T>
-void adjoint_panels(const Product<T>& p, Range outputs, Range columns, Scratch<T>& s, int depth, std::int64_t panel,
-                    std::int64_t span) {
+void adjoint_many(const Product<T>& p, Range outputs, Range columns, Scratch<T>& s) {
     const Weights& w = p.w;
-    for (std::int64_t begin = outputs.begin; begin < outputs.end; begin += span) {
-        const std::int64_t end = least(outputs.end, begin + span);
-        for (std::int64_t k = 0; k < w.rows; k += depth) {
-            const int rows = static_cast<int>(least(depth, w.rows - k));
-            for (std::int64_t n = begin; n < end; n += panel) {
-                const std::int64_t width = least(panel, end - n);
-                const std::int64_t bytes = width / w.format->block * w.format->block_bytes;
-                for (int r = 0; r < rows; ++r) {
-                    if (k + r + depth < w.rows) prefetch(packed(w, k + r + depth, n), bytes);
-                    expand(w, k + r, n, width, round_up(width, outer_width<T>), s.decoded[0],
-                           s.panel + r * panel_stride<T>);
+    for (std::int64_t n = outputs.begin; n < outputs.end; n += panel_width<T>) {
+        const std::int64_t width = least(panel_width<T>, outputs.end - n), padded = round_up(width, outer_width<T>);
+        for (std::int64_t k = 0; k < w.rows; k += outer_depth) {
+            const int depth = static_cast<int>(least(outer_depth, w.rows - k));
+            for (int r = 0; r < depth; ++r)
+                expand(w, k + r, n, width, padded, s.decoded[0], s.panel + r * panel_stride<T>);
+            multiply_panel(s, depth, width, p.x + k, p.ldx, columns, p.out + n, w.cols, k > 0);
+        }
+    }
+}
+
+// ---- few columns, adjoint
+
+// Adds s.group [columns, width] to the columns n .. n + width of the output, or stores it.
+template <class T>
+void flush_group(const Product<T>& p, Range columns, std::int64_t n, std::int64_t width, const Scratch<T>& s, bool add) {
+    for (std::int64_t c = 0; c < columns.size(); ++c) {
+        T* out = p.out + (columns.begin + c) * p.w.cols + n;
+        const T* group = s.group + c * group_width;
+        if (add)
+            for (std::int64_t i = 0; i < width; ++i) out[i] += group[i];
+        else
+            std::memcpy(out, group, static_cast<std::size_t>(width) * sizeof(T));
+    }
+}
+
+template <class T>
+void adjoint_few(const Product<T>& p, Range outputs, Range columns, Scratch<T>& s) {
+    const Weights& w = p.w;
+    constexpr std::int64_t panel = least(256, panel_width<T>);
+    for (std::int64_t begin = outputs.begin; begin < outputs.end; begin += group_width) {
+        const std::int64_t end = least(outputs.end, begin + group_width);
+        for (std::int64_t group = 0; group < w.rows; group += group_rows) {
+            const std::int64_t last = least(group + group_rows, w.rows);
+            for (std::int64_t k = group; k < last; k += shallow) {
+                const int depth = static_cast<int>(least(shallow, last - k));
+                for (std::int64_t n = begin; n < end; n += panel) {
+                    const std::int64_t width = least(panel, end - n), padded = round_up(width, outer_width<T>);
+                    const std::int64_t bytes = width / w.format->block * w.format->block_bytes;
+                    for (int r = 0; r < depth; ++r) {
+                        if (k + r + shallow < w.rows) prefetch(packed(w, k + r + shallow, n), bytes);
+                        expand(w, k + r, n, width, padded, s.decoded[0], s.panel + r * panel_stride<T>);
+                    }
+                    multiply_panel(s, depth, width, p.x + columns.begin * p.ldx + k, p.ldx, {0, columns.size()},
+                                   s.group + n - begin, group_width, k > group);
                 }
-                multiply_panel(s, rows, width, p.x + k, p.ldx, columns, p.out + n, w.cols, k > 0);
             }
+            flush_group(p, columns, begin, end - begin, s, group > 0);
         }
     }
 }
@@ -171,11 +207,9 @@ void apply_few(const Product<T>& p, Range outputs, Range columns, Scratch<T>& s)
     const Weights& w = p.w;
     constexpr int lanes = lanes_of<T>;
     constexpr std::int64_t size = sizeof(T);
-    // A chunk of x takes at most 16 KiB, half of a small first-level cache. It depends on p.m, not on columns.size():
-    // the order of the sums must not depend on the partition.
-    std::int64_t chunk = GJX / size / p.m / 256 * 256;
-    chunk = chunk < 256 ? 256 : least(chunk, dot_depth);
-    const std::int64_t tile = p.m * w.cols * size <= GJB * 1024 ? dot_rows : dot_tile;
+    constexpr std::int64_t chunk = dot_depth * 4 / size;
+    // While x stays in the second-level cache, the fewest rows at a time; else enough to pay for reading it again.
+    const std::int64_t tile = p.m * w.cols * size <= 128 * 1024 ? dot_rows : dot_tile;
     const std::int64_t m = columns.size(), groups = (m + dot_columns - 1) / dot_columns;
     for (std::int64_t begin = outputs.begin; begin < outputs.end; begin += tile) {
         const std::int64_t end = least(outputs.end, begin + tile);
@@ -219,7 +253,9 @@ void apply_fused(const Product<T>& p, Range outputs, Range columns) {
     for (std::int64_t r = outputs.begin; r < outputs.end; ++r) {
         T sums[2 * L] = {};
         const std::int64_t m = columns.size();
-        fused_of<T>(*w.format).dot[m - 1](packed(w, r, 0), w.cols, w.grid, p.x + columns.begin * p.ldx, p.ldx, sums);
+        const T* x = p.x + columns.begin * p.ldx;
+        for (std::int64_t k = 0; k < w.cols; k += fused_run)
+            fused_of<T>(*w.format).dot[m - 1](packed(w, r, k), least(fused_run, w.cols - k), w.grid, x + k, p.ldx, sums);
         for (std::int64_t c = 0; c < m; ++c) p.out[(columns.begin + c) * w.rows + r] = sum_lanes<L>(sums + c * L);
     }
 }
@@ -227,19 +263,16 @@ void apply_fused(const Product<T>& p, Range outputs, Range columns) {
 template <class T>
 void adjoint_fused(const Product<T>& p, Range outputs, Scratch<T>& s) {
     const Weights& w = p.w;
-    for (std::int64_t n = outputs.begin; n < outputs.end; n += fused_span) {
-        const std::int64_t width = least(fused_span, outputs.end - n);
+    for (std::int64_t n = outputs.begin; n < outputs.end; n += group_width) {
+        const std::int64_t width = least(group_width, outputs.end - n);
         const std::int64_t bytes = width / w.format->block * w.format->block_bytes;
-        T* out = p.out + n;
-        std::memset(out, 0, static_cast<std::size_t>(width) * sizeof(T));
-        // Summed in groups of rows first: the rounding error of one long sum would be larger.
-        for (std::int64_t group = 0; group < w.rows; group += outer_depth) {
-            std::memset(s.span, 0, static_cast<std::size_t>(width) * sizeof(T));
-            for (std::int64_t r = group; r < least(group + outer_depth, w.rows); ++r) {
+        for (std::int64_t group = 0; group < w.rows; group += group_rows) {
+            std::memset(s.group, 0, static_cast<std::size_t>(width) * sizeof(T));
+            for (std::int64_t r = group; r < least(group + group_rows, w.rows); ++r) {
                 if (r + 8 < w.rows) prefetch(packed(w, r + 8, n), bytes);
-                fused_of<T>(*w.format).axpy(packed(w, r, n), width, w.grid, p.x[r], s.span);
+                fused_of<T>(*w.format).axpy(packed(w, r, n), width, w.grid, p.x[r], s.group);
             }
-            for (std::int64_t i = 0; i < width; ++i) out[i] += s.span[i];
+            flush_group(p, {0, 1}, n, width, s, group > 0);
         }
     }
 }
@@ -263,9 +296,9 @@ void adjoint_part(const Product<T>& p, Range outputs, Range columns, void* scrat
     if (p.m == 1 && p.w.cols % L == 0)
         adjoint_fused(p, outputs, s);
     else if (p.m <= few_columns)
-        adjoint_panels(p, outputs, columns, s, 16, least(256, panel_width<T>), 1024);
+        adjoint_few(p, outputs, columns, s);
     else
-        adjoint_panels(p, outputs, columns, s, outer_depth, panel_width<T>, panel_width<T>);
+        adjoint_many(p, outputs, columns, s);
 }
 
 template <class T>

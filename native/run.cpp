@@ -1,8 +1,11 @@
 #include "run.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <new>
+#include <numeric>
+#include <vector>
 
 #include "pool.hpp"
 
@@ -81,6 +84,18 @@ void run_product(const Kernels& kernels, const Product<T>& p, bool adjoint, int 
         const std::int64_t j = task % across * cut.width, i = task / across * cut.height;
         part(p, {j, std::min(outer, j + cut.width)}, {i, std::min(p.m, i + cut.height)}, scratch(kernels.scratch_bytes));
     });
+}
+
+double run_peak(const Kernels& kernels, bool wide, int threads, double seconds) {
+    using Clock = std::chrono::steady_clock;
+    const auto kernel = wide ? kernels.peak_f64 : kernels.peak_f32;
+    const auto begin = Clock::now();
+    const auto elapsed = [&] { return std::chrono::duration<double>(Clock::now() - begin).count(); };
+    std::vector<double> operations(static_cast<std::size_t>(threads), 0.0);
+    parallel_for(threads, threads, [&](std::int64_t task) {
+        while (elapsed() < seconds) operations[static_cast<std::size_t>(task)] += kernel(100'000);
+    });
+    return std::accumulate(operations.begin(), operations.end(), 0.0) / elapsed();
 }
 
 template void run_product<float>(const Kernels&, const Product<float>&, bool, int);

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tinymodels import make
 
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.registry import resolve
+from tinymodels import make
 
 #: Thirteen token ids of the synthetic vocabulary, BOS first.
 IDS = [1, 300, 17, 42, 280, 99, 7, 123, 256, 64, 31, 200, 5]

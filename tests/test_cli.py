@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tinymodels import make
 
 PROMPT = "The bridge"

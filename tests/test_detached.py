@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import IDS
 from torch import Tensor
 
+from conftest import IDS
 from ggufjac.errors import UserError
 from ggufjac.families.parts import Run
 from ggufjac.maps.detached import DetachedMap
@@ -43,7 +43,12 @@ def test_a_wrong_coefficient_shows(tiny: Model) -> None:
     linear = tiny.linearize(IDS)
     other = tiny.linearize([*IDS[:-1], 77])
     mixed = DetachedMap(
-        linear.tokens, linear.inputs, (other.operators[0], *linear.operators[1:]), linear.output, linear.logits, linear.head
+        linear.tokens,
+        linear.inputs,
+        (other.operators[0], *linear.operators[1:]),
+        linear.output,
+        linear.logits,
+        linear.head,
     )
     assert mixed.reconstruction_error() > 1e-2
 
@@ -182,7 +187,13 @@ def test_blocks_that_do_not_fit_are_refused(exact: DetachedMap) -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "message"),
-    [("", "empty"), ([], "no tokens"), ([5, 99999], "no token 99999"), ([-1], "no token -1"), ([5] * 2000, "shorten it")],
+    [
+        ("", "empty"),
+        ([], "no tokens"),
+        ([5, 99999], "no token 99999"),
+        ([-1], "no token -1"),
+        ([5] * 2000, "shorten it"),
+    ],
 )
 def test_prompts_that_cannot_be(tiny: Model, prompt: str | list[int], message: str) -> None:
     with pytest.raises(UserError, match=message):

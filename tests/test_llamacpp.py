@@ -16,7 +16,6 @@ import pytest
 from gguf import GGUFReader, GGUFWriter, TokenType
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tinymodels import BOS, EOS, UNK, VOCAB_SIZE, make
 
 from ggufjac.errors import UserError
 from ggufjac.llamacpp import library as bridge
@@ -25,6 +24,7 @@ from ggufjac.llamacpp.quantize import quantize
 from ggufjac.llamacpp.run import Runner
 from ggufjac.llamacpp.vocab import TokenAttribute, Vocab
 from ggufjac.registry import resolve
+from tinymodels import BOS, EOS, UNK, VOCAB_SIZE, make
 
 PROMPT = [BOS, *np.random.default_rng(3).integers(3, VOCAB_SIZE, 11).tolist()]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import IDS
 from rich.console import Console
 from torch import Tensor
 
+from conftest import IDS
 from ggufjac.analyses.agreement import ROUNDING, compare
 from ggufjac.analyses.decode import Decoder
 from ggufjac.analyses.prediction import Analysis, Options, analyze
@@ -89,7 +89,17 @@ def test_the_report_fits_its_width_and_needs_no_colour(result: Analysis, width: 
     shown = text(result, width, no_color=True, force_terminal=False)
     assert "\x1b" not in shown
     assert max(map(len, shown.splitlines())) <= width
-    for word in ("model", "predicts", "llama.cpp", "MATCH", "exactness", "Input tokens", "Whole map", "constant c", "sum"):
+    for word in (
+        "model",
+        "predicts",
+        "llama.cpp",
+        "MATCH",
+        "exactness",
+        "Input tokens",
+        "Whole map",
+        "constant c",
+        "sum",
+    ):
         assert word in shown.replace("\n", " ")
 
 

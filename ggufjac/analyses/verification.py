@@ -1,7 +1,8 @@
 """Equality with llama.cpp, which is the judge: the file as it is, and its expansion to float32.
 
 On quantised weights llama.cpp rounds activations to 8 bits, so it differs from exact arithmetic on the same weights; the
-direct check measures by how much. On the float32 twin nothing is rounded, so agreement there proves the graph, logit
+direct
+check measures by how much. On the float32 twin nothing is rounded, so agreement there proves the graph, logit
 by logit and layer by layer.
 """
 
@@ -105,7 +106,9 @@ def direct(model: Model, prompts: Sequence[str | Sequence[int]], threads: int | 
         for prompt, tokens in zip(prompts, ids, strict=True):
             exact = model.linearize(tokens).logits.numpy()
             agreement = compare(exact, runner.logits(tokens), ROUNDING)
-            checks.append(PromptCheck(_text(model, prompt), len(tokens), agreement, agreement.relative, None, (), None, True))
+            checks.append(
+                PromptCheck(_text(model, prompt), len(tokens), agreement, agreement.relative, None, (), None, True)
+            )
     return Verification("direct", False, ROUNDING, tuple(checks))
 
 

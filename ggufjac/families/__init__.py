@@ -7,18 +7,40 @@ from typing import TYPE_CHECKING
 
 from ggufjac.errors import UserError
 from ggufjac.families.base import Family
+from ggufjac.families.gemma import Gemma
+from ggufjac.families.gemma2 import Gemma2
 from ggufjac.families.gemma3 import Gemma3
+from ggufjac.families.gpt_oss import GptOss
+from ggufjac.families.granite import Granite
 from ggufjac.families.llama import Llama
 from ggufjac.families.mistral3 import Mistral3
 from ggufjac.families.olmo2 import Olmo2
+from ggufjac.families.olmoe import Olmoe
 from ggufjac.families.phi3 import Phi3
-from ggufjac.families.qwen import Qwen2, Qwen3
+from ggufjac.families.qwen import Qwen2, Qwen2MoE, Qwen3, Qwen3MoE
+from ggufjac.families.smollm3 import SmolLM3
 from ggufjac.families.source import Source
 
 if TYPE_CHECKING:
     from ggufjac.reader import GGUFFile
 
-FAMILIES: tuple[type[Family], ...] = (Llama, Mistral3, Qwen2, Qwen3, Gemma3, Phi3, Olmo2)
+FAMILIES: tuple[type[Family], ...] = (
+    Llama,
+    Mistral3,
+    Qwen2,
+    Qwen2MoE,
+    Qwen3,
+    Qwen3MoE,
+    Gemma,
+    Gemma2,
+    Gemma3,
+    Phi3,
+    Olmo2,
+    Olmoe,
+    Granite,
+    SmolLM3,
+    GptOss,
+)
 
 ARCHITECTURES: dict[str, type[Family]] = {name: family for family in FAMILIES for name in family.architectures}
 

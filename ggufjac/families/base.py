@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -80,24 +82,40 @@ class Family(Hyperparameters, ABC):
 
     # --- layers that families share ---------------------------------------------------------------------------
 
-    def block(self, i: int, attention: Part, mlp: Part) -> Part:
-        """x + attention(norm(x)), then x + mlp(norm(x)), under llama.cpp's names."""
+    def block(
+        self,
+        i: int,
+        attention: Part,
+        mlp: Part,
+        *,
+        after_attention: Sequence[Part] = (),
+        after_mlp: Sequence[Part] = (),
+        middle: str = "ffn_inp",
+        ffn_norm: Part | None = None,
+    ) -> Part:
+        """x + attention(norm(x)), then x + mlp(norm(x)), both perhaps with something more before they are added.
+
+        middle: llama.cpp's name for the state between the two. ffn_norm: the norm before the MLP, where its name is
+        not the usual one.
+        """
         attn_norm = Named("attn_norm", self.norm(f"blk.{i}.attn_norm", self.d))
-        ffn_norm = Named("ffn_norm", self.norm(f"blk.{i}.ffn_norm", self.d))
+        if ffn_norm is None:
+            ffn_norm = Named("ffn_norm", self.norm(f"blk.{i}.ffn_norm", self.d))
         return Then(
-            Named("ffn_inp", Add("attn", attn_norm, attention)),
-            Named("l_out", Add("mlp", ffn_norm, mlp)),
+            Named(middle, Add("attn", attn_norm, attention, *after_attention)),
+            Named("l_out", Add("mlp", ffn_norm, mlp, *after_mlp)),
         )
 
-    def attention(self, i: int, *, head_norms: bool = False) -> Attention:
-        """Grouped-query attention of layer i, scaled by 1/sqrt(d_head); `head_norms`: q and k are normalised per head.
+    def attention(self, i: int, *, norms: Literal["head", "whole"] | None = None) -> Attention:
+        """Grouped-query attention of layer i, scaled by 1/sqrt(d_head).
 
-        What else a family does differently it replaces (dataclasses.replace).
+        norms: whether q and k are normalised, over each head or over all heads at once. What else a family does
+        differently it replaces (dataclasses.replace).
         """
         b = f"blk.{i}."
         n_head, n_head_kv, d_key, d_value = self.n_head(i), self.n_head_kv(i), self.d_key(i), self.d_value(i)
         q, k, v = self._qkv(i, n_head * d_key, n_head_kv * d_key, n_head_kv * d_value)
-        return Attention(
+        plain = Attention(
             q=q,
             k=k,
             v=v,
@@ -107,29 +125,38 @@ class Family(Hyperparameters, ABC):
             scale=1 / math.sqrt(d_key),
             rope=self.rope(i),
             window=self.window(i),
-            q_norm=self.norm(b + "attn_q_norm", d_key) if head_norms else None,
-            k_norm=self.norm(b + "attn_k_norm", d_key) if head_norms else None,
         )
+        if norms == "head":
+            q_norm, k_norm = self.norm(b + "attn_q_norm", d_key), self.norm(b + "attn_k_norm", d_key)
+            return replace(plain, q_norm=q_norm, k_norm=k_norm)
+        if norms == "whole":
+            q_norm = self.norm(b + "attn_q_norm", n_head * d_key)
+            k_norm = self.norm(b + "attn_k_norm", n_head_kv * d_key)
+            return replace(plain, q=Then(q, q_norm), k=Then(k, k_norm))
+        return plain
 
-    def gated_mlp(self, i: int, ratio: Ratio = silu) -> GatedMLP:
-        """down(f(gate(x)) * up(x)) of layer i."""
-        b, n_ff = f"blk.{i}.", self.n_ff(i)
+    def gated_mlp(self, i: int, ratio: Ratio = silu, *, kind: str = "", n_ff: int | None = None) -> GatedMLP:
+        """down(f(gate(x)) * up(x)) of layer i; kind: the end of its tensors' names ("_shexp": the shared expert)."""
+        b = f"blk.{i}."
+        n_ff = self.n_ff(i) if n_ff is None else n_ff
         return GatedMLP(
-            gate=self.linear(b + "ffn_gate", n_ff, self.d),
-            up=self.linear(b + "ffn_up", n_ff, self.d),
-            down=self.linear(b + "ffn_down", self.d, n_ff),
+            gate=self.linear(f"{b}ffn_gate{kind}", n_ff, self.d),
+            up=self.linear(f"{b}ffn_up{kind}", n_ff, self.d),
+            down=self.linear(f"{b}ffn_down{kind}", self.d, n_ff),
             ratio=ratio,
         )
 
-    def experts(self, i: int, routing: Routing, n_ff: int, ratio: Ratio = silu) -> Experts:
-        """The mixture of experts of layer i, each a gated MLP with n_ff hidden entries."""
+    def experts(
+        self, i: int, routing: Routing, n_ff: int, ratio: Ratio = silu, after_up: Sequence[Part] = ()
+    ) -> Experts:
+        """The mixture of experts of layer i, each a gated MLP with n_ff hidden entries; after_up: elementwise parts."""
         b, d, n = f"blk.{i}.", self.d, self.n_expert
         gate, up = self._stack(b + "ffn_gate_exps", n, n_ff, d), self._stack(b + "ffn_up_exps", n, n_ff, d)
         down = self._stack(b + "ffn_down_exps", n, d, n_ff)
 
         def expert(e: int) -> Part:
             hidden, out = (e * n_ff, (e + 1) * n_ff), (e * d, (e + 1) * d)
-            return GatedMLP(gate.rows(*hidden), up.rows(*hidden), down.rows(*out), ratio)
+            return GatedMLP(gate.rows(*hidden), Then(up.rows(*hidden), *after_up), down.rows(*out), ratio)
 
         return Experts(self.linear(b + "ffn_gate_inp", n, d), routing, expert)
 

@@ -1,18 +1,12 @@
-"""gemma3: the text part of Gemma 3, 270M to 27B, and models built like it.
-
-The norm weights of these files already hold the 1 that Gemma adds to them.
-"""
+"""gemma3: the text part of Gemma 3, 270M to 27B, and models built like it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
 
-import numpy as np
-
-from ggufjac.families.base import Family
-from ggufjac.families.parts import Add, Elementwise, Named, Part, Rope, Then
-from ggufjac.families.parts.activations import gelu, softcap
+from ggufjac.families.gemma import Gemma
+from ggufjac.families.parts import Part, Rope
 
 #: One layer in six sees everything.
 PERIOD = 6
@@ -20,7 +14,7 @@ PERIOD = 6
 LAYERS_27B = 62
 
 
-class Gemma3(Family):
+class Gemma3(Gemma):
     """Gemma 3 at all sizes: norms before and after attention and MLP, queries and keys normalised per head, GeGLU,
     scaled embeddings; five of six layers see a sliding window and rotate with a base of their own.
 
@@ -29,48 +23,20 @@ class Gemma3(Family):
     """
 
     architectures = ("gemma3",)
-    gelu = True
-
-    @property
-    def embedding_scale(self) -> float:
-        # llama.cpp multiplies by the float32 value of sqrt(d)
-        return float(np.sqrt(np.float32(self.d)))
 
     def layer(self, i: int) -> Part:
-        b, d = f"blk.{i}.", self.d
-        attention = self.attention(i, head_norms=True)
+        attention = self.attention(i, norms="head")
         if self.n_layer == LAYERS_27B:
-            attention = replace(attention, scale=1 / math.sqrt(d // self.n_head(0)))
-        return Then(
-            Named(
-                "sa_out",
-                Add(
-                    "attn",
-                    Named("attn_norm", self.norm(b + "attn_norm", d)),
-                    attention,
-                    Named("attn_post_norm", self.norm(b + "post_attention_norm", d)),
-                ),
-            ),
-            Named(
-                "l_out",
-                Add(
-                    "mlp",
-                    Named("ffn_norm", self.norm(b + "ffn_norm", d)),
-                    self.gated_mlp(i, gelu),
-                    Named("ffn_post_norm", self.norm(b + "post_ffw_norm", d)),
-                ),
-            ),
-        )
+            attention = replace(attention, scale=1 / math.sqrt(self.d // self.n_head(0)))
+        return self.sandwich(i, attention)
 
     def window(self, i: int) -> int | None:
-        return self.source.count("attention.sliding_window") if self.is_local(i, PERIOD) else None
+        return self.local_window(i, PERIOD)
 
     def rope(self, i: int) -> Rope | None:
-        if not self.is_local(i, PERIOD):
+        if self.window(i) is None:
             return self.plain_rope(i)
         return self.plain_rope(i, base=self.source.number("rope.freq_base_swa", 10000.0), scale=1.0)
 
     def output_head(self) -> Part:
-        limit = self.source.number("final_logit_softcapping", 0.0)
-        head = self.head_matrix()
-        return Then(head, Elementwise(softcap(limit))) if limit else Then(head)
+        return self.capped_head(self.source.number("final_logit_softcapping", 0.0))

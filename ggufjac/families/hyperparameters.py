@@ -71,18 +71,23 @@ class Hyperparameters:
                 )
         return Routing(used, groups=max(1, groups), groups_used=groups_used)
 
-    def is_local(self, i: int, period: int) -> bool:
-        """Whether layer i sees only the file's sliding window: all but every period-th layer, if the file has one.
+    def n_ff_expert(self, i: int) -> int:
+        """Hidden entries of an expert; without a key of its own what a token's experts share is feed_forward_length."""
+        return self.source.per_layer("expert_feed_forward_length", i, 0) or self.n_ff(i) // self.routing(i).used
 
-        The file can give another period, or say it of each layer.
+    def local_window(self, i: int, period: int, default: int = 0) -> int | None:
+        """The sliding window of layer i: all but every period-th layer have one, if the file gives its size.
+
+        The file can give another period, or say it of each layer. `default`: the size where the file gives none.
         """
-        if self.source.integer("attention.sliding_window", 0) == 0:
-            return False
+        size = self.source.integer("attention.sliding_window", default)
         key = "attention.sliding_window_pattern"
         if self.source.is_array(key):
-            return bool(self.source.per_layer(key, i))
-        period = self.source.integer(key, period)
-        return period == 0 or i % period < period - 1
+            local = bool(self.source.per_layer(key, i))
+        else:
+            period = self.source.integer(key, period)
+            local = period == 0 or i % period < period - 1
+        return size if local and size > 0 else None
 
     # --- position ---------------------------------------------------------------------------------------------
 
@@ -100,6 +105,11 @@ class Hyperparameters:
                 f"{self.source.file.path}: unknown rope.scaling.type {kind!r}; known are {', '.join(known)}"
             )
         return kind
+
+    @property
+    def rope_stretch(self) -> float:
+        """How many times longer the context was made; some old files call it rope.scale_linear."""
+        return self.source.number("rope.scaling.factor", self.source.number("rope.scale_linear", 0.0)) or 1.0
 
     def plain_rope(
         self,
@@ -120,9 +130,7 @@ class Hyperparameters:
         n_rot = source.count("rope.dimension_count", self.d_key(i))
         if n_rot % 2 or n_rot > self.d_key(i):
             raise UserError(f"{source.file.path}: RoPE cannot rotate {n_rot} of {self.d_key(i)} entries of a head")
-        stretch = source.number("rope.scaling.factor", source.number("rope.scale_linear", 0.0))
-        if self.rope_scaling == "none" or stretch == 0.0:
-            stretch = 1.0
+        stretch = 1.0 if self.rope_scaling == "none" else self.rope_stretch
         if scale is None:
             scale = 1 / stretch
         magnitude = source.number("rope.scaling.attn_factor", 1.0)
@@ -140,6 +148,14 @@ class Hyperparameters:
             yarn=yarn,
             factors=factors,
         )
+
+    def rope_of_local_layers(self, i: int) -> Rope:
+        """Where local layers have their own base, but are stretched like the others.
+
+        As llama.cpp has it, the scaling type "none" spares the other layers alone.
+        """
+        base = self.source.number("rope.freq_base_swa", self.source.number("rope.freq_base", 10000.0))
+        return self.plain_rope(i, base=base, scale=1 / self.rope_stretch)
 
     def rope_freqs(self, i: int) -> Factors | None:
         """Llama 3's factors, or LongRoPE's in a file that says it uses that."""

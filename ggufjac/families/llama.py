@@ -12,8 +12,8 @@ from ggufjac.families.parts import Part, Rope
 
 
 class Llama(Family):
-    """Llama 1-3, Mistral, Mixtral, SmolLM and others: pre-norm blocks, grouped-query attention with RoPE (plain, linear,
-    YaRN, LongRoPE or Llama 3's scaling), SwiGLU, optional biases, optional experts.
+    """Llama 1-3, Mistral, Mixtral, SmolLM and others: pre-norm blocks, grouped-query attention with RoPE (plain,
+    linear, YaRN, LongRoPE or Llama 3's scaling), SwiGLU, optional biases, optional experts.
 
     The q and k rows of these files are stored for adjacent RoPE pairs.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from ggufjac.families.llama import Llama
 from ggufjac.families.parts import Attention, Rope, Temperature, Yarn
@@ -16,8 +17,8 @@ class Mistral3(Llama):
 
     architectures = ("mistral3",)
 
-    def attention(self, i: int, *, head_norms: bool = False) -> Attention:
-        plain = super().attention(i, head_norms=head_norms)
+    def attention(self, i: int, *, norms: Literal["head", "whole"] | None = None) -> Attention:
+        plain = super().attention(i, norms=norms)
         scale = self.source.number("attention.temperature_scale", 0.0)
         return replace(plain, temperature=Temperature(scale, self.n_ctx_orig)) if scale else plain
 

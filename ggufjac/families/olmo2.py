@@ -21,23 +21,17 @@ class Olmo2(Family):
     architectures = ("olmo2",)
 
     def layer(self, i: int) -> Part:
-        b, d = f"blk.{i}.", self.d
-        plain = self.attention(i)
-        attention = replace(
-            plain,
-            q=Then(plain.q, self.norm(b + "attn_q_norm", self.n_head(i) * self.d_key(i))),
-            k=Then(plain.k, self.norm(b + "attn_k_norm", self.n_head_kv(i) * self.d_key(i))),
-        )
-        attn_norm = Named("attn_post_norm", self.norm(b + "post_attention_norm", d))
-        ffn_norm = self.norm(b + "post_ffw_norm", d)
+        attn_norm = Named("attn_post_norm", self.norm(f"blk.{i}.post_attention_norm", self.d))
+        ffn_norm = self.norm(f"blk.{i}.post_ffw_norm", self.d)
         return Then(
-            Named("ffn_inp", Add("attn", attention, attn_norm)),
+            Named("ffn_inp", Add("attn", self.attention(i, norms="whole"), attn_norm)),
             Named("l_out", Add("mlp", self.gated_mlp(i), ffn_norm)),
         )
 
     def window(self, i: int) -> int | None:
-        return self.source.count("attention.sliding_window") if self.is_local(i, PERIOD) else None
+        return self.local_window(i, PERIOD)
 
     def rope(self, i: int) -> Rope | None:
         stretched = self.plain_rope(i)
-        return replace(stretched, scale=1.0, magnitude=1.0, yarn=None) if self.is_local(i, PERIOD) else stretched
+        local = self.window(i) is not None
+        return replace(stretched, scale=1.0, magnitude=1.0, yarn=None) if local else stretched

@@ -1,8 +1,8 @@
 """phi3: Phi-3, 3.5 and 4 as llama.cpp runs them.
 
 Two differences to the models' own definition, both llama.cpp's: the sliding window of Phi-3 mini is not applied, and
-LongRoPE's short or long factors are chosen once for the whole run, by the size of the context (a multiple of 256) and not by
-the length of the prompt.
+LongRoPE's short or long factors are chosen once for the whole run, by the size of the context (a multiple of 256) and
+not by the length of the prompt.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""qwen2 and qwen3: the dense models of Qwen 2, 2.5 and 3."""
+"""qwen2, qwen2moe, qwen3, qwen3moe: the text models of Qwen 1.5 MoE, 2, 2.5 and 3."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ggufjac.families.base import Family
-from ggufjac.families.parts import Part
+from ggufjac.families.parts import Beside, Gated, Part
 
 
 class Qwen2(Family):
@@ -18,10 +20,35 @@ class Qwen2(Family):
         return self.block(i, self.attention(i), self.gated_mlp(i))
 
 
+class Qwen2MoE(Family):
+    """Qwen 1.5 and 2 with experts: biases on q, k and v, experts weighted by the softmax over all of them, and a shared
+    expert behind a gate."""
+
+    architectures = ("qwen2moe",)
+
+    def layer(self, i: int) -> Part:
+        experts = self.experts(i, replace(self.routing(i), normalised=False), self.n_ff_expert(i))
+        n_ff = self.source.integer("expert_shared_feed_forward_length", 0) or self.n_ff(i)
+        gate = self.source.vector(f"blk.{i}.ffn_gate_inp_shexp.weight", self.d)
+        shared = Gated(gate, self.gated_mlp(i, kind="_shexp", n_ff=n_ff))
+        return self.block(i, self.attention(i), Beside(experts, shared))
+
+
 class Qwen3(Family):
     """Qwen 3: pre-norm blocks, queries and keys normalised per head before RoPE, SwiGLU."""
 
     architectures = ("qwen3",)
 
     def layer(self, i: int) -> Part:
-        return self.block(i, self.attention(i, head_norms=True), self.gated_mlp(i))
+        return self.block(i, self.attention(i, norms="head"), self.gated_mlp(i))
+
+
+class Qwen3MoE(Family):
+    """Qwen 3 with experts (30B-A3B, 235B-A22B): queries and keys normalised per head, the chosen experts' softmax
+    weights divided by their sum."""
+
+    architectures = ("qwen3moe",)
+
+    def layer(self, i: int) -> Part:
+        experts = self.experts(i, self.routing(i), self.n_ff_expert(i))
+        return self.block(i, self.attention(i, norms="head"), experts)

@@ -87,8 +87,7 @@ class Source:
         return f"{self.architecture}.{key}"
 
     def _get(self, key: str) -> object:
-        full = self._full(key)
-        return self.file.metadata[full] if full in self.file.metadata else None
+        return self.file.metadata.get(self._full(key))
 
     def _unfit(self, key: str, value: object, wanted: str) -> UserError:
         found = "is missing" if value is None else f"is {value!r}"
@@ -127,7 +126,7 @@ class Source:
         """Raise UserError if the file has tensors that were never asked for: it is no model of this kind then."""
         unread = [name for name in self.file.tensors if name not in self._read]
         if unread:
-            more = f" and {len(unread) - 1} more tensors are" if len(unread) > 1 else " is"
+            more = f" and {len(unread) - 1} more are" if len(unread) > 1 else " is"
             raise UserError(
                 f"{self.file.path}: the tensor {unread[0]!r}{more} not part of a {self.architecture} model as it is "
                 "known here, so the results would be wrong"

@@ -107,7 +107,12 @@ class DetachedMap:
 
         numpy_dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
         return LinearOperator(
-            shape=(d, n_tokens * d_in), dtype=numpy_dtype, matmat=matmat, rmatmat=rmatmat, matvec=matmat, rmatvec=rmatmat
+            shape=(d, n_tokens * d_in),
+            dtype=numpy_dtype,
+            matmat=matmat,
+            rmatmat=rmatmat,
+            matvec=matmat,
+            rmatvec=rmatmat,
         )
 
     # --- exactness --------------------------------------------------------------------------------------------

@@ -25,15 +25,16 @@ class OrdinaryMap:
         """J x for every column: [n, T, d] -> [n, d], by forward-mode differentiation."""
         with dual.dual_level():
             point = dual.make_dual(self.inputs.expand_as(x).clone(), x)
-            tangent = dual.unpack_dual(self._output(point)).tangent
+            tangent: Tensor | None = dual.unpack_dual(self._output(point)).tangent
         if tangent is None:
             raise RuntimeError("the network's output does not depend on its input")
         return tangent
 
     def rmatmat(self, y: Tensor) -> Tensor:
         """J^T y for every column: [n, d] -> [n, T, d], by reverse-mode differentiation."""
-        point = self.inputs.expand(y.shape[0], *self.inputs.shape).clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(self._output(point), point, y)
+        with torch.enable_grad():
+            point = self.inputs.expand(y.shape[0], *self.inputs.shape).clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(self._output(point), point, y)
         return gradient
 
     def reconstruction_error(self, output: Tensor) -> float:

@@ -54,7 +54,7 @@ class Chain(Operator):
         flat: list[Operator] = []
         for op in operators:
             flat.extend(op.operators if isinstance(op, Chain) else [op])
-        self.operators = tuple(flat)
+        self.operators: tuple[Operator, ...] = tuple(flat)
 
     def apply(self, x: Tensor, one: One = None) -> Tensor:
         for op in self.operators:

@@ -51,7 +51,12 @@ def _fold_tail(out: list[Operator], columns: int) -> None:
     if len(live) < 3:
         return
     (start, up), (_, scale), (_, down) = live
-    if isinstance(up, MatMul) and isinstance(scale, Scale) and isinstance(down, MatMul) and _pays(up, scale, down, columns):
+    if (
+        isinstance(up, MatMul)
+        and isinstance(scale, Scale)
+        and isinstance(down, MatMul)
+        and _pays(up, scale, down, columns)
+    ):
         out[start:] = [PerToken(_matrices(up, scale, down))]
 
 

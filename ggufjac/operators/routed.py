@@ -16,7 +16,7 @@ class Routed(Operator):
 
     routes: (tokens, operator) pairs; tokens [m] are distinct positions in the flattened axes `shape` (usually (T,)),
     the operator maps [..., m, n_in] to [..., m, n_out]. Blocks are [..., *shape, n]. All columns of a block go through
-    a route together, so each expert's weights are met once. n_in and n_out: sizes of the rows, for tokens without route.
+    a route together, so each expert's weights are met once per block.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Routed(Operator):
         self.n_out = n_out
 
     def apply(self, x: Tensor, one: One = None) -> Tensor:
-        return self._sum(x, self.n_out, [(tokens, op.apply(self._take(x, tokens), one)) for tokens, op in self.routes])
+        return self._sum(x, self.n_out, ((tokens, op.apply(self._take(x, tokens), one)) for tokens, op in self.routes))
 
     def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
         return self._sum(

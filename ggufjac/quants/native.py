@@ -86,7 +86,13 @@ def _cols(type: GGMLType, data: NDArray[np.uint8]) -> int:
 
 
 def _product(
-    kernel: Any, type: GGMLType, data: NDArray[np.uint8], x: NDArray[Any], outer: int, out: NDArray[Any] | None, threads: int
+    kernel: Any,
+    type: GGMLType,
+    data: NDArray[np.uint8],
+    x: NDArray[Any],
+    outer: int,
+    out: NDArray[Any] | None,
+    threads: int,
 ) -> NDArray[Any]:
     if x.ndim == 0:
         raise ValueError("the block to multiply has no dimension")
@@ -97,7 +103,7 @@ def _product(
         raise ValueError(f"out must be C-contiguous of shape {list(shape)}, not {list(out.shape)}")
     if x.ndim != 2:
         x = x.reshape(-1, x.shape[-1]) if x.shape[-1] else x.reshape(int(np.prod(x.shape[:-1])), 0)
-    if x.shape[1] > 1 and x.strides[1] != x.itemsize or not x.flags.aligned:
+    if (x.shape[1] > 1 and x.strides[1] != x.itemsize) or not x.flags.aligned:
         x = np.ascontiguousarray(x)
     kernel(type, data, x, out.reshape(x.shape[0], outer), codebook(type), threads)
     return out

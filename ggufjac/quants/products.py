@@ -17,7 +17,6 @@ from ggufjac.quants import native
 from ggufjac.quants.tensor import QuantTensor
 from ggufjac.quants.torch_formats import dequantize_blocks
 
-
 #: Weights expanded at a time on a device: 16 Mi weights are 64 MiB in float32.
 TILE_WEIGHTS = 1 << 24
 

@@ -31,7 +31,9 @@ class AnalysisReport:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         a, width = self.analysis, options.max_width
         yield _head(a)
-        yield from _titled("Input tokens", "what each one gives to the prediction, and its own map J_t", _tokens(a, width))
+        yield from _titled(
+            "Input tokens", "what each one gives to the prediction, and its own map J_t", _tokens(a, width)
+        )
         if a.combined:
             explained = "leading singular triplets of the map of all tokens together"
             yield from _titled("Whole map", explained, _combined(a, width))
@@ -100,7 +102,8 @@ def _exactness(a: Analysis) -> Text:
     good = a.reconstruction < limit
     out = Text.assemble(
         (words.small(a.reconstruction), words.GOOD if good else words.BAD),
-        f"  is what the linear map misses of the output ({a.dtype})" + ("" if good else f"; it should be below {limit}"),
+        f"  is what the linear map misses of the output ({a.dtype})"
+        + ("" if good else f"; it should be below {limit}"),
     )
     if a.ordinary is not None:
         out.append(f"; the ordinary Jacobian misses {a.ordinary:.2f}", style=words.DIM)
@@ -118,14 +121,15 @@ def _tokens(a: Analysis, width: int) -> Table:
     if roomy:
         table.add_column("")
     if own:
-        table.add_column("stable\nrank" if not a.norms_exact else "stable\nrank", justify="right")
+        table.add_column("stable\nrank", justify="right")
         table.add_column("σ₁" if not roomy else "σ₁  σ₂  σ₃", justify="right", no_wrap=True)
         table.add_column("writes (u₁)")
         if wide:
             table.add_column("writes (u₂)")
         if roomy:
             table.add_column("reads (v₁)")
-    largest = max((abs(row.logit) for row in a.tokens), default=0.0)
+    # the first token is always the largest by far; bars are scaled to the others, so that these can be told apart
+    largest = max(abs(row.logit) for row in (a.tokens[1:] or a.tokens))
     for i, row in enumerate(a.tokens):
         cells: list[RenderableType] = [
             str(i),

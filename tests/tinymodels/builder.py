@@ -55,9 +55,12 @@ class Tiny:
         self._values: dict[str, Value] = {}
         self._tensors: dict[str, npt.NDArray[np.float32]] = {}
 
-    def kv(self, key: str, value: Value) -> None:
-        """Set a key of this architecture ("rope.freq_base"); integers become uint32, floats float32."""
-        self._values[f"{self.arch}.{key}"] = value
+    def kv(self, key: str, value: Value | None) -> None:
+        """Set a key of this architecture ("rope.freq_base"); integers become uint32, floats float32, None drops it."""
+        if value is None:
+            self._values.pop(f"{self.arch}.{key}", None)
+        else:
+            self._values[f"{self.arch}.{key}"] = value
 
     def norm(self, name: str, n: int) -> None:
         """A norm's weight, between 0.3 and 2."""
@@ -67,6 +70,10 @@ class Tiny:
         """A bias, of the size of what it is added to."""
         self.tensor(f"{name}.bias", 0.5 * self._random(f"{name}.bias").standard_normal(n))
 
+    def biases(self, name: str, n: int, n_out: int) -> None:
+        """The biases of a stack of matrices."""
+        self.tensor(f"{name}.bias", 0.5 * self._random(f"{name}.bias").standard_normal((n, n_out)))
+
     def matrix(self, name: str, n_out: int, n_in: int, scale: float = 1.0) -> None:
         """A weight matrix that multiplies the size of its input by about `scale`."""
         self._gaussian(name, (n_out, n_in), scale)
@@ -74,6 +81,10 @@ class Tiny:
     def stack(self, name: str, n_matrices: int, n_out: int, n_in: int, scale: float = 1.0) -> None:
         """Several such matrices in one tensor: the experts of a layer."""
         self._gaussian(name, (n_matrices, n_out, n_in), scale)
+
+    def gate(self, name: str, n: int) -> None:
+        """A vector whose product with an input of size 1 is about 2: what a sigmoid is taken of."""
+        self.tensor(f"{name}.weight", 2 / np.sqrt(n) * self._random(f"{name}.weight").standard_normal(n))
 
     def factors(self, name: str, n: int, low: float, high: float) -> None:
         """One-dimensional numbers, uniform between two bounds: frequency factors and the like."""
@@ -148,14 +159,19 @@ def ends(t: Tiny, *, tied: bool, size: float = 1.0) -> None:
         t.matrix("output", VOCAB_SIZE, s.n_embd, 2.0)
 
 
-def attention(t: Tiny, block: str, *, bias: bool = False, output_bias: bool = False) -> None:
-    """Separate query, key, value and output projections."""
+def attention(t: Tiny, block: str, *, bias: bool = False, output_bias: bool = False, fused: bool = False) -> None:
+    """Query, key, value and output projections; `fused`: the first three in one matrix."""
     s = t.shape
-    t.matrix(f"{block}.attn_q", s.n_q, s.n_embd, QK)
-    t.matrix(f"{block}.attn_k", s.n_kv, s.n_embd, QK)
-    t.matrix(f"{block}.attn_v", s.n_kv, s.n_embd)
+    if fused:
+        t.matrix(f"{block}.attn_qkv", s.n_q + 2 * s.n_kv, s.n_embd, QK)
+    else:
+        t.matrix(f"{block}.attn_q", s.n_q, s.n_embd, QK)
+        t.matrix(f"{block}.attn_k", s.n_kv, s.n_embd, QK)
+        t.matrix(f"{block}.attn_v", s.n_kv, s.n_embd)
     t.matrix(f"{block}.attn_output", s.n_embd, s.n_q)
-    if bias:
+    if bias and fused:
+        t.bias(f"{block}.attn_qkv", s.n_q + 2 * s.n_kv)
+    elif bias:
         t.bias(f"{block}.attn_q", s.n_q)
         t.bias(f"{block}.attn_k", s.n_kv)
         t.bias(f"{block}.attn_v", s.n_kv)
@@ -163,28 +179,40 @@ def attention(t: Tiny, block: str, *, bias: bool = False, output_bias: bool = Fa
         t.bias(f"{block}.attn_output", s.n_embd)
 
 
-def gated_mlp(t: Tiny, block: str, *, bias: bool = False) -> None:
+def gated_mlp(t: Tiny, block: str, *, bias: bool = False, kind: str = "", n_ff: int = 0) -> None:
     """Gate, up and down projections; the product of gate and up is smaller than its factors, hence down's scale."""
     s = t.shape
+    n_ff = n_ff or s.n_ff
     for name, n_out, n_in, scale in (
-        ("ffn_gate", s.n_ff, s.n_embd, 1.0),
-        ("ffn_up", s.n_ff, s.n_embd, 1.0),
-        ("ffn_down", s.n_embd, s.n_ff, 1.5),
+        (f"ffn_gate{kind}", n_ff, s.n_embd, 1.0),
+        (f"ffn_up{kind}", n_ff, s.n_embd, 1.0),
+        (f"ffn_down{kind}", s.n_embd, n_ff, 1.5),
     ):
         t.matrix(f"{block}.{name}", n_out, n_in, scale)
         if bias:
             t.bias(f"{block}.{name}", n_out)
 
 
-def expert_mlps(t: Tiny, block: str, *, experts: int, used: int) -> None:
-    """A router and stacks of gated MLPs. The router's scale makes its choices clear, so that rounding flips none."""
+def expert_mlps(
+    t: Tiny, block: str, *, experts: int, used: int, n_ff: int = 0, bias: bool = False, hidden: float = 1.0
+) -> None:
+    """A router and stacks of gated MLPs. The router's scale makes its choices clear, so that rounding flips none.
+
+    hidden: the size of what gate and up give, for families that clamp it.
+    """
     s = t.shape
+    n_ff = n_ff or s.n_ff
     t.kv("expert_count", experts)
     t.kv("expert_used_count", used)
     t.matrix(f"{block}.ffn_gate_inp", experts, s.n_embd, 3.0)
-    t.stack(f"{block}.ffn_gate_exps", experts, s.n_ff, s.n_embd)
-    t.stack(f"{block}.ffn_up_exps", experts, s.n_ff, s.n_embd)
-    t.stack(f"{block}.ffn_down_exps", experts, s.n_embd, s.n_ff, 1.5)
+    t.stack(f"{block}.ffn_gate_exps", experts, n_ff, s.n_embd, hidden)
+    t.stack(f"{block}.ffn_up_exps", experts, n_ff, s.n_embd, hidden)
+    t.stack(f"{block}.ffn_down_exps", experts, s.n_embd, n_ff, 1.5 / hidden**2)
+    if bias:
+        t.bias(f"{block}.ffn_gate_inp", experts)
+        t.biases(f"{block}.ffn_gate_exps", experts, n_ff)
+        t.biases(f"{block}.ffn_up_exps", experts, n_ff)
+        t.biases(f"{block}.ffn_down_exps", experts, s.n_embd)
 
 
 def blocks(t: Tiny) -> list[str]:

@@ -6,7 +6,7 @@ variants that real files of the family come in.
 
 from __future__ import annotations
 
-from tinymodels.builder import QK, Tiny, attention, blocks, ends, expert_mlps, gated_mlp, transformer_keys
+from tinymodels.builder import Tiny, attention, blocks, ends, expert_mlps, gated_mlp, transformer_keys
 from tinymodels.tokenizer import VOCAB_SIZE
 
 
@@ -15,6 +15,7 @@ def llama(
     *,
     tied: bool = False,
     rope_freqs: bool = False,
+    longrope: bool = False,
     attention_bias: bool = False,
     mlp_bias: bool = False,
     rope_scale: float = 1.0,
@@ -22,7 +23,8 @@ def llama(
 ) -> None:
     """Llama 1-3, Mistral, SmolLM; `rope_freqs` is Llama 3's scaling of frequencies, `rope_scale` the linear one.
 
-    With `experts` (two used per token) it is Mixtral, which GGUF counts to the same family.
+    With `experts` (two used per token) it is Mixtral, which GGUF counts to the same family. `longrope`: short factors
+    up to an original context of 256 tokens, long ones in larger contexts.
     """
     s = t.shape
     transformer_keys(t)
@@ -31,23 +33,30 @@ def llama(
         t.kv("rope.scaling.factor", rope_scale)
     if rope_freqs:
         t.factors("rope_freqs", s.head_dim // 2, 1.0, 8.0)
+    if longrope:
+        t.kv("rope.scaling.type", "longrope")
+        t.kv("rope.scaling.original_context_length", 256)
+        t.factors("rope_factors_long", s.head_dim // 2, 1.0, 32.0)
+        t.factors("rope_factors_short", s.head_dim // 2, 1.0, 3.0)
     ends(t, tied=tied)
-    for block in blocks(t):
-        t.norm(f"{block}.attn_norm", s.n_embd)
-        attention(t, block, bias=attention_bias, output_bias=attention_bias)
-        t.norm(f"{block}.ffn_norm", s.n_embd)
-        if experts:
-            expert_mlps(t, block, experts=experts, used=2)
-        else:
-            gated_mlp(t, block, bias=mlp_bias)
+    llama_blocks(t, attention_bias, mlp_bias, experts)
 
 
-def mistral3(t: Tiny, *, tied: bool = False, yarn: bool = True, temperature: float = 0.1, log_mul: float = 1.0) -> None:
+def mistral3(
+    t: Tiny,
+    *,
+    tied: bool = False,
+    yarn: bool = True,
+    temperature: float = 0.1,
+    log_mul: float = 1.0,
+    attention_bias: bool = False,
+    mlp_bias: bool = False,
+    experts: int = 0,
+) -> None:
     """Ministral 3: llama with YaRN and a temperature that grows with the position.
 
     The original context is 16 tokens so that a prompt of 40 passes two steps of the temperature.
     """
-    s = t.shape
     transformer_keys(t, rope_base=1e6)
     t.kv("rope.scaling.original_context_length", 16)
     if yarn:
@@ -59,11 +68,20 @@ def mistral3(t: Tiny, *, tied: bool = False, yarn: bool = True, temperature: flo
     if temperature:
         t.kv("attention.temperature_scale", temperature)
     ends(t, tied=tied)
+    llama_blocks(t, attention_bias, mlp_bias, experts)
+
+
+def llama_blocks(t: Tiny, attention_bias: bool, mlp_bias: bool, experts: int) -> None:
+    """The layers of llama and of what is built like it."""
+    s = t.shape
     for block in blocks(t):
         t.norm(f"{block}.attn_norm", s.n_embd)
-        attention(t, block)
+        attention(t, block, bias=attention_bias, output_bias=attention_bias)
         t.norm(f"{block}.ffn_norm", s.n_embd)
-        gated_mlp(t, block)
+        if experts:
+            expert_mlps(t, block, experts=experts, used=2)
+        else:
+            gated_mlp(t, block, bias=mlp_bias)
 
 
 def gemma3(
@@ -96,7 +114,36 @@ def gemma3(
         t.norm(f"{block}.post_ffw_norm", s.n_embd)
 
 
-def qwen2(t: Tiny, *, tied: bool = False, output_bias: bool = False) -> None:
+def gemma(t: Tiny) -> None:
+    """Gemma 1. Embeddings are small because the model multiplies them by sqrt(n_embd)."""
+    s = t.shape
+    transformer_keys(t, eps=1e-6)
+    ends(t, tied=True, size=1.5 / s.n_embd**0.5)
+    for block in blocks(t):
+        t.norm(f"{block}.attn_norm", s.n_embd)
+        attention(t, block)
+        t.norm(f"{block}.ffn_norm", s.n_embd)
+        gated_mlp(t, block)
+
+
+def gemma2(t: Tiny, *, window: int = 12, attention_cap: float = 2.0, final_cap: float = 3.0) -> None:
+    """Gemma 2: norms before and after each part, soft caps, every second layer local."""
+    s = t.shape
+    transformer_keys(t, eps=1e-6)
+    t.kv("attention.sliding_window", window)
+    t.kv("attn_logit_softcapping", attention_cap)
+    t.kv("final_logit_softcapping", final_cap)
+    ends(t, tied=True, size=1.5 / s.n_embd**0.5)
+    for block in blocks(t):
+        t.norm(f"{block}.attn_norm", s.n_embd)
+        attention(t, block)
+        t.norm(f"{block}.post_attention_norm", s.n_embd)
+        t.norm(f"{block}.ffn_norm", s.n_embd)
+        gated_mlp(t, block)
+        t.norm(f"{block}.post_ffw_norm", s.n_embd)
+
+
+def qwen2(t: Tiny, *, tied: bool = False, output_bias: bool = False, fused: bool = False) -> None:
     """Qwen 2 and 2.5: llama with biases on q, k and v and half-split RoPE."""
     s = t.shape
     transformer_keys(t, rope_base=1e6)
@@ -105,7 +152,7 @@ def qwen2(t: Tiny, *, tied: bool = False, output_bias: bool = False) -> None:
         t.bias("output", VOCAB_SIZE)
     for block in blocks(t):
         t.norm(f"{block}.attn_norm", s.n_embd)
-        attention(t, block, bias=True)
+        attention(t, block, bias=True, fused=fused)
         t.norm(f"{block}.ffn_norm", s.n_embd)
         gated_mlp(t, block)
 
@@ -144,8 +191,7 @@ def phi3(
     ends(t, tied=tied)
     for block in blocks(t):
         t.norm(f"{block}.attn_norm", s.n_embd)
-        t.matrix(f"{block}.attn_qkv", s.n_q + 2 * s.n_kv, s.n_embd, QK)
-        t.matrix(f"{block}.attn_output", s.n_embd, s.n_q)
+        attention(t, block, fused=True)
         t.norm(f"{block}.ffn_norm", s.n_embd)
         t.matrix(f"{block}.ffn_up", 2 * s.n_ff, s.n_embd)
         t.matrix(f"{block}.ffn_down", s.n_embd, s.n_ff, 1.5)
@@ -172,3 +218,51 @@ def olmo2(t: Tiny, *, window: int = 0, yarn: bool = False) -> None:
         t.norm(f"{block}.post_attention_norm", s.n_embd)
         gated_mlp(t, block)
         t.norm(f"{block}.post_ffw_norm", s.n_embd)
+
+
+def smollm3(t: Tiny, *, tied: bool = False) -> None:
+    """SmolLM 3: llama without positions in every fourth layer."""
+    s = t.shape
+    transformer_keys(t, rope_base=5e6)
+    ends(t, tied=tied)
+    for block in blocks(t):
+        t.norm(f"{block}.attn_norm", s.n_embd)
+        attention(t, block)
+        t.norm(f"{block}.ffn_norm", s.n_embd)
+        gated_mlp(t, block)
+
+
+def granite(
+    t: Tiny,
+    *,
+    tied: bool = False,
+    attention_bias: bool = False,
+    mlp_bias: bool = False,
+    experts: int = 0,
+    shared: int = 0,
+    finetuned: bool | None = None,
+) -> None:
+    """Granite 3: llama with four multipliers; with `experts` perhaps a `shared` expert of that size.
+
+    finetuned: the key of that name, false in models without positions.
+    """
+    s = t.shape
+    transformer_keys(t, rope_base=5e6)
+    t.kv("embedding_scale", 6.0)
+    t.kv("residual_scale", 0.6)
+    t.kv("attention.scale", 0.25)
+    t.kv("logit_scale", 3.0)
+    if finetuned is not None:
+        t.kv("rope.scaling.finetuned", finetuned)
+    ends(t, tied=tied, size=0.2)
+    for block in blocks(t):
+        t.norm(f"{block}.attn_norm", s.n_embd)
+        attention(t, block, bias=attention_bias, output_bias=attention_bias)
+        t.norm(f"{block}.ffn_norm", s.n_embd)
+        if experts:
+            expert_mlps(t, block, experts=experts, used=2)
+        else:
+            gated_mlp(t, block, bias=mlp_bias)
+        if shared:
+            t.kv("expert_shared_feed_forward_length", shared)
+            gated_mlp(t, block, kind="_shexp", n_ff=shared)

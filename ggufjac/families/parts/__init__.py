@@ -1,7 +1,7 @@
 """The building blocks that families share. A family's own file holds only what is the family's."""
 
 from ggufjac.families.parts.attention import Attention, Temperature
-from ggufjac.families.parts.elementary import Elementwise, LayerNorm, Linear, RMSNorm, Times
+from ggufjac.families.parts.elementary import Elementwise, Gated, LayerNorm, Linear, Plus, RMSNorm, Times
 from ggufjac.families.parts.joins import Add, Beside, Named, Then
 from ggufjac.families.parts.mlp import GatedMLP, PlainMLP
 from ggufjac.families.parts.moe import Experts, Routing
@@ -15,12 +15,14 @@ __all__ = [
     "Elementwise",
     "Experts",
     "Factors",
+    "Gated",
     "GatedMLP",
     "LayerNorm",
     "Linear",
     "Named",
     "Part",
     "PlainMLP",
+    "Plus",
     "RMSNorm",
     "Rope",
     "Routing",

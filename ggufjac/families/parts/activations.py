@@ -42,3 +42,21 @@ def softcap(limit: float) -> Ratio:
         return torch.where(u == 0, torch.ones_like(u), torch.tanh(scaled) / scaled)
 
     return ratio
+
+
+def clamp(limit: float) -> Ratio:
+    """f(u) = u limited to [-limit, limit]."""
+
+    def ratio(u: Tensor) -> Tensor:
+        return limit / u.abs().clamp(min=limit)
+
+    return ratio
+
+
+def oai_swish(alpha: float, limit: float) -> Ratio:
+    """f(u) = min(u, limit) sigmoid(alpha min(u, limit)): the gate of gpt-oss."""
+
+    def ratio(u: Tensor) -> Tensor:
+        return limit / u.clamp(min=limit) * torch.sigmoid(alpha * u.clamp(max=limit))
+
+    return ratio

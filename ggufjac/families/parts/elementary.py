@@ -80,6 +80,30 @@ class Times(Part):
         return op, op.apply(x)
 
 
+class Plus(Part):
+    """y = x + c with a constant c, which goes to the constant of the map."""
+
+    def __init__(self, c: float) -> None:
+        self.c = c
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        op = Bias(torch.as_tensor(self.c, dtype=x.dtype, device=x.device))
+        return op, op.apply(x, 1.0)
+
+
+class Gated(Part):
+    """y = sigmoid(<w, x>) part(x): a whole part behind one frozen gate per position."""
+
+    def __init__(self, w: Tensor, part: Part) -> None:
+        self.w = w
+        self.part = part
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        op, y = self.part.build(run, x)
+        scale = Scale(torch.sigmoid(run.freeze(x) @ self.w.to(x))[..., None])
+        return Chain([op, scale]), scale.apply(y)
+
+
 class Elementwise(Part):
     """y = f(x), elementwise: the ratio f(x)/x is frozen, x stays live."""
 

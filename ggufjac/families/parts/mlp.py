@@ -13,10 +13,11 @@ from ggufjac.operators import Chain, Operator, Scale
 class GatedMLP(Part):
     """y = down(f(gate(x)) * up(x)): f(gate) is frozen and up is live, whatever the family (the path "up").
 
-    The path "gate" freezes f(gate)/gate * up instead and keeps gate live; it reconstructs as exactly and is another map.
+    The path "gate" freezes f(gate)/gate * up instead and keeps gate live; it reconstructs as exactly and is another
+    map. up is a projection, or one followed by elementwise parts.
     """
 
-    def __init__(self, gate: Linear, up: Linear, down: Linear, ratio: Ratio) -> None:
+    def __init__(self, gate: Linear, up: Part, down: Linear, ratio: Ratio) -> None:
         self.gate = gate
         self.up = up
         self.down = down
@@ -26,13 +27,11 @@ class GatedMLP(Part):
         frozen = run.freeze(x)
         name = "ffn_gate" if self.gate.bias is None else "ffn_gate_b"
         u = run.value(name, self.gate.value(run, frozen))
-        coefficient = activation_ratio(run, self.ratio, u)
-        if run.path == "up":
-            live, coefficient = self.up, coefficient * u
-        else:
-            live, coefficient = self.gate, coefficient * self.up.value(run, frozen)
-        op = Chain([live.operator(x), Scale(coefficient), self.down.operator(x)])
-        return op, op.apply(x, 1.0)
+        ratio = activation_ratio(run, self.ratio, u)
+        live, value = self.up.build(run, x) if run.path == "up" else self.gate.build(run, x)
+        scale = Scale(ratio * (u if run.path == "up" else self.up.value(run, frozen)))
+        down = self.down.operator(x)
+        return Chain([live, scale, down]), down.apply(scale.apply(value), 1.0)
 
 
 class PlainMLP(Part):

@@ -60,11 +60,11 @@ class Routing:
         if self.gating == "sigmoid":
             return logits.sigmoid()
         if self.gating == "sqrt of softplus":
-            return torch.nn.functional.softplus(logits).sqrt()
+            return torch.logaddexp(logits, torch.zeros_like(logits)).sqrt()
         return logits
 
     def _within_groups(self, ranking: Tensor) -> Tensor:
-        grouped = ranking.unflatten(-1, (self.groups, -1))
+        grouped = ranking.reshape(*ranking.shape[:-1], self.groups, -1)
         best = grouped.topk(2, -1).values.sum(-1).topk(self.groups_used, -1).indices
         shut = torch.ones_like(grouped[..., 0], dtype=torch.bool).scatter(-1, best, False)
         return grouped.masked_fill(shut[..., None], -torch.inf).flatten(-2)

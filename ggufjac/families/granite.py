@@ -1,0 +1,45 @@
+"""granite and granitemoe: Granite 3 and 4 without recurrent layers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ggufjac.errors import UserError
+from ggufjac.families.base import Family
+from ggufjac.families.parts import Beside, Part, Rope, Then, Times
+
+
+class Granite(Family):
+    """Granite 3 and 4, dense or with experts: llama with multipliers for embeddings, scores, residuals and logits;
+    optional biases, an optional shared expert."""
+
+    architectures = ("granite", "granitemoe")
+    pairing = "adjacent"
+
+    @property
+    def embedding_scale(self) -> float:
+        return self.source.number("embedding_scale", 0.0) or 1.0
+
+    def layer(self, i: int) -> Part:
+        attention = self.attention(i)
+        residual = self.source.number("residual_scale", 0.0)
+        after = [Times(residual)] if residual else []
+        scale = self.source.number("attention.scale", 0.0) or attention.scale
+        mlp = self.mixture(i) if self.n_expert else self.gated_mlp(i)
+        return self.block(i, replace(attention, scale=scale), mlp, after_attention=after, after_mlp=after)
+
+    def mixture(self, i: int) -> Part:
+        experts = self.experts(i, self.routing(i), self.n_ff(i))
+        n_ff = self.source.integer("expert_shared_feed_forward_length", 0)
+        return Beside(experts, self.gated_mlp(i, kind="_shexp", n_ff=n_ff)) if n_ff else experts
+
+    def rope(self, i: int) -> Rope | None:
+        # llama.cpp takes "finetuned: false" to mean that dense Granite has no positions; experts always have them
+        rotates = self.source.architecture == "granitemoe" or self.source.flag("rope.scaling.finetuned", True)
+        return self.plain_rope(i, factors=self.rope_freqs(i)) if rotates else None
+
+    def output_head(self) -> Part:
+        divisor = self.source.number("logit_scale")
+        if divisor == 0.0:
+            raise UserError(f"{self.source.file.path}: logits cannot be divided by a logit_scale of 0")
+        return Then(self.head_matrix(), Times(1 / divisor))

@@ -1,0 +1,414 @@
+"""Every family against llama.cpp, and its maps against autograd: a family joins by being registered in `tinymodels`.
+
+llama.cpp judges at two places: on the models as they are, where every logit of every position must agree, and on
+models with one key changed, where it also says whether the key has any effect. A graph that forgot a feature, or
+gave meaning to a key that llama.cpp does not read, fails on the second even if the first could not tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ggufjac.analyses.verification import Verification, twin
+from ggufjac.errors import UserError
+from ggufjac.families import ARCHITECTURES
+from ggufjac.families.parts import Part
+from ggufjac.families.source import Source
+from ggufjac.llamacpp.quantize import quantize
+from ggufjac.llamacpp.run import Runner
+from ggufjac.maps.model import Model
+from ggufjac.maps.passes import propagate, run_of
+from ggufjac.quants.tensor import QuantTensor
+from ggufjac.reader import GGUFFile
+from ggufjac.reader.types import GGMLType
+from tinymodels import BOS, FAMILIES, VOCAB_SIZE, make
+
+PROMPT = [BOS, *np.random.default_rng(7).integers(3, VOCAB_SIZE, 39).tolist()]
+LENGTHS = (1, 7, 40)
+QUANTISED = ("Q4_K_M", "Q4_0", "Q8_0", "IQ3_M")
+
+#: The largest difference of logits over their spread, and of hidden states over theirs. Measured: 1e-6 to 1e-5.
+TOLERANCE = 1e-4
+#: The same for logits behind a GELU, which llama.cpp rounds to float16 on the way in and out. Measured: up to 2e-3.
+GELU = 5e-3
+#: What a feature must move the logits by, over their spread, to be counted as tested: 100 times the tolerance.
+MOVED = 1e-2
+
+
+@dataclass(frozen=True)
+class Case:
+    """One form of one family."""
+
+    family: str
+    variant: str = ""
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        return FAMILIES[self.family].variants[self.variant] if self.variant else {}
+
+    def __str__(self) -> str:
+        return f"{self.family}, {self.variant}" if self.variant else self.family
+
+
+PLAIN = [Case(family) for family in FAMILIES]
+CASES = [*PLAIN, *(Case(family, variant) for family in FAMILIES for variant in FAMILIES[family].variants)]
+Tiny = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """The path of a case's file, which is made once."""
+    folder = tmp_path_factory.mktemp("families")
+    made: dict[tuple[str, str], Path] = {}
+
+    def path_of(case: Case, **keys: Any) -> Path:
+        known = (str(case), repr(keys))
+        if known not in made:
+            merged = {**case.overrides, "keys": {**case.overrides.get("keys", {}), **keys}}
+            made[known] = make(case.family, folder / f"{len(made)}.gguf", **merged)
+        return made[known]
+
+    return path_of
+
+
+@pytest.fixture
+def model(case: Case, tiny: Tiny) -> Iterator[Model]:
+    with Model.open(tiny(case)) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def every(cases: list[Case]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", cases, ids=str)
+
+
+def test_every_family_has_a_tiny_model_and_a_description() -> None:
+    assert set(FAMILIES) == set(ARCHITECTURES)
+    for name, family in ARCHITECTURES.items():
+        assert name in family.architectures
+        assert 20 < len(family.summary()) < 400
+
+
+# --- llama.cpp is the judge -----------------------------------------------------------------------------------
+
+
+def judge(model: Model, prompts: list[list[int]]) -> None:
+    """Every logit at every position, and every hidden state from llama.cpp's states before it."""
+    gelu = model.family.gelu
+    found: Verification = twin(model, prompts, gelu_table=gelu, threads=1)
+    for check, prompt in zip(found.checks, prompts, strict=True):
+        assert check.worst < (GELU if gelu else TOLERANCE)
+        if gelu:
+            assert check.same_gelu is not None
+            assert check.same_gelu < TOLERANCE
+        names = [layer.name for layer in check.layers]
+        for i in range(model.family.n_layer):
+            assert f"l_out-{i}" in names
+            assert sum(name.endswith(f"-{i}") for name in names) >= 3
+        assert "result_norm" in names
+        worst = max(check.layers, key=lambda layer: layer.relative)
+        assert worst.relative < TOLERANCE, f"{worst.name}, prompt of {len(prompt)} tokens"
+
+
+@every(CASES)
+def test_logits_and_states_equal_llama_cpps(model: Model) -> None:
+    judge(model, [PROMPT[:n] for n in LENGTHS])
+
+
+@every([case for case in PLAIN if ARCHITECTURES[case.family].gelu])
+def test_gelu_without_llama_cpps_table_differs_by_its_rounding_alone(model: Model) -> None:
+    found = twin(model, [PROMPT[:n] for n in LENGTHS], layers=False, threads=1)
+    assert all(TOLERANCE < check.worst < GELU for check in found.checks)
+
+
+@pytest.mark.parametrize("ftype", QUANTISED)
+@every([*PLAIN, Case("llama", "experts")])
+def test_quantised_weights_give_what_llama_cpp_gives_on_their_expansion(
+    case: Case, ftype: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    target = tmp_path / f"{ftype}.gguf"
+    quantize(tiny(case), target, ftype)
+    with Model.open(target) as model:
+        judge(model, [PROMPT])
+
+
+@every([Case("phi3"), Case("llama", "longrope")])
+def test_a_prompt_beyond_the_original_context_takes_the_long_factors(model: Model) -> None:
+    long = [BOS, *np.random.default_rng(8).integers(3, VOCAB_SIZE, 299).tolist()]
+    judge(model, [long])
+    assert relative(logits_of(model, PROMPT, n_ctx=512), logits_of(model, PROMPT)) > MOVED
+
+
+def test_gemma2_has_a_window_also_where_the_file_gives_none(tmp_path: Path) -> None:
+    small = {"n_layer": 2, "n_embd": 64, "n_ff": 64, "n_head": 1, "n_head_kv": 1, "head_dim": 32, "n_ctx": 8192}
+    path = make("gemma2", tmp_path / "tiny.gguf", **small, keys={"attention.sliding_window": None})
+    long = [BOS, *np.random.default_rng(9).integers(3, VOCAB_SIZE, 4199).tolist()]
+    with Model.open(path) as model, Runner(path, len(long), kv="f32", threads=1) as runner:
+        ours = logits_of(model, long, n_ctx=4352, gelu_table=True)
+        assert relative(ours[-100:], runner.logits(long, all_positions=True)[-100:]) < GELU
+
+
+# --- the map --------------------------------------------------------------------------------------------------
+
+
+@every(CASES)
+def test_terms_add_up_to_the_output(model: Model) -> None:
+    single, double = (model.linearize(PROMPT[:7], dtype) for dtype in (torch.float32, torch.float64))
+    assert single.reconstruction_error() < 1e-5
+    assert double.reconstruction_error() < 1e-13
+    biased = any(name.endswith(".bias") for name in model.file.tensors if name != "output.bias")
+    assert (double.constant.norm() > 1e-2 * double.output.norm()) == biased
+    torch.testing.assert_close(double.output, single.output.double(), rtol=1e-4, atol=1e-4)
+
+
+class NoRounding(TorchDispatchMode):
+    """Fails where an operation on float64 gives float32."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        given, got = (
+            {leaf.dtype for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)} for tree in ((args, kwargs), out)
+        )
+        assert not (torch.float64 in given and torch.float32 in got), f"{func} rounds float64 to float32"
+        return out
+
+
+@every(CASES)
+def test_nothing_in_float64_passes_through_float32(model: Model) -> None:
+    with NoRounding():
+        map_ = model.linearize(PROMPT[:3], torch.float64)
+        assert map_.rmatmat(normal(1, map_.shape[0])).dtype == torch.float64
+
+
+@every(CASES)
+def test_map_is_autograds_of_the_detached_graph(model: Model) -> None:
+    ids = PROMPT[:5]
+    map_ = model.linearize(ids, torch.float64)
+    d, n_tokens, _ = map_.shape
+    y = normal(3, d)
+    x = map_.inputs.expand(3, n_tokens, d).clone().requires_grad_()
+    output = propagate(model.family, run_of(n_tokens), x).output[..., 0, :]
+    (expected,) = torch.autograd.grad(output, x, y)
+    scale = expected.abs().max()
+    few, whole = map_.rmatmat(y), torch.einsum("nd,dti->nti", y, map_.jacobian())  # the second one folds MLPs
+    assert (few - expected).abs().max() < 1e-10 * scale
+    assert (whole - expected).abs().max() < 1e-10 * scale
+    v = normal(3, n_tokens, d)
+    assert (map_.matmat(v) * y).sum() == pytest.approx(float((v * few).sum()), rel=1e-10)
+
+
+@every(CASES)
+def test_other_path_of_the_gate_reconstructs_too_and_is_another_map(model: Model) -> None:
+    ids = PROMPT[:5]
+    up, gate = (model.linearize(ids, torch.float64, path=path) for path in ("up", "gate"))
+    assert gate.reconstruction_error() < 1e-13
+    y = normal(3, up.shape[0])
+    assert (up.rmatmat(y) - gate.rmatmat(y)).norm() > 0.05 * up.rmatmat(y).norm()
+
+
+@every(CASES)
+def test_ordinary_map_is_the_derivative(model: Model) -> None:
+    ids = PROMPT[:5]
+    ordinary = model.ordinary(ids, torch.float64)
+    x, y = normal(2, len(ids), model.family.d), normal(2, model.family.d)
+    tangent = ordinary.matmat(x)
+    step = 1e-5
+    with torch.no_grad():
+        ahead, behind = (
+            propagate(model.family, run_of(len(ids)), ordinary.inputs + sign * step * x).output[..., 0, :]
+            for sign in (1, -1)
+        )
+    assert ((ahead - behind) / (2 * step) - tangent).norm() < 1e-6 * tangent.norm()
+    assert (tangent * y).sum() == pytest.approx(float((x * ordinary.rmatmat(y)).sum()), rel=1e-10)
+    assert (model.linearize(ids, torch.float64).matmat(x) - tangent).norm() > 1e-2 * tangent.norm()
+
+
+def test_only_the_chosen_experts_are_met(tiny: Tiny) -> None:
+    with Model.open(tiny(Case("qwen3moe"))) as model:
+        family = model.family
+        experts = family.experts(0, family.routing(0), family.n_ff_expert(0))
+        met: list[int] = []
+
+        def expert(number: int) -> Part:
+            met.append(number)
+            return experts.expert(number)
+
+        x = normal(2, family.d)
+        replace(experts, expert=expert).build(run_of(2), x)
+        chosen, _ = experts.routing.choose(experts.router.value(run_of(2), x))
+    assert met == sorted(set(chosen.flatten().tolist()))
+    assert len(met) < family.n_expert
+
+
+# --- power: what could be forgotten moves the logits ----------------------------------------------------------
+
+#: Keys that fix shapes, or make llama.cpp end the process (a head rotated in part where it must be whole).
+STRUCTURE = {
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.value_length",
+    "expert_count",
+    "expert_feed_forward_length",
+    "expert_shared_feed_forward_length",
+    "rope.dimension_count",
+}
+#: Another value for every other key; None leaves the key out.
+OTHERWISE: dict[str, Any] = {
+    "attention.layer_norm_rms_epsilon": 0.3,
+    "attention.scale": None,
+    "attention.sliding_window": 3,
+    "attention.sliding_window_pattern": 3,
+    "attention.temperature_scale": None,
+    "attn_logit_softcapping": None,
+    "embedding_scale": None,
+    "expert_group_count": None,
+    "expert_group_used_count": 1,
+    "expert_used_count": 1,
+    "final_logit_softcapping": None,
+    "logit_scale": 1.0,
+    "residual_scale": None,
+    "rope.freq_base": 300.0,
+    "rope.freq_base_swa": 70.0,
+    "rope.scaling.attn_factor": None,
+    "rope.scaling.factor": None,
+    "rope.scaling.finetuned": True,
+    "rope.scaling.original_context_length": 24,
+    "rope.scaling.type": "none",
+    "rope.scaling.yarn_beta_fast": 1.5,
+    "rope.scaling.yarn_beta_slow": 0.05,
+    "rope.scaling.yarn_log_multiplier": None,
+}
+
+
+def own_keys(path: Path) -> dict[str, Any]:
+    """The keys of a file's architecture, without its prefix."""
+    with GGUFFile.open(path) as file:
+        prefix = f"{file.architecture}."
+        return {key.removeprefix(prefix): str(file.metadata[key]) for key in file.metadata if key.startswith(prefix)}
+
+
+def logits_of(model: Model, ids: list[int], n_ctx: int = 256, **options: Any) -> NDArray[np.float32]:
+    with torch.no_grad():
+        run = replace(run_of(len(ids), **options), n_ctx=n_ctx)
+        return propagate(model.family, run, model.embed(ids), last_only=False).logits.numpy()
+
+
+def relative(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    return float(np.abs(a - b).max() / b.std())
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+@every(CASES)
+def test_every_key_has_the_effect_that_it_has_in_llama_cpp(case: Case, tiny: Tiny) -> None:
+    present = own_keys(tiny(case))
+    if case.variant:  # what does not differ is tested with the plain form
+        plain = own_keys(tiny(Case(case.family)))
+        present = {key: value for key, value in present.items() if plain.get(key) != value}
+    for key in present.keys() - STRUCTURE:
+        ours, theirs = [], []
+        for path in (tiny(case), tiny(case, **{key: OTHERWISE[key]})):
+            try:
+                runner = Runner(path, len(PROMPT), kv="f32", threads=1)
+            except UserError:  # without this key some tensors have no use
+                with pytest.raises(UserError, match="not part of"):
+                    Model.open(path)
+                break
+            with Model.open(path) as model, runner:
+                ours.append(logits_of(model, PROMPT, gelu_table=model.family.gelu))
+                theirs.append(runner.logits(PROMPT, all_positions=True))
+        else:
+            limit = GELU if ARCHITECTURES[case.family].gelu else TOLERANCE
+            assert relative(ours[1], theirs[1]) < limit, key
+            if key in FAMILIES[case.family].ignored:
+                assert relative(*ours) == relative(*theirs) == 0, key
+            else:
+                assert relative(*ours) > MOVED, key
+
+
+class Neutral(Source):
+    """A file in which one tensor has the value that a graph without it would have: norms and factors 1, the rest 0."""
+
+    def __init__(self, file: GGUFFile, name: str) -> None:
+        super().__init__(file)
+        self._name = name
+
+    def _tensor(self, name: str, shape: tuple[int, ...]) -> QuantTensor:
+        tensor = super()._tensor(name, shape)
+        if name != self._name:
+            return tensor
+        value = float(len(shape) == 1 and name.endswith(".weight"))
+        values = np.full(tensor.shape, value, np.float32)
+        return QuantTensor(name, GGMLType.F32, tensor.n_in, values.view(np.uint8))
+
+
+@every(CASES)
+def test_every_tensor_matters(case: Case, model: Model, tiny: Tiny) -> None:
+    names = set(model.file.tensors)
+    if case.variant:
+        with Model.open(tiny(Case(case.family))) as plain:
+            names -= set(plain.file.tensors)
+    last = f"blk.{model.family.n_layer - 1}."
+    expected = logits_of(model, PROMPT)
+    for name in names:
+        if name == "rope_factors_long.weight":  # for longer contexts than this
+            continue
+        if name.startswith(last) or not name.startswith("blk."):
+            changed = Model(model.file, type(model.family)(Neutral(model.file, name)))
+            assert relative(logits_of(changed, PROMPT), expected) > MOVED, name
+
+
+# --- files that do not fit ------------------------------------------------------------------------------------
+
+
+@every(PLAIN)
+def test_wrong_sizes_are_refused(case: Case, tiny: Tiny) -> None:
+    hidden = [key for key in own_keys(tiny(case)) if key.endswith("expert_feed_forward_length")]
+    for key in ("embedding_length", "attention.head_count", "block_count", *(hidden or ["feed_forward_length"])):
+        with pytest.raises(UserError, match=r"^[^\n]*gguf: [^\n]+$"):
+            Model.open(tiny(case, **{key: 128}))
+
+
+def test_tensors_that_are_no_part_of_the_model_are_refused(tiny: Tiny) -> None:
+    with pytest.raises(UserError, match=r"'rope_freqs\.weight' is not part of a llama model"):
+        Model.open(tiny(Case("llama", "llama 3"), **{"rope.scaling.type": "longrope"}))
+
+
+def test_impossible_experts_are_refused(tiny: Tiny) -> None:
+    case = Case("llama", "grouped experts")
+    with pytest.raises(UserError, match="cannot take 9 of 8 experts"):
+        Model.open(tiny(case, expert_used_count=9))
+    with pytest.raises(UserError, match="2 of 8 experts cannot come from 1 of 8 groups"):
+        Model.open(tiny(case, expert_group_count=8, expert_group_used_count=1))
+
+
+def test_rope_is_checked(tiny: Tiny) -> None:
+    with pytest.raises(UserError, match="cannot rotate 66 of 64"):
+        Model.open(tiny(Case("llama"), **{"rope.dimension_count": 66}))
+    with pytest.raises(UserError, match=r"unknown rope\.scaling\.type 'spiral'"):
+        Model.open(tiny(Case("llama"), **{"rope.scaling.type": "spiral"}))

@@ -1,0 +1,380 @@
+"""Every operator is affine, and its adjoint is the transpose of its linear part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ggufjac.families.parts.moe import Routing
+from ggufjac.operators import (
+    Bias,
+    Center,
+    Chain,
+    Identity,
+    MatMul,
+    Mix,
+    Operator,
+    Residual,
+    Routed,
+    Scale,
+    Select,
+    Sum,
+)
+from ggufjac.operators.fold import PerToken, fold
+from ggufjac.operators.routed import routes_of
+from ggufjac.quants import native
+from ggufjac.quants.tensor import QuantTensor
+from ggufjac.reader.types import INTEGERS, GGMLType
+
+DTYPES = (torch.float32, torch.float64)
+PACKED = [kind for kind in GGMLType if kind not in INTEGERS]
+
+
+class Draw:
+    """Random tensors and operators of the given sizes: T positions, n entries."""
+
+    def __init__(self, seed: int, dtype: torch.dtype, n_tokens: int, n: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        self.rng = np.random.default_rng(seed)
+        self.dtype = dtype
+        self.n_tokens = n_tokens
+        self.n = n
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator, dtype=self.dtype)
+
+    def matmul(self, n_out: int | None = None) -> MatMul:
+        w = self.rng.standard_normal((n_out or self.n, self.n)).astype(np.float32)
+        return MatMul(QuantTensor("w", GGMLType.F32, self.n, w.view(np.uint8)))
+
+    def probabilities(self, *lead: int, heads: int, rows: int | None = None) -> Tensor:
+        return self.normal(*lead, heads, rows or self.n_tokens, self.n_tokens).softmax(-1)
+
+    def mlp(self) -> Chain:
+        wide = self.rng.standard_normal((2 * self.n, self.n)).astype(np.float32)
+        up = QuantTensor("up", GGMLType.F32, self.n, wide.view(np.uint8))
+        down = QuantTensor("down", GGMLType.F32, 2 * self.n, np.ascontiguousarray(wide.T).view(np.uint8))
+        coefficient = Scale(self.normal(self.n_tokens, 2 * self.n))
+        return Chain([MatMul(up), Bias(self.normal(2 * self.n)), coefficient, MatMul(down), Bias(self.normal(self.n))])
+
+    def routed(self) -> Routed:
+        """Three experts, two for each token, every expert with a bias."""
+        chosen = torch.stack([torch.randperm(3, generator=self.generator)[:2] for _ in range(self.n_tokens)])
+        weights = self.normal(self.n_tokens, 2)
+        routes = [
+            (tokens, Chain([self.matmul(), Bias(self.normal(self.n)), Scale(weights[tokens, rank, None])]))
+            for _, tokens, rank in routes_of(chosen)
+        ]
+        return Routed(routes, (self.n_tokens,), self.n, self.n)
+
+
+MAKERS: dict[str, Callable[[Draw], Operator]] = {
+    "identity": lambda d: Identity(),
+    "scale": lambda d: Scale(d.normal(d.n_tokens, d.n)),
+    "scale by one number": lambda d: Scale(d.normal(1)[0]),
+    "center": lambda d: Center(),
+    "bias": lambda d: Bias(d.normal(d.n)),
+    "bias per position": lambda d: Bias(d.normal(d.n_tokens, d.n)),
+    "select": lambda d: Select([d.n_tokens - 1, 0], d.n_tokens),
+    "matmul": lambda d: d.matmul(5),
+    "mix": lambda d: Mix(d.probabilities(heads=2), 2),
+    "mix, shared values": lambda d: Mix(d.probabilities(heads=6), 2),
+    "mix, some rows": lambda d: Mix(d.probabilities(heads=4, rows=1), 1),
+    "per token": lambda d: PerToken(d.normal(d.n_tokens, 3, d.n)),
+    "routed": lambda d: d.routed(),
+    "chain": lambda d: Chain([Scale(d.normal(d.n)), d.mlp(), Chain([Center(), Bias(d.normal(d.n))])]),
+    "sum": lambda d: Sum([d.mlp(), Scale(d.normal(d.n)), Bias(d.normal(d.n))]),
+    "residual": lambda d: Residual(d.mlp(), Identity(), "mlp"),
+    "residual, narrowed": lambda d: Residual(
+        Chain([Select([0], d.n_tokens), Bias(d.normal(d.n))]), Select([0], d.n_tokens), "attn"
+    ),
+}
+
+sizes = given(
+    seed=st.integers(0, 2**31),
+    n_tokens=st.integers(1, 5),
+    n=st.sampled_from([2, 4, 8]),
+    columns=st.sampled_from([(), (1,), (3,), (2, 3)]),
+)
+
+
+def close(a: Tensor | float, b: Tensor | float, dtype: torch.dtype) -> None:
+    a, b = torch.as_tensor(a, dtype=dtype), torch.as_tensor(b, dtype=dtype)
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+class TestEveryOperator:
+    @sizes
+    @settings(max_examples=15, deadline=None)
+    def test_adjoint_is_the_transpose(
+        self,
+        make: Callable[[Draw], Operator],
+        dtype: torch.dtype,
+        seed: int,
+        n_tokens: int,
+        n: int,
+        columns: tuple[int],
+    ) -> None:
+        draw = Draw(seed, dtype, n_tokens, n)
+        op = make(draw)
+        x = draw.normal(*columns, n_tokens, n)
+        y = op.apply(x)
+        g = draw.normal(*y.shape)
+        back = op.adjoint(g)
+        assert y.dtype == back.dtype == dtype
+        assert back.shape == x.shape
+        close((y * g).sum((-2, -1)), (x * back).sum((-2, -1)), dtype)
+
+    @sizes
+    @settings(max_examples=15, deadline=None)
+    def test_one_carries_the_constant(
+        self,
+        make: Callable[[Draw], Operator],
+        dtype: torch.dtype,
+        seed: int,
+        n_tokens: int,
+        n: int,
+        columns: tuple[int],
+    ) -> None:
+        """apply(x, one) = A x + one * b, also with another `one` for every column; tallies add up to <g, b>."""
+        draw = Draw(seed, dtype, n_tokens, n)
+        op = make(draw)
+        zero = torch.zeros(n_tokens, n, dtype=dtype)
+        assert not op.apply(zero).any()
+        b = op.apply(zero, 1.0)
+        assert bool(b.any()) == op.affine
+        x, one = draw.normal(*columns, n_tokens, n), draw.normal(*columns, 1, 1)
+        linear = op.apply(x)
+        close(op.apply(x, one) - linear, (one * b).expand_as(linear), dtype)
+        g = draw.normal(*linear.shape)
+        tallies: list[Tensor] = []
+        with_tally = op.adjoint(g, tallies.append)
+        close(with_tally, op.adjoint(g), dtype)
+        assert all(tally.shape == columns for tally in tallies)
+        close(sum(tallies, torch.zeros(columns, dtype=dtype)), (g * b).sum((-2, -1)), dtype)
+
+    @sizes
+    @settings(max_examples=10, deadline=None)
+    def test_columns_do_not_mix(
+        self,
+        make: Callable[[Draw], Operator],
+        dtype: torch.dtype,
+        seed: int,
+        n_tokens: int,
+        n: int,
+        columns: tuple[int],
+    ) -> None:
+        draw = Draw(seed, dtype, n_tokens, n)
+        op = make(draw)
+        x = draw.normal(4, n_tokens, n)
+        close(op.apply(x)[2], op.apply(x[2]), dtype)
+        g = draw.normal(*op.apply(x).shape)
+        close(op.adjoint(g)[1], op.adjoint(g[1]), dtype)
+
+
+# --- what each one computes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("kind", PACKED, ids=lambda kind: kind.name)
+def test_matmul_is_the_product_with_the_dequantised_matrix(kind: GGMLType, dtype: torch.dtype) -> None:
+    w, dense = packed(kind, 6, 512)
+    op = MatMul(w)
+    x, g = Draw(1, dtype, 3, 512).normal(2, 3, 512), Draw(2, dtype, 3, 6).normal(2, 3, 6)
+    exact = dense.double()
+    y, back = op.apply(x).double(), op.adjoint(g).double()
+    rounding = 1e-6 if dtype == torch.float32 else 1e-14
+    x, g = x.double(), g.double()
+    assert (y - x @ exact.T).abs().max() < rounding * (x.abs() @ exact.abs().T).max()
+    assert (back - g @ exact).abs().max() < rounding * (g.abs() @ exact.abs()).max()
+    assert abs((y * g).sum() - (x * back).sum()) < rounding * (x.abs() @ exact.abs().T * g.abs()).sum()
+
+
+def packed(kind: GGMLType, n_out: int, n_in: int) -> tuple[QuantTensor, Tensor]:
+    """Random blocks of a type as a matrix, and the same matrix expanded."""
+    rng = np.random.default_rng(kind)
+    values = rng.standard_normal((n_out, n_in)).astype(np.float32)
+    plain = {
+        GGMLType.F64: values.astype(np.float64),
+        GGMLType.F32: values,
+        GGMLType.F16: values.astype(np.float16),
+        GGMLType.BF16: (values.view(np.uint32) >> 16).astype(np.uint16),
+    }
+    if kind in plain:
+        data = plain[kind].view(np.uint8)
+    else:
+        n_blocks = n_out * n_in // kind.block
+        blocks = rng.integers(0, 256, (4 * n_blocks, kind.block_bytes), dtype=np.uint8)
+        finite = np.isfinite(native.dequantize(kind, blocks)).all(-1)  # a scale's bytes may say inf or nan
+        data = blocks[finite][:n_blocks].reshape(n_out, -1)
+    return QuantTensor("w", kind, n_in, data), torch.from_numpy(native.dequantize(kind, data))
+
+
+@pytest.mark.parametrize("lead", [(), (2,)], ids=["", "batch"])
+@pytest.mark.parametrize(("heads", "kv"), [(4, 4), (4, 2), (3, 1)])
+def test_mix_shares_values_among_the_heads_of_a_group(heads: int, kv: int, lead: tuple[int, ...]) -> None:
+    draw = Draw(3, torch.float64, 5, 6)
+    p = draw.probabilities(*lead, heads=heads, rows=2)
+    v = draw.normal(*(lead or (7,)), 5, kv * 6)
+    op = Mix(p, kv)
+    y = op.apply(v).unflatten(-1, (heads, 6))
+    for n in range(v.shape[0]):
+        for head in range(heads):
+            own = p[n, head] if lead else p[head]
+            group = head // (heads // kv)
+            close(y[n, :, head], own @ v[n].unflatten(-1, (kv, 6))[:, group], torch.float64)
+    g = draw.normal(*op.apply(v).shape)
+    close((op.apply(v) * g).sum((-2, -1)), (v * op.adjoint(g)).sum((-2, -1)), torch.float64)
+
+
+def test_mix_refuses_heads_that_do_not_divide() -> None:
+    with pytest.raises(ValueError, match="3 heads cannot share 2"):
+        Mix(torch.ones(3, 1, 1), 2)
+
+
+def test_chain_applies_the_first_operator_first_and_is_flat() -> None:
+    draw = Draw(4, torch.float64, 2, 4)
+    scale, product = Scale(draw.normal(4)), draw.matmul()
+    op = Chain([Chain([scale]), Chain([product, Center()])])
+    assert len(op.operators) == 3
+    x = draw.normal(2, 4)
+    close(op.apply(x), Center().apply(product.apply(x * scale.s)), torch.float64)
+
+
+def test_select_takes_rows_in_the_given_order() -> None:
+    x = torch.arange(6.0).reshape(3, 2)
+    assert Select([2, 0], 3).apply(x).tolist() == [[4, 5], [0, 1]]
+    assert Select([2], 3).adjoint(torch.ones(1, 2)).tolist() == [[0, 0], [0, 0], [1, 1]]
+
+
+# --- experts --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lead", [(), (2,)], ids=["", "batch"])
+def test_routed_is_the_sum_over_the_chosen_experts_of_each_token(lead: tuple[int, ...]) -> None:
+    draw = Draw(5, torch.float64, 4, 6)
+    chosen = torch.tensor([[0, 2], [2, 1], [0, 1], [4, 2]]).repeat(*(lead or (1,)), 1)
+    experts = {number: draw.matmul(3) for number in range(5)}
+    routes = [(tokens, experts[number]) for number, tokens, _ in routes_of(chosen)]
+    shape = (*lead, 4)
+    op = Routed(routes, shape, 6, 3)
+    x = draw.normal(*(shape if lead else (7, *shape)), 6)
+    y, rows, taken = op.apply(x), x.reshape(-1, 6), chosen.repeat(1 if lead else 7, 1)
+    for row, (found, numbers) in enumerate(zip(y.reshape(-1, 3), taken.tolist(), strict=True)):
+        close(found, sum(experts[number].apply(rows[row][None])[0] for number in numbers), torch.float64)
+    g = draw.normal(*y.shape)
+    close((y * g).sum(), (x * op.adjoint(g)).sum(), torch.float64)
+
+
+def test_routed_meets_each_expert_once_per_pass_and_no_other_expert() -> None:
+    met: list[int] = []
+
+    class Counting(Identity):
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def apply(self, x: Tensor, one: object = None) -> Tensor:
+            met.append(self.number)
+            return x
+
+    chosen = torch.tensor([[7, 3], [3, 5], [7, 5]])
+    op = Routed([(tokens, Counting(number)) for number, tokens, _ in routes_of(chosen)], (3,), 2, 2)
+    close(op.apply(torch.ones(11, 3, 2)), torch.full((11, 3, 2), 2.0), torch.float32)
+    assert met == [3, 5, 7]
+
+
+def test_tokens_without_a_route_give_nothing() -> None:
+    op = Routed([(torch.tensor([1]), Identity())], (3,), 2, 2)
+    assert op.apply(torch.ones(3, 2)).tolist() == [[0, 0], [1, 1], [0, 0]]
+
+
+LOGITS = torch.tensor([[2.0, -1.0, 0.5, 1.9, -3.0, 0.1, 0.2, 3.0], [0.0, 1.0, 2.0, 3.0, 2.9, 2.8, -5.0, 1.1]]).double()
+
+
+def naive(row: Tensor, routing: Routing) -> dict[int, float]:
+    """The weights of the chosen experts of one token, spelled out."""
+    e = [float(u) for u in row]
+    if routing.gating == "softmax":
+        total = sum(np.exp(u) for u in e)
+        scores = [np.exp(u) / total for u in e]
+    elif routing.gating == "sigmoid":
+        scores = [1 / (1 + np.exp(-u)) for u in e]
+    elif routing.gating == "sqrt of softplus":
+        scores = [np.sqrt(np.log1p(np.exp(u))) for u in e]
+    else:
+        scores = e
+    bias = [0.0] * len(e) if routing.selection_bias is None else routing.selection_bias.tolist()
+    rank = {i: scores[i] + bias[i] for i in range(len(e))}
+    size = len(e) // routing.groups
+    if routing.groups > 1:
+        best = {g: sum(sorted(rank[i] for i in range(g * size, g * size + size))[-2:]) for g in range(routing.groups)}
+        open_ = sorted(best, key=lambda g: best[g])[-routing.groups_used :]
+        rank = {i: r for i, r in rank.items() if i // size in open_}
+    chosen = sorted(rank, key=lambda i: rank[i])[-routing.used :]
+    weights = {i: scores[i] for i in chosen}
+    if routing.gating == "softmax of chosen":
+        total = sum(np.exp(w) for w in weights.values())
+        weights = {i: np.exp(w) / total for i, w in weights.items()}
+    total = sum(weights.values()) if routing.normalised else 1.0
+    return {i: w / total * routing.scale for i, w in weights.items()}
+
+
+@pytest.mark.parametrize(
+    "routing",
+    [
+        Routing(2),
+        Routing(3, "softmax", normalised=False),
+        Routing(2, "sigmoid", scale=2.5),
+        Routing(3, "softmax of chosen", normalised=False),
+        Routing(2, "sqrt of softplus", normalised=False),
+        Routing(2, "sigmoid", selection_bias=torch.tensor([0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.7, -0.9])),
+        Routing(2, "softmax", groups=4, groups_used=2),
+        Routing(3, "sigmoid", selection_bias=torch.linspace(-0.5, 0.5, 8), groups=2, groups_used=1, scale=0.5),
+    ],
+    ids=str,
+)
+def test_routing_chooses_and_weighs_as_spelled_out(routing: Routing) -> None:
+    chosen, weights = routing.choose(LOGITS)
+    for row, numbers, values in zip(LOGITS, chosen, weights, strict=True):
+        found = dict(zip(numbers.tolist(), values.tolist(), strict=True))
+        assert found == pytest.approx(naive(row, routing), rel=1e-12)
+
+
+def test_weights_that_vanish_are_not_divided_by_zero() -> None:
+    _, weights = Routing(2, "sigmoid").choose(torch.full((1, 4), -200.0, dtype=torch.float64))
+    assert torch.isfinite(weights).all()
+
+
+# --- fold -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_folded_mlps_are_the_same_linear_map(dtype: torch.dtype) -> None:
+    draw = Draw(6, dtype, 3, 8)
+    op = Residual(Chain([Scale(draw.normal(3, 8)), draw.mlp(), Scale(draw.normal(3, 1))]), Identity(), "mlp")
+    folded = fold(op, columns=1000)
+    assert isinstance(folded, Residual)
+    assert folded.name == "mlp"
+    assert any(isinstance(part, PerToken) for part in folded.branch.operators)  # type: ignore[attr-defined]
+    x = draw.normal(5, 3, 8)
+    close(folded.apply(x), op.apply(x), dtype)
+    close(folded.adjoint(x), op.adjoint(x), dtype)
+
+
+def test_folding_waits_until_it_pays() -> None:
+    draw = Draw(7, torch.float64, 3, 8)
+    mlp = draw.mlp()
+    op = Residual(mlp, Identity(), "mlp")
+    assert fold(op, columns=4) is op
+    assert fold(draw.routed(), 1000).__class__ is Routed
+    batched = Chain([draw.matmul(16), Scale(draw.normal(2, 3, 16)), mlp.operators[3]])
+    assert fold(batched, columns=1000) is batched
