@@ -4,7 +4,6 @@
 //   * many columns: a panel of weights (256 along the summed dimension, some hundred across) is expanded once into the
 //     second-level cache and multiplied with all columns in hand by `outer`. For the adjoint the expanded rows are the
 //     panel; for apply they are transposed on the way.
-//   * few columns, adjoint: the same with a panel so shallow that it stays in the first-level cache.
 //   * few columns, apply: rows are expanded into the first-level cache and multiplied by `dot`.
 //   * one or two columns, apply, and one, adjoint: weights are multiplied in the registers in which they appear.
 // Sums run in blocks along the summed dimension, in the same order for every element of the result.
@@ -15,12 +14,18 @@
 
 namespace ggufjac::GGUFJAC_ISA {
 
+// Up to so many columns `dot` is faster than transposing weights for `outer` (measured on Zen 4, guessed for aarch64).
+#if defined(__AVX512F__)
+constexpr std::int64_t few_columns = 48;
+#elif defined(__aarch64__)
 constexpr std::int64_t few_columns = 16;
+#else
+constexpr std::int64_t few_columns = 8;
+#endif
 
-// Widest panel, in floats or half as many doubles.
-constexpr int panel_floats = L == 16 ? 512 : 256;
+// Columns of the widest panel: a multiple of every block, because panels of the adjoint are cut along the blocks.
 template <class T>
-constexpr int panel_width = panel_floats * static_cast<int>(sizeof(float)) / static_cast<int>(sizeof(T));
+constexpr int panel_width = L == 16 && sizeof(T) == sizeof(float) ? 512 : 256;
 // Rows of a panel are an odd number of cache lines apart, so that they fall into different cache sets.
 template <class T>
 constexpr int panel_stride = panel_width<T> + 64 / static_cast<int>(sizeof(T));
@@ -28,9 +33,9 @@ constexpr int panel_stride = panel_width<T> + 64 / static_cast<int>(sizeof(T));
 constexpr int dot_depth = 1024, decoded_stride = dot_depth + 16;  // floats of a row that `dot` takes at a time
 constexpr int dot_tile = 32;  // rows of weights that share one pass over a chunk of x
 
-// The adjoint of few columns sums `shallow` rows of weights in registers, and `group_rows` of them in a buffer of
-// `group_width` columns before it adds to the output: rounding errors grow with the length of a sum.
-constexpr std::int64_t shallow = 16, group_rows = 128, group_width = 1024;
+// The adjoint of one column sums `group_rows` rows in a buffer of `group_width` columns before it adds to the output:
+// rounding errors grow with the length of a sum.
+constexpr std::int64_t group_rows = 128, group_width = 1024;
 // `apply` of one or two columns sums so many weights in registers.
 constexpr std::int64_t fused_run = 2048;
 
@@ -43,7 +48,7 @@ struct alignas(64) Scratch {
     T edge[outer_rows * outer_width<T>];
     T sums[dot_tile * few_columns * lanes_of<T>];
     T tail[few_columns * lanes_of<T>];
-    T group[few_columns * group_width];
+    T group[group_width];
 };
 
 GGUFJAC_INLINE constexpr std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
@@ -116,12 +121,15 @@ void apply_many(const Product<T>& p, Range outputs, Range columns, Scratch<T>& s
         const std::int64_t width = least(panel_width<T>, outputs.end - n), padded = round_up(width, outer_width<T>);
         for (std::int64_t k = 0; k < w.cols; k += outer_depth) {
             const int depth = static_cast<int>(least(outer_depth, w.cols - k));
+            const std::int64_t next = least(outer_depth, w.cols - k - depth) / w.format->block * w.format->block_bytes;
             for (std::int64_t j = 0; j < padded; j += L) {
                 for (int r = 0; r < L; ++r) {
-                    if (j + r < width)
+                    if (j + r < width) {
+                        prefetch(packed(w, n + j + r, k + depth), next);
                         expand(w, n + j + r, k, depth, round_up(depth, 4), nullptr, s.decoded[r]);
-                    else
+                    } else {
                         std::memset(s.decoded[r], 0, outer_depth * sizeof(float));
+                    }
                 }
                 transpose(depth, s.decoded[0], decoded_stride, s.panel + j, panel_stride<T>);
             }
@@ -135,52 +143,14 @@ void adjoint_many(const Product<T>& p, Range outputs, Range columns, Scratch<T>&
     const Weights& w = p.w;
     for (std::int64_t n = outputs.begin; n < outputs.end; n += panel_width<T>) {
         const std::int64_t width = least(panel_width<T>, outputs.end - n), padded = round_up(width, outer_width<T>);
+        const std::int64_t bytes = width / w.format->block * w.format->block_bytes;
         for (std::int64_t k = 0; k < w.rows; k += outer_depth) {
             const int depth = static_cast<int>(least(outer_depth, w.rows - k));
-            for (int r = 0; r < depth; ++r)
+            for (int r = 0; r < depth; ++r) {
+                if (k + r + 16 < w.rows) prefetch(packed(w, k + r + 16, n), bytes);
                 expand(w, k + r, n, width, padded, s.decoded[0], s.panel + r * panel_stride<T>);
-            multiply_panel(s, depth, width, p.x + k, p.ldx, columns, p.out + n, w.cols, k > 0);
-        }
-    }
-}
-
-// ---- few columns, adjoint
-
-// Adds s.group [columns, width] to the columns n .. n + width of the output, or stores it.
-template <class T>
-void flush_group(const Product<T>& p, Range columns, std::int64_t n, std::int64_t width, const Scratch<T>& s, bool add) {
-    for (std::int64_t c = 0; c < columns.size(); ++c) {
-        T* out = p.out + (columns.begin + c) * p.w.cols + n;
-        const T* group = s.group + c * group_width;
-        if (add)
-            for (std::int64_t i = 0; i < width; ++i) out[i] += group[i];
-        else
-            std::memcpy(out, group, static_cast<std::size_t>(width) * sizeof(T));
-    }
-}
-
-template <class T>
-void adjoint_few(const Product<T>& p, Range outputs, Range columns, Scratch<T>& s) {
-    const Weights& w = p.w;
-    constexpr std::int64_t panel = least(256, panel_width<T>);
-    for (std::int64_t begin = outputs.begin; begin < outputs.end; begin += group_width) {
-        const std::int64_t end = least(outputs.end, begin + group_width);
-        for (std::int64_t group = 0; group < w.rows; group += group_rows) {
-            const std::int64_t last = least(group + group_rows, w.rows);
-            for (std::int64_t k = group; k < last; k += shallow) {
-                const int depth = static_cast<int>(least(shallow, last - k));
-                for (std::int64_t n = begin; n < end; n += panel) {
-                    const std::int64_t width = least(panel, end - n), padded = round_up(width, outer_width<T>);
-                    const std::int64_t bytes = width / w.format->block * w.format->block_bytes;
-                    for (int r = 0; r < depth; ++r) {
-                        if (k + r + shallow < w.rows) prefetch(packed(w, k + r + shallow, n), bytes);
-                        expand(w, k + r, n, width, padded, s.decoded[0], s.panel + r * panel_stride<T>);
-                    }
-                    multiply_panel(s, depth, width, p.x + columns.begin * p.ldx + k, p.ldx, {0, columns.size()},
-                                   s.group + n - begin, group_width, k > group);
-                }
             }
-            flush_group(p, columns, begin, end - begin, s, group > 0);
+            multiply_panel(s, depth, width, p.x + k, p.ldx, columns, p.out + n, w.cols, k > 0);
         }
     }
 }
@@ -266,13 +236,15 @@ void adjoint_fused(const Product<T>& p, Range outputs, Scratch<T>& s) {
     for (std::int64_t n = outputs.begin; n < outputs.end; n += group_width) {
         const std::int64_t width = least(group_width, outputs.end - n);
         const std::int64_t bytes = width / w.format->block * w.format->block_bytes;
+        T* out = p.out + n;
+        std::memset(out, 0, static_cast<std::size_t>(width) * sizeof(T));
         for (std::int64_t group = 0; group < w.rows; group += group_rows) {
             std::memset(s.group, 0, static_cast<std::size_t>(width) * sizeof(T));
             for (std::int64_t r = group; r < least(group + group_rows, w.rows); ++r) {
                 if (r + 8 < w.rows) prefetch(packed(w, r + 8, n), bytes);
                 fused_of<T>(*w.format).axpy(packed(w, r, n), width, w.grid, p.x[r], s.group);
             }
-            flush_group(p, {0, 1}, n, width, s, group > 0);
+            for (std::int64_t i = 0; i < width; ++i) out[i] += s.group[i];
         }
     }
 }
@@ -295,8 +267,6 @@ void adjoint_part(const Product<T>& p, Range outputs, Range columns, void* scrat
     Scratch<T>& s = *static_cast<Scratch<T>*>(scratch);
     if (p.m == 1 && p.w.cols % L == 0)
         adjoint_fused(p, outputs, s);
-    else if (p.m <= few_columns)
-        adjoint_few(p, outputs, columns, s);
     else
         adjoint_many(p, outputs, columns, s);
 }

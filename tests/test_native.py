@@ -218,6 +218,21 @@ def test_products_agree_with_float64(
     assert (np.abs(out - wide @ w) <= BOUND[dtype] * (np.abs(wide) @ np.abs(w)) + 1e-300).all()
 
 
+@pytest.mark.parametrize("adjoint", [False, True], ids=["apply", "adjoint"])
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("isa", RUNNABLE)
+@pytest.mark.parametrize("type", WEIGHTS, ids=lambda t: t.name)
+def test_products_of_every_type(type: GGMLType, isa: str, dtype: Any, adjoint: bool) -> None:
+    """In every loop of the kernels (they are chosen by the number of columns), with more than one panel."""
+    data, weights = finite_weights(type, 37, 3 if type.block == 256 else 33, 1)
+    w = weights if adjoint else weights.T
+    for m in (1, 2, 7, 60):
+        x = np.random.default_rng(2).standard_normal((m, w.shape[0])).astype(dtype)
+        wide = x.astype(np.float64)
+        out = product(adjoint, data, x, type, isa=isa)
+        assert (np.abs(out - wide @ w) <= BOUND[dtype] * (np.abs(wide) @ np.abs(w)) + 1e-300).all(), m
+
+
 SHAPES = [(1, 1), (1, 300), (300, 1), (7, 1025), (33, 2500), (192, 576), (529, 2049)]
 
 

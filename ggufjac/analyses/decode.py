@@ -10,6 +10,7 @@ from torch import Tensor
 from ggufjac.families import Family
 from ggufjac.quants import products
 from ggufjac.quants.tensor import QuantTensor
+from ggufjac.quants.threads import kernels_first
 
 #: Scores kept at a time; bounds the memory of decoding many vectors over a large vocabulary.
 SCORES = 1 << 26
@@ -47,6 +48,11 @@ class Decoder:
 
 
 def _best(weight: QuantTensor, vectors: Tensor, m: int, norms: Tensor | None) -> Nearest:
+    with kernels_first():
+        return _best_in_pieces(weight, vectors, m, norms)
+
+
+def _best_in_pieces(weight: QuantTensor, vectors: Tensor, m: int, norms: Tensor | None) -> Nearest:
     step = max(1, SCORES // weight.n_out)
     ids, values = [], []
     for piece in vectors.split(step):

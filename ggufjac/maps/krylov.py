@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ggufjac.quants.threads import kernels_first
+
 #: A product with a batch of maps: [B, b, n] -> [B, b, d] forwards, [B, b, d] -> [B, b, n] backwards.
 Product = Callable[[Tensor], Tensor]
 
@@ -51,6 +53,11 @@ def block_krylov(
     start [B, b, d]: the first block, b >= 1 columns. Stops when every residual is below `tolerance` (a singular value
     is then right to about its square), when the basis spans everything, or after `max_blocks` blocks.
     """
+    with kernels_first():
+        return _grow(forward, backward, start, k, tolerance, max_blocks)
+
+
+def _grow(forward: Product, backward: Product, start: Tensor, k: int, tolerance: float, max_blocks: int) -> Triplets:
     d = start.shape[-1]
     k = min(k, d)
     block = _orthonormal(start[:, :d])

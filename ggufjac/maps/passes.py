@@ -10,6 +10,7 @@ from torch import Tensor
 from ggufjac.families import Family
 from ggufjac.families.parts import Run
 from ggufjac.operators import Operator
+from ggufjac.quants.threads import kernels_first
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,11 @@ def run_of(n_tokens: int, **options: object) -> Run:
 
 def propagate(family: Family, run: Run, x: Tensor, *, last_only: bool = True) -> Pass:
     """Run the embeddings x [..., T, d] through the family; with `last_only` the last layer keeps the last position."""
-    last = (x.shape[-2] - 1,) if last_only else None
+    with kernels_first():
+        return _propagate(family, run, x, (x.shape[-2] - 1,) if last_only else None)
+
+
+def _propagate(family: Family, run: Run, x: Tensor, last: tuple[int, ...] | None) -> Pass:
     operators = []
     for i, part in enumerate(family.layers):
         op, x = part.build(run.at(i, last if i == family.n_layer - 1 else None), x)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ggufjac.errors import UserError
 from ggufjac.operators import One, Operator
 from ggufjac.operators.fold import fold
+from ggufjac.quants.threads import kernels_first
 
 #: Columns are cut so that the values of one piece stay near the caches.
 PIECE_BYTES = 3 << 20
@@ -38,19 +39,24 @@ def columns_within(budget: int, column_bytes: int) -> int:
 
 def forward(operators: Iterable[Operator], x: Tensor, one: One = None) -> Tensor:
     """x [n, T, d] through the operators in order."""
-    for op in operators:
-        x = torch.cat([op.apply(piece, unit) for piece, unit in _pieces(x, one)])
+    with kernels_first():
+        for op in operators:
+            x = _joined([op.apply(piece, unit) for piece, unit in _pieces(x, one)])
     return x
 
 
 def backward(operators: Sequence[Operator], g: Tensor) -> Tensor:
-    """g [n, T', d] through the transposed operators, last to first. `g` may be overwritten."""
+    """g [n, T', d] through the transposed operators, last to first."""
     columns = g.shape[0]
-    for op in reversed(operators):
-        cheap = fold(op, columns)
-        pieces = [cheap.adjoint(piece) for piece, _ in _pieces(g, None)]
-        g = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+    with kernels_first():
+        for op in reversed(operators):
+            cheap = fold(op, columns)
+            g = _joined([cheap.adjoint(piece) for piece, _ in _pieces(g, None)])
     return g
+
+
+def _joined(pieces: list[Tensor]) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
 def _pieces(x: Tensor, one: One) -> Iterable[tuple[Tensor, One]]:

@@ -7,6 +7,8 @@ Constants are left out: folded operators serve columns of the linear map, never 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -17,16 +19,16 @@ from ggufjac.quants import products
 
 
 class PerToken(Operator):
-    """y_t = F_t x_t with a dense F [T, n_out, n_in]."""
+    """y_t = F_t x_t with a dense matrix F_t [n_out, n_in] for each of T tokens."""
 
-    def __init__(self, f: Tensor) -> None:
-        self.f = f
+    def __init__(self, matrices: Sequence[Tensor]) -> None:
+        self.weights = [products.Dense(f) for f in matrices]
 
     def apply(self, x: Tensor, one: One = None) -> Tensor:
-        return torch.einsum("tij,...tj->...ti", self.f, x)
+        return torch.stack([f.apply(x[..., t, :]) for t, f in enumerate(self.weights)], -2)
 
     def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
-        return torch.einsum("tij,...ti->...tj", self.f, g)
+        return torch.stack([f.adjoint(g[..., t, :]) for t, f in enumerate(self.weights)], -2)
 
 
 def fold(op: Operator, columns: int) -> Operator:
@@ -67,6 +69,6 @@ def _pays(up: MatMul, scale: Scale, down: MatMul, columns: int) -> bool:
     return columns * (n_ff * (n_in + n_out) - n_in * n_out) > n_ff * n_in * n_out
 
 
-def _matrices(up: MatMul, scale: Scale, down: MatMul) -> Tensor:
+def _matrices(up: MatMul, scale: Scale, down: MatMul) -> list[Tensor]:
     dense = down.weight.dequantize(scale.s.dtype)
-    return torch.stack([products.adjoint(up.weight, dense * s) for s in scale.s])
+    return [products.adjoint(up.weight, dense * s) for s in scale.s]

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from ggufjac.quants import native
 from ggufjac.quants.tensor import QuantTensor
+from ggufjac.quants.threads import kernel_threads
 from ggufjac.quants.torch_formats import dequantize_blocks
+from ggufjac.reader.types import GGMLType
 
 #: Weights expanded at a time on a device: 16 Mi weights are 64 MiB in float32.
 TILE_WEIGHTS = 1 << 24
@@ -29,6 +31,25 @@ def apply(weight: QuantTensor, x: Tensor) -> Tensor:
 def adjoint(weight: QuantTensor, g: Tensor) -> Tensor:
     """g W: [..., n_out] -> [..., n_in], in the dtype of g (float32 or float64)."""
     return _product(g, weight, True)
+
+
+class Dense:
+    """A matrix W [n_out, n_in] of floats with the same two products: on the kernels where it is float32 on the CPU."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self._matrix = matrix
+        self._packed: QuantTensor | None = None
+        if matrix.device.type == "cpu" and matrix.dtype == torch.float32:
+            data = matrix.contiguous().numpy().view(np.uint8)
+            self._packed = QuantTensor("dense", GGMLType.F32, matrix.shape[1], data)
+
+    def apply(self, x: Tensor) -> Tensor:
+        """x W^T."""
+        return x @ self._matrix.T if self._packed is None else apply(self._packed, x)
+
+    def adjoint(self, g: Tensor) -> Tensor:
+        """g W."""
+        return g @ self._matrix if self._packed is None else adjoint(self._packed, g)
 
 
 def _product(x: Tensor, weight: QuantTensor, transposed: bool) -> Tensor:
@@ -66,7 +87,7 @@ class _Product(torch.autograd.Function):
 
 def _on_cpu(x: Tensor, weight: QuantTensor, transposed: bool) -> Tensor:
     product = native.matmul_adjoint if transposed else native.matmul
-    out = product(weight.type, weight.data, x.detach().numpy(), threads=torch.get_num_threads())
+    out = product(weight.type, weight.data, x.detach().numpy(), threads=kernel_threads())
     return torch.from_numpy(out)
 
 

@@ -61,8 +61,8 @@ FAMILIES: dict[str, Family] = {
             "pattern": {"keys": {"attention.sliding_window_pattern": [True, False, False, True, True, False, True]}},
             "no window": {"keys": {"attention.sliding_window": None}},
             "yarn": {"keys": YARN},
-            # llama.cpp knows the 27B by its layers; its heads are larger than n_embd / n_head
-            "27b": {"n_layer": 62, "n_embd": 64, "n_ff": 64, "n_head": 4, "n_head_kv": 2, "head_dim": 32},
+            # llama.cpp knows the 27B by its layers; its heads are smaller than n_embd / n_head
+            "27b": {"n_layer": 62, "n_embd": 128, "n_ff": 64, "n_head": 2, "n_head_kv": 1, "head_dim": 32},
         },
     ),
     "qwen3": Family(decoders.qwen3, Shape(head_dim=128), variants={"tied": {"tied": True}, "yarn": {"keys": YARN}}),
@@ -115,7 +115,7 @@ FAMILIES: dict[str, Family] = {
                 }
             },
             "bases": {"keys": {"rope.freq_base_swa": 300.0, "attention.sliding_window_pattern": 0}},
-            "27b": {"n_layer": 46, "n_embd": 64, "n_ff": 64, "n_head": 4, "n_head_kv": 2, "head_dim": 32},
+            "27b": {"n_layer": 46, "n_embd": 128, "n_ff": 64, "n_head": 2, "n_head_kv": 1, "head_dim": 32},
         },
     ),
     "granite": Family(
