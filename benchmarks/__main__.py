@@ -1,11 +1,11 @@
-"""Run benchmarks by name: `python -m benchmarks [full_map] [command] [kernels]` (default: all)."""
+"""Run benchmarks by name: `python -m benchmarks [full_map] [command] [kernels] [families]` (default: all)."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-NAMES = ("full_map", "command", "kernels")
+NAMES = ("full_map", "command", "kernels", "families")
 
 
 def main() -> int:
@@ -15,7 +15,8 @@ def main() -> int:
         print(f"no benchmark {unknown[0]!r}; there are: {', '.join(NAMES)}", file=sys.stderr)
         return 2
     for name in names:
-        print(f"== {name}")
+        print(f"== {name}", flush=True)
+        sys.argv = [name]  # a benchmark that takes arguments of its own is run by itself
         importlib.import_module(f"benchmarks.{name}").main()
     return 0
 

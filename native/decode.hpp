@@ -6,7 +6,7 @@
 
 namespace ggufjac::GGUFJAC_ISA {
 
-// Calls emit(i, j, v) with the weights i + j .. i + j + L - 1; j is the part of the position that is known when compiling.
+// Calls emit(i, j, v) with the weights i + j .. i + j + L - 1; j is known when compiling.
 template <class Fmt, class Emit>
 GGUFJAC_INLINE void each_vector(const std::uint8_t* p, std::int64_t n, const std::int8_t* grid, const Emit& emit) {
     if constexpr (Fmt::block == 1) {
@@ -24,7 +24,8 @@ GGUFJAC_INLINE void each_vector(const std::uint8_t* p, std::int64_t n, const std
 
 template <class Fmt>
 void decode(const std::uint8_t* p, std::int64_t n, const std::int8_t* grid, float* y) {
-    each_vector<Fmt>(p, n, grid, [y](std::int64_t i, int j, F v) __attribute__((always_inline)) { store(y + i + j, v); });
+    each_vector<Fmt>(p, n, grid,
+                     [y](std::int64_t i, int j, F v) __attribute__((always_inline)) { store(y + i + j, v); });
     if (Fmt::block == 1 && n % L) {  // neither read nor write past the end
         const std::int64_t done = n / L * L;
         const auto rest = static_cast<std::size_t>(n - done);
@@ -57,7 +58,9 @@ struct Lanes<double> {
     GGUFJAC_INLINE Lanes of(F w) { return {low_half(w), high_half(w)}; }
     GGUFJAC_INLINE Lanes at(const double* p) { return {load<D>(p), load<D>(p + L / 2)}; }
     GGUFJAC_INLINE Lanes all(double a) { return {a - D{}, a - D{}}; }
-    GGUFJAC_INLINE Lanes fused(Lanes a, Lanes b, Lanes c) { return {fma(a.low, b.low, c.low), fma(a.high, b.high, c.high)}; }
+    GGUFJAC_INLINE Lanes fused(Lanes a, Lanes b, Lanes c) {
+        return {fma(a.low, b.low, c.low), fma(a.high, b.high, c.high)};
+    }
     GGUFJAC_INLINE Lanes sum(Lanes a, Lanes b) { return {a.low + b.low, a.high + b.high}; }
     GGUFJAC_INLINE void put(double* p, Lanes a) {
         store(p, a.low);
@@ -101,15 +104,20 @@ constexpr Fused<T> fused_entry() {
 
 template <class Fmt>
 constexpr Format entry(int type) {
-    return {type,         Fmt::block,   Fmt::block_bytes,           Fmt::grid_size,
-            &decode<Fmt>, fused_entry<Fmt, float>(), fused_entry<Fmt, double>()};
+    return {type,
+            Fmt::block,
+            Fmt::block_bytes,
+            Fmt::grid_size,
+            &decode<Fmt>,
+            fused_entry<Fmt, float>(),
+            fused_entry<Fmt, double>()};
 }
 
 static constexpr Format formats[] = {
-    entry<F32>(0),      entry<F16>(1),     entry<Q4_0>(2),     entry<Q4_1>(3),   entry<Q5_0>(6),   entry<Q5_1>(7),
-    entry<Q8_0>(8),     entry<Q2_K>(10),   entry<Q3_K>(11),    entry<Q4_K>(12),  entry<Q5_K>(13),  entry<Q6_K>(14),
+    entry<F32>(0),      entry<F16>(1),     entry<Q4_0>(2),     entry<Q4_1>(3),   entry<Q5_0>(6),    entry<Q5_1>(7),
+    entry<Q8_0>(8),     entry<Q2_K>(10),   entry<Q3_K>(11),    entry<Q4_K>(12),  entry<Q5_K>(13),   entry<Q6_K>(14),
     entry<IQ2_XXS>(16), entry<IQ2_XS>(17), entry<IQ3_XXS>(18), entry<IQ1_S>(19), entry<IQ4_NL>(20), entry<IQ3_S>(21),
-    entry<IQ2_S>(22),   entry<IQ4_XS>(23), entry<F64>(28),     entry<IQ1_M>(29), entry<BF16>(30),  entry<TQ1_0>(34),
+    entry<IQ2_S>(22),   entry<IQ4_XS>(23), entry<F64>(28),     entry<IQ1_M>(29), entry<BF16>(30),   entry<TQ1_0>(34),
     entry<TQ2_0>(35),   entry<MXFP4>(39),  entry<NVFP4>(40),   entry<Q1_0>(41),
 };
 

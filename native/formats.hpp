@@ -27,9 +27,7 @@ struct F16 {
 
 struct BF16 {
     static constexpr int block = 1, block_bytes = 2, grid_size = 0;
-    GGUFJAC_INLINE F lanes(const std::uint8_t* p) {
-        return reinterpret_cast<F>(words(p) << 16);
-    }
+    GGUFJAC_INLINE F lanes(const std::uint8_t* p) { return reinterpret_cast<F>(words(p) << 16); }
 };
 
 struct F64 {
@@ -368,7 +366,7 @@ struct NVFP4 {
         const int exponent = b >> 3 & 15, mantissa = b & 7;
         if (b == 0x7f) return 0.0f;
         if (exponent == 0) return static_cast<float>(mantissa) * 0x1p-10f;
-        return bits_to_float(static_cast<std::uint32_t>(exponent + 119) << 23 | static_cast<std::uint32_t>(mantissa) << 20);
+        return bits_to_float(static_cast<std::uint32_t>((exponent + 119) << 23 | mantissa << 20));
     }
     template <class Emit>
     GGUFJAC_INLINE void decode(const std::uint8_t* p, const std::int8_t*, const Emit& emit) {
@@ -376,7 +374,8 @@ struct NVFP4 {
         for (int g = 0; g < 4; ++g) {
             const F d = splat(scale(p[g]));
             const std::uint64_t q = u64(p + 4 + 8 * g);
-            for (int j = 0; j < 16; j += L) emit(16 * g + j, d * lookup16(codes_fp4, byte_lanes(q & low, q >> 4 & low, j)));
+            for (int j = 0; j < 16; j += L)
+                emit(16 * g + j, d * lookup16(codes_fp4, byte_lanes(q & low, q >> 4 & low, j)));
         }
     }
 };
@@ -400,7 +399,8 @@ GGUFJAC_INLINE std::uint64_t rows_of_4(const std::int8_t* grid, unsigned first, 
 
 // Sixteen weights d * (+-code): bit j of `signs` set means minus.
 template <class Emit>
-GGUFJAC_INLINE void signed_codes(std::uint64_t a, std::uint64_t b, unsigned signs, float d, int offset, const Emit& emit) {
+GGUFJAC_INLINE void signed_codes(std::uint64_t a, std::uint64_t b, unsigned signs, float d, int offset,
+                                 const Emit& emit) {
     for (int j = 0; j < 16; j += L) {
         const U minus = reinterpret_cast<U>(bit_lanes(signs, j)) << 31;
         const F magnitude = splat(d) * to_float(byte_lanes(a, b, j));
@@ -446,8 +446,8 @@ struct IQ2_XS {
             const unsigned a = u16(p + 2 + 4 * g), b = u16(p + 4 + 4 * g);
             const int nibble = p[66 + g / 2] >> (g % 2 * 4) & 15;
             const float scale = d * (0.5f + static_cast<float>(nibble)) * 0.25f;
-            signed_codes(row_of_8(grid, a & 511), row_of_8(grid, b & 511), with_parity(a >> 9) | with_parity(b >> 9) << 8,
-                         scale, 16 * g, emit);
+            signed_codes(row_of_8(grid, a & 511), row_of_8(grid, b & 511),
+                         with_parity(a >> 9) | with_parity(b >> 9) << 8, scale, 16 * g, emit);
         }
     }
 };
@@ -529,9 +529,11 @@ struct IQ1_M {
                                                              (words >> 36 & 0x0f00) | (words >> 48 & 0xf000)));
         for (int g = 0; g < 16; ++g) {
             const unsigned high = p[32 + g];
-            const float scale = d * static_cast<float>(2 * static_cast<int>(words >> (16 * (g / 4) + 3 * (g % 4)) & 7) + 1);
-            shifted_codes(row_of_8(grid, p[2 * g] | (high & 7) << 8), row_of_8(grid, p[2 * g + 1] | (high >> 4 & 7) << 8),
-                          delta_of(high & 8), delta_of(high & 0x80), scale, 16 * g, emit);
+            const float scale =
+                d * static_cast<float>(2 * static_cast<int>(words >> (16 * (g / 4) + 3 * (g % 4)) & 7) + 1);
+            shifted_codes(row_of_8(grid, p[2 * g] | (high & 7) << 8),
+                          row_of_8(grid, p[2 * g + 1] | (high >> 4 & 7) << 8), delta_of(high & 8),
+                          delta_of(high & 0x80), scale, 16 * g, emit);
         }
     }
 };

@@ -18,7 +18,8 @@ struct Range {
 template <class T>
 struct Fused {
     // [columns - 1]: sums[c][0 .. 16) += products of the run with x[c][0 .. n), for one or two columns.
-    void (*dot[2])(const std::uint8_t* p, std::int64_t n, const std::int8_t* grid, const T* x, std::int64_t ldx, T* sums);
+    void (*dot[2])(const std::uint8_t* p, std::int64_t n, const std::int8_t* grid, const T* x, std::int64_t ldx,
+                   T* sums);
     // out[0 .. n) += factor * run
     void (*axpy)(const std::uint8_t* p, std::int64_t n, const std::int8_t* grid, T factor, T* out);
 };

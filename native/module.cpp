@@ -62,7 +62,8 @@ Weights weights(const Kernels& kernels, int type, const Array& data, const std::
     if (row_bytes % format->block_bytes)
         fail("rows of " + std::to_string(row_bytes) + " bytes are no whole number of " +
              std::to_string(format->block_bytes) + "-byte blocks of ggml type " + std::to_string(type));
-    Weights w{format, static_cast<const std::uint8_t*>(data.data()), rows, row_bytes / format->block_bytes * format->block,
+    Weights w{format,    static_cast<const std::uint8_t*>(data.data()),
+              rows,      row_bytes / format->block_bytes * format->block,
               row_bytes, nullptr};
     if (format->grid_size) {
         if (!grid || grid->dtype() != nb::dtype<std::int8_t>() || grid->ndim() != 1 ||
@@ -92,8 +93,8 @@ template <class T>
 void check_output(const Writable& out, std::int64_t rows, std::int64_t cols) {
     if (out.dtype() != nb::dtype<T>() || out.ndim() != 2 || static_cast<std::int64_t>(out.shape(0)) != rows ||
         static_cast<std::int64_t>(out.shape(1)) != cols || !contiguous(out))
-        fail("out must be a C-contiguous float" + std::to_string(8 * sizeof(T)) + " array [" + std::to_string(rows) + ", " +
-             std::to_string(cols) + "], not " + shape_of(out));
+        fail("out must be a C-contiguous float" + std::to_string(8 * sizeof(T)) + " array [" + std::to_string(rows) +
+             ", " + std::to_string(cols) + "], not " + shape_of(out));
     if (reinterpret_cast<std::uintptr_t>(out.data()) % alignof(T)) fail("out is not aligned to its element type");
 }
 
@@ -110,8 +111,8 @@ void dequantize(int type, const Array& data, const Writable& out, const std::opt
 }
 
 template <class T>
-void product(const Kernels& kernels, bool adjoint, const Weights& w, const Array& data, const Array& x, const Writable& out,
-             int threads) {
+void product(const Kernels& kernels, bool adjoint, const Weights& w, const Array& data, const Array& x,
+             const Writable& out, int threads) {
     const std::int64_t inner = adjoint ? w.rows : w.cols, outer = adjoint ? w.cols : w.rows;
     const std::string name = adjoint ? "g" : "x";
     if (x.ndim() != 2 || static_cast<std::int64_t>(x.shape(1)) != inner)
@@ -174,14 +175,16 @@ NB_MODULE(_native, m) {
           "out = W as float32 [rows, cols], bit for bit what gguf.quants.dequantize gives.");
     m.def(
         "matmul",
-        [](int type, const Array& data, const Array& x, const Writable& out, const std::optional<Array>& grid, int threads,
+        [](int type, const Array& data, const Array& x, const Writable& out, const std::optional<Array>& grid,
+           int threads,
            const std::optional<std::string>& isa) { any_product(false, type, data, x, out, grid, threads, isa); },
         "type"_a, nb::arg("data").noconvert(), nb::arg("x").noconvert(), nb::arg("out").noconvert(),
         nb::arg("grid").noconvert().none() = nb::none(), "threads"_a = 0, "isa"_a = nb::none(),
         "out[m, rows] = x[m, cols] @ W.T, all float32 or all float64.");
     m.def(
         "matmul_adjoint",
-        [](int type, const Array& data, const Array& g, const Writable& out, const std::optional<Array>& grid, int threads,
+        [](int type, const Array& data, const Array& g, const Writable& out, const std::optional<Array>& grid,
+           int threads,
            const std::optional<std::string>& isa) { any_product(true, type, data, g, out, grid, threads, isa); },
         "type"_a, nb::arg("data").noconvert(), nb::arg("g").noconvert(), nb::arg("out").noconvert(),
         nb::arg("grid").noconvert().none() = nb::none(), "threads"_a = 0, "isa"_a = nb::none(),
@@ -189,7 +192,8 @@ NB_MODULE(_native, m) {
     m.def("fma_peak", &fma_peak, "wide"_a = false, "threads"_a = 0, "seconds"_a = 0.1, "isa"_a = nb::none(),
           "Operations per second of independent fused multiply-adds in registers (float64 if wide): what products are "
           "measured against.");
-    m.def("info", &info,
-          "isa: the one chosen; threads: what threads=0 means; compiled: the isas of this build; runnable: those of them "
-          "that this processor can run, best first.");
+    m.def(
+        "info", &info,
+        "isa: the one chosen; threads: what threads=0 means; compiled: the isas of this build; runnable: those of them "
+        "that this processor can run, best first.");
 }

@@ -28,9 +28,33 @@ inline void relax() {
 #endif
 }
 
+// The scheduler wakes a worker on the processor of its caller when the others look busy, and other libraries' workers
+// that spin look busy; the two would then share one processor for as long as that lasts. So a worker that finds itself
+// there moves, once, and is free to be moved again afterwards.
+int current_processor() {
+#ifdef __linux__
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+void leave_processor([[maybe_unused]] int processor) {
+#ifdef __linux__
+    if (processor < 0 || processor >= CPU_SETSIZE || current_processor() != processor) return;
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    cpu_set_t others = allowed;
+    CPU_CLR(static_cast<std::size_t>(processor), &others);
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
+        sched_setaffinity(0, sizeof allowed, &allowed);
+#endif
+}
+
 struct Job {
     const std::function<void(std::int64_t)>& task;
     std::int64_t count;
+    int processor;  // where the caller began
     std::atomic<std::int64_t> next;
     std::mutex mutex;
     std::exception_ptr error;
@@ -111,6 +135,7 @@ private:
                 }
             }
             if (job) {
+                leave_processor(job->processor);
                 job->work();
                 active_.fetch_sub(1, std::memory_order_release);
             }
@@ -159,10 +184,11 @@ int available_processors() {
 }
 
 void parallel_for(std::int64_t count, int threads, const std::function<void(std::int64_t)>& task) {
-    Job job{.task = task, .count = count, .next = 0, .mutex = {}, .error = {}};
+    Job job{.task = task, .count = count, .processor = current_processor(), .next = 0, .mutex = {}, .error = {}};
     const std::int64_t useful = std::min<std::int64_t>({threads, count, available_processors()});
     Pool* pool = useful > 1 ? &PoolHolder::instance().pool() : nullptr;
-    if (std::unique_lock lock = pool ? std::unique_lock(pool->callers, std::try_to_lock) : std::unique_lock<std::mutex>();
+    if (std::unique_lock lock =
+            pool ? std::unique_lock(pool->callers, std::try_to_lock) : std::unique_lock<std::mutex>();
         lock)
         pool->run(job, static_cast<int>(useful) - 1);
     else

@@ -42,7 +42,7 @@ constexpr std::int64_t fused_run = 2048;
 template <class T>
 struct alignas(64) Scratch {
     float decoded[L > dot_rows ? L : dot_rows][decoded_stride];  // expanded rows
-    T widened[dot_rows][decoded_stride];                          // the same as T, for `dot`
+    T widened[dot_rows][decoded_stride];                         // the same as T, for `dot`
     T panel[outer_depth * panel_stride<T>];
     T a[outer_rows * a_stride<T>];
     T edge[outer_rows * outer_width<T>];
@@ -189,7 +189,8 @@ void apply_few(const Product<T>& p, Range outputs, Range columns, Scratch<T>& s)
             if (whole < depth)
                 for (std::int64_t c = 0; c < m; ++c)
                     for (std::int64_t i = 0; i < lanes; ++i)
-                        s.tail[c * lanes + i] = whole + i < depth ? p.x[(columns.begin + c) * p.ldx + k + whole + i] : 0;
+                        s.tail[c * lanes + i] =
+                            whole + i < depth ? p.x[(columns.begin + c) * p.ldx + k + whole + i] : 0;
             const std::int64_t next = least(chunk, w.cols - k - depth) / w.format->block * w.format->block_bytes;
             for (std::int64_t r = begin; r < end; r += dot_rows) {
                 const int rows = static_cast<int>(least(dot_rows, end - r));
@@ -225,7 +226,8 @@ void apply_fused(const Product<T>& p, Range outputs, Range columns) {
         const std::int64_t m = columns.size();
         const T* x = p.x + columns.begin * p.ldx;
         for (std::int64_t k = 0; k < w.cols; k += fused_run)
-            fused_of<T>(*w.format).dot[m - 1](packed(w, r, k), least(fused_run, w.cols - k), w.grid, x + k, p.ldx, sums);
+            fused_of<T>(*w.format).dot[m - 1](packed(w, r, k), least(fused_run, w.cols - k), w.grid, x + k, p.ldx,
+                                              sums);
         for (std::int64_t c = 0; c < m; ++c) p.out[(columns.begin + c) * w.rows + r] = sum_lanes<L>(sums + c * L);
     }
 }

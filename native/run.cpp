@@ -46,10 +46,20 @@ Cut cut_output(const Product<T>& p, bool adjoint, int threads) {
     const std::int64_t work = p.w.rows * p.w.cols * (8 + p.m);  // expanding a weight costs about eight multiplications
     const std::int64_t useful = std::clamp<std::int64_t>(work / least_work, 1, threads);
     if (useful == 1) return {round_up(outer, granule), p.m};
-    // A multiple of the threads, so that all have as much to do.
-    const std::int64_t across = round_up(divide_up(outer, widest), useful);
-    const std::int64_t width = round_up(divide_up(outer, across), granule);
-    const std::int64_t down = std::clamp<std::int64_t>(useful / divide_up(outer, width), 1, divide_up(p.m, least_height));
+    // Whole granules, no wider than `widest` if that can be, and cut so that the thread with most to do has the least.
+    const std::int64_t granules = divide_up(outer, granule);
+    std::int64_t best = granules, least_load = granules;
+    for (std::int64_t rounds = divide_up(divide_up(outer, widest), useful); rounds > 0; --rounds) {
+        const std::int64_t each = divide_up(granules, rounds * useful);
+        const std::int64_t load = divide_up(divide_up(granules, each), useful) * each;
+        if (load < least_load) {
+            least_load = load;
+            best = each;
+        }
+    }
+    const std::int64_t width = best * granule;
+    const std::int64_t down =
+        std::clamp<std::int64_t>(useful / divide_up(outer, width), 1, divide_up(p.m, least_height));
     return {width, divide_up(p.m, down)};
 }
 
@@ -82,7 +92,8 @@ void run_product(const Kernels& kernels, const Product<T>& p, bool adjoint, int 
     const std::int64_t across = divide_up(outer, cut.width), down = divide_up(p.m, cut.height);
     parallel_for(across * down, threads, [&](std::int64_t task) {
         const std::int64_t j = task % across * cut.width, i = task / across * cut.height;
-        part(p, {j, std::min(outer, j + cut.width)}, {i, std::min(p.m, i + cut.height)}, scratch(kernels.scratch_bytes));
+        part(p, {j, std::min(outer, j + cut.width)}, {i, std::min(p.m, i + cut.height)},
+             scratch(kernels.scratch_bytes));
     });
 }
 

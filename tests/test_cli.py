@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -48,16 +47,13 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in lines[0]
 
 
-def test_help_is_quick_and_light(home: Path) -> None:
-    best = 9.0
-    for _ in range(3):
-        since = time.perf_counter()
-        done = ggufjac(home, "--help")
-        best = min(best, time.perf_counter() - since)
-        assert done.returncode == 0
+def test_help_is_light(home: Path) -> None:
+    done = ggufjac(home, "--help")
+    assert done.returncode == 0
     for command in ("analyze", "verify", "inspect", "show", "pull", "models", "families"):
         assert command in done.stdout
-    probe = "import sys; import ggufjac.cli.main; print([m for m in ('torch', 'llama_cpp', 'gguf', 'rich') if m in sys.modules])"
+    heavy = ("torch", "llama_cpp", "gguf", "rich")
+    probe = f"import sys; import ggufjac.cli.main; print([m for m in {heavy} if m in sys.modules])"
     light = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert light.stdout.strip() == "[]"
 

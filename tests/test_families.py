@@ -44,6 +44,9 @@ TOLERANCE = 1e-4
 GELU = 5e-3
 #: What a feature must move the logits by, over their spread, to be counted as tested: 100 times the tolerance.
 MOVED = 1e-2
+#: Biases that are no part of the map up to the output norm: after it, in the steps of a recurrence, in the choice of
+#: experts.
+NO_CONSTANTS = ("output.bias", "ssm_dt.bias", "exp_probs_b.bias")
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,10 @@ def judge(model: Model, prompts: list[list[int]]) -> None:
         if gelu:
             assert check.same_gelu is not None
             assert check.same_gelu < TOLERANCE
-        names = [layer.name for layer in check.layers]
+        arch, names = model.file.architecture, [layer.name for layer in check.layers]
         for i in range(model.family.n_layer):
-            assert f"l_out-{i}" in names
-            assert sum(name.endswith(f"-{i}") for name in names) >= 3
+            assert f"{FAMILIES[arch].state}-{i}" in names
+            assert sum(name.endswith(f"-{i}") for name in names) >= FAMILIES[arch].steps
         assert "result_norm" in names
         worst = max(check.layers, key=lambda layer: layer.relative)
         assert worst.relative < TOLERANCE, f"{worst.name}, prompt of {len(prompt)} tokens"
@@ -170,11 +173,17 @@ def test_gemma2_has_a_window_also_where_the_file_gives_none(tmp_path: Path) -> N
 
 
 @every(CASES)
+def test_the_last_position_alone_is_what_it_is_among_all(model: Model) -> None:
+    alone, among = model.linearize(PROMPT[:7], torch.float64).logits, model.run(PROMPT[:7], torch.float64).logits[-1]
+    assert (alone - among).abs().max() < 1e-12 * among.std()
+
+
+@every(CASES)
 def test_terms_add_up_to_the_output(model: Model) -> None:
     single, double = (model.linearize(PROMPT[:7], dtype) for dtype in (torch.float32, torch.float64))
     assert single.reconstruction_error() < 1e-5
     assert double.reconstruction_error() < 1e-13
-    biased = any(name.endswith(".bias") for name in model.file.tensors if name != "output.bias")
+    biased = any(name.endswith(".bias") and not name.endswith(NO_CONSTANTS) for name in model.file.tensors)
     assert (double.constant.norm() > 1e-2 * double.output.norm()) == biased
     torch.testing.assert_close(double.output, single.output.double(), rtol=1e-4, atol=1e-4)
 
@@ -216,12 +225,15 @@ def test_map_is_autograds_of_the_detached_graph(model: Model) -> None:
 
 
 @every(CASES)
-def test_other_path_of_the_gate_reconstructs_too_and_is_another_map(model: Model) -> None:
+def test_other_path_of_the_gate_reconstructs_too_and_is_another_map(case: Case, model: Model) -> None:
     ids = PROMPT[:5]
     up, gate = (model.linearize(ids, torch.float64, path=path) for path in ("up", "gate"))
     assert gate.reconstruction_error() < 1e-13
     y = normal(3, up.shape[0])
-    assert (up.rmatmat(y) - gate.rmatmat(y)).norm() > 0.05 * up.rmatmat(y).norm()
+    if FAMILIES[case.family].gated:
+        assert (up.rmatmat(y) - gate.rmatmat(y)).norm() > 0.05 * up.rmatmat(y).norm()
+    else:
+        assert torch.equal(up.rmatmat(y), gate.rmatmat(y))
 
 
 @every(CASES)
@@ -270,28 +282,53 @@ STRUCTURE = {
     "attention.head_count_kv",
     "attention.key_length",
     "attention.value_length",
+    "attention.kv_lora_rank",
+    "attention.q_lora_rank",
+    "attention.key_length_mla",
+    "attention.value_length_mla",
+    "leading_dense_block_count",
+    "expert_shared_count",
+    "interleave_moe_layer_step",
+    "nextn_predict_layers",
     "expert_count",
     "expert_feed_forward_length",
     "expert_shared_feed_forward_length",
     "rope.dimension_count",
+    "attention.recurrent_layers",
+    "full_attention_interval",
+    "shortconv.l_cache",
+    "ssm.conv_kernel",
+    "ssm.group_count",
+    "ssm.inner_size",
+    "ssm.state_size",
+    "ssm.time_step_rank",
 }
 #: Another value for every other key; None leaves the key out.
 OTHERWISE: dict[str, Any] = {
+    "attention.clamp_kqv": None,
+    "attention.layer_norm_epsilon": 0.3,
     "attention.layer_norm_rms_epsilon": 0.3,
+    "attention.max_alibi_bias": None,
     "attention.scale": None,
     "attention.sliding_window": 3,
     "attention.sliding_window_pattern": 3,
+    "attention.temperature_length": 7,
     "attention.temperature_scale": None,
     "attn_logit_softcapping": None,
     "embedding_scale": None,
     "expert_group_count": None,
     "expert_group_used_count": 1,
+    "expert_gating_func": 4,
     "expert_used_count": 1,
+    "expert_weights_norm": None,
+    "expert_weights_scale": 0.4,
     "final_logit_softcapping": None,
     "logit_scale": 1.0,
     "residual_scale": None,
+    "rope.dimension_sections": None,
     "rope.freq_base": 300.0,
     "rope.freq_base_swa": 70.0,
+    "rope.scaling.alpha": 2.0,
     "rope.scaling.attn_factor": None,
     "rope.scaling.factor": None,
     "rope.scaling.finetuned": True,
@@ -300,6 +337,8 @@ OTHERWISE: dict[str, Any] = {
     "rope.scaling.yarn_beta_fast": 1.5,
     "rope.scaling.yarn_beta_slow": 0.05,
     "rope.scaling.yarn_log_multiplier": None,
+    "ssm.dt_b_c_rms": False,
+    "use_parallel_residual": False,
 }
 
 
@@ -327,16 +366,18 @@ def normal(*shape: int) -> Tensor:
 @every(CASES)
 def test_every_key_has_the_effect_that_it_has_in_llama_cpp(case: Case, tiny: Tiny) -> None:
     present = own_keys(tiny(case))
-    if case.variant:  # what does not differ is tested with the plain form
+    if case.variant:  # what does not differ is tested with the plain form, and so is the other of two values
         plain = own_keys(tiny(Case(case.family)))
-        present = {key: value for key, value in present.items() if plain.get(key) != value}
+        present = {
+            key: value for key, value in present.items() if value not in (plain.get(key), str(OTHERWISE.get(key)))
+        }
     for key in present.keys() - STRUCTURE:
         ours, theirs = [], []
         for path in (tiny(case), tiny(case, **{key: OTHERWISE[key]})):
             try:
                 runner = Runner(path, len(PROMPT), kv="f32", threads=1)
-            except UserError:  # without this key some tensors have no use
-                with pytest.raises(UserError, match="not part of"):
+            except UserError:  # the key is needed, or without it some tensors have no use
+                with pytest.raises(UserError, match=r"not part of|is missing"):
                     Model.open(path)
                 break
             with Model.open(path) as model, runner:
@@ -362,7 +403,7 @@ class Neutral(Source):
         tensor = super()._tensor(name, shape)
         if name != self._name:
             return tensor
-        value = float(len(shape) == 1 and name.endswith(".weight"))
+        value = float(name.endswith(".weight") and (len(shape) == 1 or name.endswith("_norm.weight")))
         values = np.full(tensor.shape, value, np.float32)
         return QuantTensor(name, GGMLType.F32, tensor.n_in, values.view(np.uint8))
 
@@ -373,12 +414,15 @@ def test_every_tensor_matters(case: Case, model: Model, tiny: Tiny) -> None:
     if case.variant:
         with Model.open(tiny(Case(case.family))) as plain:
             names -= set(plain.file.tensors)
-    last = f"blk.{model.family.n_layer - 1}."
+    ahead = tuple(f"blk.{i}." for i in range(model.family.n_layer, model.family.source.count("block_count")))
+    names = {name for name in names if not name.startswith(ahead)}  # they guess the tokens after the next one
+    blocks = sorted((name.split(".", 2)[1:] for name in names if name.startswith("blk.")), key=lambda b: int(b[0]))
+    last = {f"blk.{i}.{rest}" for rest, i in {rest: i for i, rest in blocks}.items()}  # of its kind
     expected = logits_of(model, PROMPT)
     for name in names:
         if name == "rope_factors_long.weight":  # for longer contexts than this
             continue
-        if name.startswith(last) or not name.startswith("blk."):
+        if name in last or not name.startswith("blk."):
             changed = Model(model.file, type(model.family)(Neutral(model.file, name)))
             assert relative(logits_of(changed, PROMPT), expected) > MOVED, name
 
@@ -389,7 +433,8 @@ def test_every_tensor_matters(case: Case, model: Model, tiny: Tiny) -> None:
 @every(PLAIN)
 def test_wrong_sizes_are_refused(case: Case, tiny: Tiny) -> None:
     hidden = [key for key in own_keys(tiny(case)) if key.endswith("expert_feed_forward_length")]
-    for key in ("embedding_length", "attention.head_count", "block_count", *(hidden or ["feed_forward_length"])):
+    for key in FAMILIES[case.family].sizes:
+        key = hidden[0] if hidden and key == "feed_forward_length" else key
         with pytest.raises(UserError, match=r"^[^\n]*gguf: [^\n]+$"):
             Model.open(tiny(case, **{key: 128}))
 

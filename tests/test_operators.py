@@ -16,17 +16,21 @@ from ggufjac.operators import (
     Bias,
     Center,
     Chain,
+    Convolve,
     Identity,
     MatMul,
     Mix,
     Operator,
+    Pick,
     Residual,
     Routed,
     Scale,
+    Scan,
     Select,
     Sum,
 )
 from ggufjac.operators.fold import PerToken, fold
+from ggufjac.operators.recurrence import decayed_mixing, decays, delta_mixing
 from ggufjac.operators.routed import routes_of
 from ggufjac.quants import native
 from ggufjac.quants.tensor import QuantTensor
@@ -56,6 +60,17 @@ class Draw:
     def probabilities(self, *lead: int, heads: int, rows: int | None = None) -> Tensor:
         return self.normal(*lead, heads, rows or self.n_tokens, self.n_tokens).softmax(-1)
 
+    def scan(self) -> Scan:
+        """Two entries per channel, each with a decay of its own."""
+        steps, rates = self.normal(self.n_tokens, self.n).exp(), -self.normal(self.n, 2).exp()
+        return Scan(steps, rates, self.normal(self.n_tokens, 2), self.normal(self.n_tokens, 2))
+
+    def delta(self, *lead: int) -> Tensor:
+        """The mixing matrices of two heads with keys of three entries."""
+        shape = (*lead, self.n_tokens, 2)
+        k, q = self.normal(*shape, 3), self.normal(*shape, 3)
+        return delta_mixing(-self.normal(*shape).exp(), self.normal(*shape).sigmoid(), k, q)
+
     def mlp(self) -> Chain:
         wide = self.rng.standard_normal((2 * self.n, self.n)).astype(np.float32)
         up = QuantTensor("up", GGMLType.F32, self.n, wide.view(np.uint8))
@@ -82,10 +97,14 @@ MAKERS: dict[str, Callable[[Draw], Operator]] = {
     "bias": lambda d: Bias(d.normal(d.n)),
     "bias per position": lambda d: Bias(d.normal(d.n_tokens, d.n)),
     "select": lambda d: Select([d.n_tokens - 1, 0], d.n_tokens),
+    "pick": lambda d: Pick(torch.tensor([d.n - 1, 0]), d.n),
     "matmul": lambda d: d.matmul(5),
     "mix": lambda d: Mix(d.probabilities(heads=2), 2),
     "mix, shared values": lambda d: Mix(d.probabilities(heads=6), 2),
     "mix, some rows": lambda d: Mix(d.probabilities(heads=4, rows=1), 1),
+    "convolve": lambda d: Convolve(d.normal(d.n, 3)),
+    "scan": lambda d: d.scan(),
+    "mix, delta rule": lambda d: Mix(d.delta(), 2),
     "per token": lambda d: PerToken(d.normal(d.n_tokens, 3, d.n)),
     "routed": lambda d: d.routed(),
     "chain": lambda d: Chain([Scale(d.normal(d.n)), d.mlp(), Chain([Center(), Bias(d.normal(d.n))])]),
@@ -256,6 +275,57 @@ def test_select_takes_rows_in_the_given_order() -> None:
     assert Select([2], 3).adjoint(torch.ones(1, 2)).tolist() == [[0, 0], [0, 0], [1, 1]]
 
 
+# --- recurrences ----------------------------------------------------------------------------------------------
+
+
+def test_convolve_reaches_back_as_far_as_it_has_taps() -> None:
+    op = Convolve(torch.tensor([[100.0, 10.0, 1.0]]))
+    x = torch.tensor([1.0, 2.0, 3.0, 4.0])[:, None]
+    assert op.apply(x)[:, 0].tolist() == [1, 12, 123, 234]
+    assert op.adjoint(torch.eye(4)[3][:, None])[:, 0].tolist() == [0, 100, 10, 1]
+
+
+@pytest.mark.parametrize("lead", [(), (2,)], ids=["", "batch"])
+def test_scan_is_the_recurrence_spelled_out(lead: tuple[int, ...]) -> None:
+    draw = Draw(8, torch.float64, 6, 4)
+    step, rate = draw.normal(*lead, 6, 4).exp(), -draw.normal(4, 3).exp()
+    b, c, v = draw.normal(*lead, 6, 3), draw.normal(*lead, 6, 3), draw.normal(*(lead or (5,)), 6, 4)
+    op = Scan(step, rate, b, c)
+    state, y = torch.zeros(*v.shape[:-2], 4, 3, dtype=v.dtype), op.apply(v)
+    for t in range(6):
+        decay = (step[..., t, :, None] * rate).exp()
+        state = decay * state + torch.einsum("...h,...i->...hi", v[..., t, :], b[..., t, :].expand(*v.shape[:-2], 3))
+        close(y[..., t, :], torch.einsum("...hi,...i->...h", state, c[..., t, :].expand(*v.shape[:-2], 3)), v.dtype)
+    g = draw.normal(*y.shape)
+    close((y * g).sum((-2, -1)), (v * op.adjoint(g)).sum((-2, -1)), v.dtype)
+
+
+@pytest.mark.parametrize("lead", [(), (2,)], ids=["", "batch"])
+@pytest.mark.parametrize("rule", ["decay", "delta"])
+def test_mixing_matrices_are_the_recurrences_spelled_out(rule: str, lead: tuple[int, ...]) -> None:
+    draw = Draw(9, torch.float64, 6, 4)
+    log_a, beta = -draw.normal(*lead, 6, 2).exp(), draw.normal(*lead, 6, 2).sigmoid()
+    k, q, v = draw.normal(*lead, 6, 2, 3), draw.normal(*lead, 6, 2, 3), draw.normal(*lead, 6, 2, 5)
+    m = decayed_mixing(log_a, k, q) if rule == "decay" else delta_mixing(log_a, beta, k, q)
+    y = Mix(m, 2).apply(v.flatten(-2)).unflatten(-1, (2, 5))
+    state = torch.zeros(*lead, 2, 3, 5, dtype=v.dtype)
+    for t in range(6):
+        state = state * log_a[..., t, :, None, None].exp()
+        written = v[..., t, :, :]
+        if rule == "delta":
+            known = torch.einsum("...hip,...hi->...hp", state, k[..., t, :, :])
+            written = beta[..., t, :, None] * (written - known)
+        state = state + torch.einsum("...hi,...hp->...hip", k[..., t, :, :], written)
+        close(y[..., t, :, :], torch.einsum("...hip,...hi->...hp", state, q[..., t, :, :]), v.dtype)
+
+
+def test_decays_keep_their_digits_when_almost_everything_has_decayed() -> None:
+    """Differences of float32 sums near 16 million would be whole numbers."""
+    log_a = torch.full((3, 1), -0.25)
+    log_a[0] = -(2.0**24)
+    close(decays(log_a)[0, 2], torch.tensor([-0.5, -0.25, 0.0]).exp(), torch.float32)
+
+
 # --- experts --------------------------------------------------------------------------------------------------
 
 
@@ -321,6 +391,8 @@ def naive(row: Tensor, routing: Routing) -> dict[int, float]:
         rank = {i: r for i, r in rank.items() if i // size in open_}
     chosen = sorted(rank, key=lambda i: rank[i])[-routing.used :]
     weights = {i: scores[i] for i in chosen}
+    if routing.gating == "sigmoid of chosen":
+        weights = {i: 1 / (1 + np.exp(-w)) for i, w in weights.items()}
     if routing.gating == "softmax of chosen":
         total = sum(np.exp(w) for w in weights.values())
         weights = {i: np.exp(w) / total for i, w in weights.items()}
@@ -336,6 +408,7 @@ def naive(row: Tensor, routing: Routing) -> dict[int, float]:
         Routing(2, "sigmoid", scale=2.5),
         Routing(3, "softmax of chosen", normalised=False),
         Routing(2, "sqrt of softplus", normalised=False),
+        Routing(2, "sigmoid of chosen", normalised=False),
         Routing(2, "sigmoid", selection_bias=torch.tensor([0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.7, -0.9])),
         Routing(2, "softmax", groups=4, groups_used=2),
         Routing(3, "sigmoid", selection_bias=torch.linspace(-0.5, 0.5, 8), groups=2, groups_used=1, scale=0.5),

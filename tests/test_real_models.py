@@ -87,5 +87,5 @@ def test_known_tokens_and_predictions(smollm2_path: Path, gemma3_path: Path) -> 
         top = model.linearize("The capital of France is").logits.argmax()
         assert model.detokenize([int(top)]) == " Paris"
     with Model.open(gemma3_path) as model:
-        first = model.linearize("The Golden").logits.topk(3).indices.tolist()
-        assert [model.detokenize([i]) for i in first] == [" State", " Gate", " Globes"]
+        first = model.linearize("The Golden").logits.topk(2).indices.tolist()
+        assert [model.detokenize([i]) for i in first] == [" State", " Gate"]

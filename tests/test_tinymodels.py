@@ -37,10 +37,12 @@ def test_llama_cpp_computes_lively_logits(family: str, length: int, tmp_path: Pa
 def test_hidden_states_stay_near_one_and_attention_is_neither_flat_nor_fixed(family: str, tmp_path: Path) -> None:
     path = make(family, tmp_path / "tiny.gguf")
     with Runner(path, 256, kv="f32", threads=1) as runner:
-        seen = runner.capture(PROMPT, lambda name: name.startswith(("l_out-", "kq_soft_max-")))
-    states = [array for name, array in seen.items() if name.startswith("l_out-")]
+        seen = runner.capture(PROMPT, lambda name: name.startswith((f"{FAMILIES[family].state}-", "kq_soft_max-")))
+    states = [array for name, array in seen.items() if name.startswith(f"{FAMILIES[family].state}-")]
     probabilities = [array for name, array in seen.items() if name.startswith("kq_soft_max-")]
-    assert len(states) == len(probabilities) == FAMILIES[family].shape.n_layer
+    known = FAMILIES[family]
+    assert len(states) == known.shape.n_layer
+    assert len(probabilities) == (known.shape.n_layer if known.attends is None else known.attends)
     for state in states:
         assert 0.3 < np.sqrt(np.mean(state**2)) < 10
     for layer in probabilities:

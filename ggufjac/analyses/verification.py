@@ -1,9 +1,8 @@
 """Equality with llama.cpp, which is the judge: the file as it is, and its expansion to float32.
 
-On quantised weights llama.cpp rounds activations to 8 bits, so it differs from exact arithmetic on the same weights; the
-direct
-check measures by how much. On the float32 twin nothing is rounded, so agreement there proves the graph, logit
-by logit and layer by layer.
+On quantised weights llama.cpp rounds activations to 8 bits, so it differs from exact arithmetic on the same weights;
+the direct check measures by how much. On the float32 twin nothing is rounded, so agreement there proves the graph,
+logit by logit and step by step.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,11 +28,13 @@ from ggufjac.maps.model import Model
 from ggufjac.quants import native
 from ggufjac.reader.expand import expand_f32, expanded_size
 
-#: Agreement on the twin: largest difference over the spread of the logits, and of each hidden state over its own.
+#: Agreement on the twin at every position and in every step: the largest difference over the spread of the logits, and
+#: of each hidden state over its own.
 TWIN = 1e-4
 #: The same for families whose GELU llama.cpp reads from a float16 table. Emulating the table makes most differences
 #: ten times smaller, but an argument that differs in its last bit can still be rounded the other way.
 TWIN_GELU = 5e-3
+#: One step without the table emulated: single entries of a GELU's output are off by half a float16 digit.
 TWIN_GELU_STEP = 3e-2
 #: With the table emulated: the logits where llama.cpp's own arguments of GELU are used. Steps are held to TWIN.
 SAME_GELU = 1e-3
@@ -66,7 +68,8 @@ class PromptCheck:
 
     worst: the largest difference of logits over their spread, over the positions checked; same_gelu: the same with
     llama.cpp's own arguments of GELU, so that none is rounded the other way (None where no table is emulated);
-    layers: hidden states in order of computation; first_bad: the first of them that is beyond the tolerance.
+    layers: hidden states in order of computation; first_bad: the first of them that is beyond the tolerance; steady:
+    whether the logits agree at every position, not only at the last.
     """
 
     prompt: str
@@ -102,9 +105,10 @@ def direct(model: Model, prompts: Sequence[str | Sequence[int]], threads: int | 
     """llama.cpp on the file as it is, with the settings that a user has, at the last position of each prompt."""
     ids = [model.ids_of(prompt) for prompt in prompts]
     checks = []
-    with Runner(model.file.path, n_ctx=max(map(len, ids)), threads=threads) as runner:
+    n_ctx = max(map(len, ids))
+    with Runner(model.file.path, n_ctx=n_ctx, threads=threads) as runner:
         for prompt, tokens in zip(prompts, ids, strict=True):
-            exact = model.linearize(tokens).logits.numpy()
+            exact = model.linearize(tokens, n_ctx=n_ctx).logits.numpy()
             agreement = compare(exact, runner.logits(tokens), ROUNDING)
             checks.append(
                 PromptCheck(_text(model, prompt), len(tokens), agreement, agreement.relative, None, (), None, True)
@@ -125,46 +129,47 @@ def twin(
 
     Raises UserError when the copy would not fit on the disk or in memory.
     """
-    limit = TWIN_GELU if model.family.gelu else TWIN
     ids = [model.ids_of(prompt) for prompt in prompts]
-    checks = []
-    with expanded(model, directory) as path, Runner(path, max(map(len, ids)), kv="f32", threads=threads) as runner:
-        for prompt, tokens in zip(prompts, ids, strict=True):
-            free = states_of(model, tokens, gelu_table=gelu_table)
-            exact, logits = free.pop("result_output"), runner.logits(tokens, all_positions=True)
-            theirs = runner.capture(tokens, free.keys()) if layers else {}
-            found = _steps(model, tokens, theirs, gelu_table) if layers else ()
-            step_limit = TWIN_GELU_STEP if model.family.gelu and not gelu_table else TWIN
-            bad = next((check.name for check in found if not check.relative <= step_limit), None)
-            same_gelu = None
-            if gelu_table:
-                same_gelu = _worst(_with_their_gelu(model, tokens, runner), logits)
-            checks.append(
-                PromptCheck(
-                    prompt=_text(model, prompt),
-                    n_tokens=len(tokens),
-                    agreement=compare(exact[-1], logits[-1], limit, of="largest"),
-                    worst=_worst(exact, logits),
-                    same_gelu=same_gelu,
-                    layers=found,
-                    first_bad=bad,
-                    steady=same_gelu is None or same_gelu <= SAME_GELU,
-                )
-            )
-    return Verification("twin", gelu_table, limit, tuple(checks))
+    n_ctx = max(map(len, ids))
+    with expanded(model, directory) as path, Runner(path, n_ctx, kv="f32", threads=threads) as runner:
+        checks = [
+            _twin_check(model, _text(model, prompt), tokens, runner, layers, gelu_table=gelu_table, n_ctx=n_ctx)
+            for prompt, tokens in zip(prompts, ids, strict=True)
+        ]
+    return Verification("twin", gelu_table, _limit(model), tuple(checks))
 
 
-def _steps(
-    model: Model, ids: Sequence[int], theirs: Mapping[str, NDArray[np.float32]], gelu_table: bool
-) -> tuple[LayerCheck, ...]:
-    ours = states_of(model, ids, theirs, gelu_table=gelu_table)
-    return tuple(LayerCheck(name, _relative(ours[name], theirs[name])) for name in ours if name in theirs)
+def _limit(model: Model) -> float:
+    return TWIN_GELU if model.family.gelu else TWIN
 
 
-def _with_their_gelu(model: Model, ids: Sequence[int], runner: Runner) -> NDArray[np.float32]:
-    """Our logits with llama.cpp's arguments of GELU."""
-    gates = runner.capture(ids, lambda name: name.startswith("ffn_gate-"))
-    return states_of(model, ids, gates, gelu_table=True)["result_output"]
+def _twin_check(
+    model: Model, prompt: str, ids: Sequence[int], runner: Runner, layers: bool, *, gelu_table: bool, n_ctx: int
+) -> PromptCheck:
+    ours = states_of(model, ids, gelu_table=gelu_table, n_ctx=n_ctx)
+    exact, logits = ours.pop("result_output"), runner.logits(ids, all_positions=True)
+    worst, same_gelu = _worst(exact, logits), None
+    steady = worst <= _limit(model)
+    if gelu_table:
+        gates = runner.capture(ids, lambda name: name.startswith(("ffn_gate", "ffn_up")))
+        same_gelu = _worst(states_of(model, ids, gates, gelu_table=True, n_ctx=n_ctx)["result_output"], logits)
+        steady = same_gelu <= SAME_GELU  # free-running, arguments that are rounded the other way add up
+    steps: tuple[LayerCheck, ...] = ()
+    if layers:
+        theirs = runner.capture(ids, ours.keys())
+        again = states_of(model, ids, theirs, gelu_table=gelu_table, n_ctx=n_ctx)
+        steps = tuple(LayerCheck(name, _relative(again[name], theirs[name])) for name in again if name in theirs)
+    step_limit = TWIN_GELU_STEP if model.family.gelu and not gelu_table else TWIN
+    return PromptCheck(
+        prompt=prompt,
+        n_tokens=len(ids),
+        agreement=compare(exact[-1], logits[-1], _limit(model), of="largest"),
+        worst=worst,
+        same_gelu=same_gelu,
+        layers=steps,
+        first_bad=next((step.name for step in steps if not step.relative <= step_limit), None),
+        steady=steady,
+    )
 
 
 def _worst(exact: NDArray[np.float32], logits: NDArray[np.float32]) -> float:
@@ -172,7 +177,7 @@ def _worst(exact: NDArray[np.float32], logits: NDArray[np.float32]) -> float:
 
 
 def states_of(
-    model: Model, ids: Sequence[int], given: Mapping[str, NDArray[np.float32]] | None = None, **options: object
+    model: Model, ids: Sequence[int], given: Mapping[str, NDArray[np.float32]] | None = None, **options: Any
 ) -> dict[str, NDArray[np.float32]]:
     """Our named values of one prompt in order of computation, [T, n] each; "result_output" are the logits.
 

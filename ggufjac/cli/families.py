@@ -11,13 +11,17 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         help="list the architectures that can be analysed",
         description="The architectures that ggufjac can analyse; each is checked against llama.cpp by the tests.",
     )
+    command.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     command.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from ggufjac.reports.families import families_table
+    from ggufjac.reports.families import families_markdown, families_table
 
+    if args.markdown:
+        print(families_markdown())
+        return 0
     Console().print(families_table())
     return 0

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         from ggufjac.analyses.records import to_plain
         from ggufjac.analyses.text import Speller
         from ggufjac.analyses.verification import PROMPTS, Verification, direct, twin
-        from ggufjac.reports.verification import verification_report
+        from ggufjac.reports.verification import VerificationReport
 
         common.use_threads(args.threads)
         prompts = args.prompts or list(PROMPTS)
@@ -70,5 +70,5 @@ def run(args: argparse.Namespace) -> int:
                 print(text)
                 return 0 if agrees else 1
             files.write_text(args.json, text + "\n")
-        Console().print(verification_report(results, Speller(model.vocab)))
+        Console().print(VerificationReport(results, Speller(model.vocab)))
     return 0 if agrees else 1

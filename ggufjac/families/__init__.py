@@ -6,20 +6,54 @@ import difflib
 from typing import TYPE_CHECKING
 
 from ggufjac.errors import UserError
+from ggufjac.families.apertus import Apertus
+from ggufjac.families.arcee import Arcee
+from ggufjac.families.bailingmoe2 import BailingMoE2
 from ggufjac.families.base import Family
+from ggufjac.families.bloom import Bloom
+from ggufjac.families.codeshell import CodeShell
+from ggufjac.families.cohere import Cohere2, CommandR
+from ggufjac.families.deepseek2 import DeepSeek2
+from ggufjac.families.dots1 import Dots1
+from ggufjac.families.ernie4_5 import Ernie4_5, Ernie4_5MoE
+from ggufjac.families.exaone import Exaone, Exaone4
+from ggufjac.families.falcon import Falcon
+from ggufjac.families.falcon_h1 import FalconH1
 from ggufjac.families.gemma import Gemma
 from ggufjac.families.gemma2 import Gemma2
 from ggufjac.families.gemma3 import Gemma3
+from ggufjac.families.glm4 import GLM4
+from ggufjac.families.gpt2 import GPT2
+from ggufjac.families.glm4moe import Glm4MoE
 from ggufjac.families.gpt_oss import GptOss
+from ggufjac.families.gptneox import GPTNeoX
 from ggufjac.families.granite import Granite
+from ggufjac.families.granite_hybrid import GraniteHybrid
+from ggufjac.families.internlm2 import InternLM2
+from ggufjac.families.jamba import Jamba
+from ggufjac.families.lfm2 import LFM2
+from ggufjac.families.hunyuan import HunyuanDense, HunyuanMoE
 from ggufjac.families.llama import Llama
+from ggufjac.families.llama4 import Llama4
+from ggufjac.families.minimax_m2 import MiniMaxM2
+from ggufjac.families.mamba import Mamba, Mamba2
 from ggufjac.families.mistral3 import Mistral3
+from ggufjac.families.mpt import MPT
+from ggufjac.families.nemotron import Nemotron
+from ggufjac.families.nemotron_h import NemotronH
 from ggufjac.families.olmo2 import Olmo2
 from ggufjac.families.olmoe import Olmoe
+from ggufjac.families.orion import Orion
+from ggufjac.families.phi2 import Phi2
 from ggufjac.families.phi3 import Phi3
+from ggufjac.families.plamo import Plamo
 from ggufjac.families.qwen import Qwen2, Qwen2MoE, Qwen3, Qwen3MoE
+from ggufjac.families.qwen3next import Qwen3Next, Qwen35, Qwen35MoE
+from ggufjac.families.seed_oss import SeedOss
 from ggufjac.families.smollm3 import SmolLM3
 from ggufjac.families.source import Source
+from ggufjac.families.stablelm import StableLM
+from ggufjac.families.starcoder2 import StarCoder2
 
 if TYPE_CHECKING:
     from ggufjac.reader import GGUFFile
@@ -40,6 +74,47 @@ FAMILIES: tuple[type[Family], ...] = (
     Granite,
     SmolLM3,
     GptOss,
+    LFM2,
+    Mamba,
+    Mamba2,
+    GraniteHybrid,
+    NemotronH,
+    FalconH1,
+    Jamba,
+    Qwen3Next,
+    Qwen35,
+    Qwen35MoE,
+    DeepSeek2,
+    Glm4MoE,
+    Dots1,
+    BailingMoE2,
+    MiniMaxM2,
+    Llama4,
+    Exaone,
+    Exaone4,
+    SeedOss,
+    Ernie4_5,
+    Ernie4_5MoE,
+    HunyuanDense,
+    HunyuanMoE,
+    Arcee,
+    Apertus,
+    CommandR,
+    Cohere2,
+    StarCoder2,
+    GPT2,
+    Phi2,
+    GPTNeoX,
+    Falcon,
+    StableLM,
+    GLM4,
+    InternLM2,
+    Nemotron,
+    Bloom,
+    MPT,
+    CodeShell,
+    Orion,
+    Plamo,
 )
 
 ARCHITECTURES: dict[str, type[Family]] = {name: family for family in FAMILIES for name in family.architectures}

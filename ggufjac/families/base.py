@@ -22,6 +22,7 @@ from ggufjac.families.parts import (
     GatedMLP,
     Linear,
     Named,
+    Parallel,
     Part,
     RMSNorm,
     Rope,
@@ -42,14 +43,18 @@ class Family(Hyperparameters, ABC):
     architectures: ClassVar[tuple[str, ...]]
     #: Whether the family's activation is GELU, which llama.cpp's CPU backend reads from a float16 table.
     gelu: ClassVar[bool] = False
+    #: The file's name for the norm before the head.
+    output_norm_name: ClassVar[str] = "output_norm"
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
         self.embedding = self._embedding()
         self.n_vocab = self.embedding.n_out
         self.layers = [self.layer(i) for i in range(self.n_layer)]
-        self.output_norm = self.norm("output_norm", self.d)
+        self.output_norm = self.norm(self.output_norm_name, self.d)
         self.head = self.output_head()
+        for i in range(self.n_layer, source.count("block_count")):  # they guess the tokens after the next one
+            source.skip(f"blk.{i}.")
         source.refuse_unread()
 
     @classmethod
@@ -106,6 +111,11 @@ class Family(Hyperparameters, ABC):
             Named("l_out", Add("mlp", ffn_norm, mlp, *after_mlp)),
         )
 
+    def parallel_block(self, i: int, attention: Part, mlp: Part, *, mlp_norm: Part | None = None) -> Part:
+        """x + attention(norm(x)) + mlp(norm(x)), the MLP perhaps with a norm of its own."""
+        attn_norm = Named("attn_norm", self.norm(f"blk.{i}.attn_norm", self.d))
+        return Named("l_out", Parallel(attn_norm, attention, mlp, mlp_norm))
+
     def attention(self, i: int, *, norms: Literal["head", "whole"] | None = None) -> Attention:
         """Grouped-query attention of layer i, scaled by 1/sqrt(d_head).
 
@@ -151,12 +161,17 @@ class Family(Hyperparameters, ABC):
     ) -> Experts:
         """The mixture of experts of layer i, each a gated MLP with n_ff hidden entries; after_up: elementwise parts."""
         b, d, n = f"blk.{i}.", self.d, self.n_expert
-        gate, up = self._stack(b + "ffn_gate_exps", n, n_ff, d), self._stack(b + "ffn_up_exps", n, n_ff, d)
+        if self.source.has(b + "ffn_gate_up_exps.weight"):  # of every expert the gate, then up
+            gate = up = self._stack(b + "ffn_gate_up_exps", n, 2 * n_ff, d)
+            step, start = 2 * n_ff, n_ff
+        else:
+            gate, up = self._stack(b + "ffn_gate_exps", n, n_ff, d), self._stack(b + "ffn_up_exps", n, n_ff, d)
+            step, start = n_ff, 0
         down = self._stack(b + "ffn_down_exps", n, d, n_ff)
 
         def expert(e: int) -> Part:
-            hidden, out = (e * n_ff, (e + 1) * n_ff), (e * d, (e + 1) * d)
-            return GatedMLP(gate.rows(*hidden), Then(up.rows(*hidden), *after_up), down.rows(*out), ratio)
+            gates, ups = gate.rows(e * step, e * step + n_ff), up.rows(e * step + start, e * step + start + n_ff)
+            return GatedMLP(gates, Then(ups, *after_up), down.rows(e * d, (e + 1) * d), ratio)
 
         return Experts(self.linear(b + "ffn_gate_inp", n, d), routing, expert)
 
@@ -183,11 +198,11 @@ class Family(Hyperparameters, ABC):
         eps = self.source.number("attention.layer_norm_rms_epsilon")
         return RMSNorm(self.source.vector(f"{name}.weight", n), eps)
 
-    def _embedding(self) -> QuantTensor:
-        info = self.source.file.tensors.get("token_embd.weight")
+    def _embedding(self, name: str = "token_embd.weight") -> QuantTensor:
+        info = self.source.file.tensors.get(name)
         if info is None:
-            raise UserError(f"{self.source.file.path}: the tensor 'token_embd.weight' is missing")
-        return self.source.matrix("token_embd.weight", info.shape[0], self.d)
+            raise UserError(f"{self.source.file.path}: the tensor {name!r} is missing")
+        return self.source.matrix(name, info.shape[0], self.d)
 
     def _qkv(self, i: int, n_q: int, n_k: int, n_v: int) -> tuple[Linear, Linear, Linear]:
         """The three projections of layer i, which may come as one matrix."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 from ggufjac.errors import UserError
 from ggufjac.families.base import Family
@@ -13,7 +14,7 @@ class Granite(Family):
     """Granite 3 and 4, dense or with experts: llama with multipliers for embeddings, scores, residuals and logits;
     optional biases, an optional shared expert."""
 
-    architectures = ("granite", "granitemoe")
+    architectures: ClassVar[tuple[str, ...]] = ("granite", "granitemoe")
     pairing = "adjacent"
 
     @property
@@ -21,12 +22,15 @@ class Granite(Family):
         return self.source.number("embedding_scale", 0.0) or 1.0
 
     def layer(self, i: int) -> Part:
-        attention = self.attention(i)
         residual = self.source.number("residual_scale", 0.0)
         after = [Times(residual)] if residual else []
-        scale = self.source.number("attention.scale", 0.0) or attention.scale
         mlp = self.mixture(i) if self.n_expert else self.gated_mlp(i)
-        return self.block(i, replace(attention, scale=scale), mlp, after_attention=after, after_mlp=after)
+        return self.block(i, self.mixer(i), mlp, after_attention=after, after_mlp=after)
+
+    def mixer(self, i: int) -> Part:
+        """What mixes positions in layer i."""
+        attention = self.attention(i)
+        return replace(attention, scale=self.source.number("attention.scale", 0.0) or attention.scale)
 
     def mixture(self, i: int) -> Part:
         experts = self.experts(i, self.routing(i), self.n_ff(i))
@@ -39,7 +43,11 @@ class Granite(Family):
         return self.plain_rope(i, factors=self.rope_freqs(i)) if rotates else None
 
     def output_head(self) -> Part:
-        divisor = self.source.number("logit_scale")
+        divisor = self.logit_divisor
         if divisor == 0.0:
             raise UserError(f"{self.source.file.path}: logits cannot be divided by a logit_scale of 0")
         return Then(self.head_matrix(), Times(1 / divisor))
+
+    @property
+    def logit_divisor(self) -> float:
+        return self.source.number("logit_scale")

@@ -15,7 +15,8 @@ from ggufjac.families.source import Source
 class Hyperparameters:
     """Sizes, experts, windows and positions of one file, checked; UserError where they do not fit together.
 
-    n_layer: blocks; d: entries of a hidden state; n_ctx_train: the context length that the file claims.
+    n_layer: blocks on the way to the next token; d: entries of a hidden state; n_ctx_train: the context length that the
+    file claims.
     """
 
     #: How RoPE pairs the entries of a head; llama.cpp's llama_model_rope_type is the authority.
@@ -23,7 +24,7 @@ class Hyperparameters:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.n_layer = source.count("block_count")
+        self.n_layer = source.count("block_count") - source.integer("nextn_predict_layers", 0)
         self.d = source.count("embedding_length")
         self.n_ctx_train = source.count("context_length")
 
@@ -81,13 +82,15 @@ class Hyperparameters:
         The file can give another period, or say it of each layer. `default`: the size where the file gives none.
         """
         size = self.source.integer("attention.sliding_window", default)
+        return size if self.is_local(i, period) and size > 0 else None
+
+    def is_local(self, i: int, period: int) -> bool:
+        """Whether layer i is none of every period-th layers; the file can give another period, or say it of each."""
         key = "attention.sliding_window_pattern"
         if self.source.is_array(key):
-            local = bool(self.source.per_layer(key, i))
-        else:
-            period = self.source.integer(key, period)
-            local = period == 0 or i % period < period - 1
-        return size if local and size > 0 else None
+            return bool(self.source.per_layer(key, i))
+        period = self.source.integer(key, period)
+        return period == 0 or i % period < period - 1
 
     # --- position ---------------------------------------------------------------------------------------------
 
@@ -120,11 +123,13 @@ class Hyperparameters:
         factors: Factors | None = None,
         yarn: Yarn | None = None,
         log_multiplier: float = 0.0,
+        offset: int = 0,
     ) -> Rope:
         """The rotation that the file describes, as llama.cpp reads it for every architecture.
 
         base and scale override what the file says. yarn: the ramp where the file asks for YaRN, if not the usual one.
-        log_multiplier: YaRN's mscale_all_dim, for architectures that know it.
+        log_multiplier: YaRN's mscale_all_dim, for architectures that know it. offset: entries of a head before the
+        rotated ones.
         """
         source = self.source
         n_rot = source.count("rope.dimension_count", self.d_key(i))
@@ -147,6 +152,7 @@ class Hyperparameters:
             magnitude=magnitude,
             yarn=yarn,
             factors=factors,
+            offset=offset,
         )
 
     def rope_of_local_layers(self, i: int) -> Rope:

@@ -60,9 +60,9 @@ class Source:
             raise self._unfit(key, value, "a string")
         return value
 
-    def flag(self, key: str, default: bool) -> bool:
+    def flag(self, key: str, default: bool | None = None) -> bool:
         value = self._get(key)
-        if value is None:
+        if value is None and default is not None:
             return default
         if not isinstance(value, bool):
             raise self._unfit(key, value, "true or false")
@@ -76,6 +76,15 @@ class Source:
                 raise self._unfit(key, f"{len(value)} entries", f"one per layer (layer {layer} has none)")
             return int(value[layer])
         return self.integer(key, default)
+
+    def number_of_layer(self, key: str, layer: int) -> float:
+        """A finite float that a file gives once, or once per layer, under a key without the architecture's prefix."""
+        value = self.file.metadata.get(key)
+        if isinstance(value, list | np.ndarray):
+            value = value[layer] if layer < len(value) else None
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
+            raise UserError(f"{self.file.path}: the key {key!r} has no finite number for layer {layer}")
+        return float(value)
 
     def has_key(self, key: str) -> bool:
         return self._full(key) in self.file.metadata
@@ -121,6 +130,10 @@ class Source:
 
     def optional_vector(self, name: str, n: int) -> Tensor | None:
         return self.vector(name, n) if self.has(name) else None
+
+    def skip(self, prefix: str) -> None:
+        """Leave the tensors whose names start so out of the map: they are known, and do not reach the logits."""
+        self._read.update(name for name in self.file.tensors if name.startswith(prefix))
 
     def refuse_unread(self) -> None:
         """Raise UserError if the file has tensors that were never asked for: it is no model of this kind then."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -91,19 +91,21 @@ class Model:
         dtype: torch.dtype = torch.float32,
         *,
         path: Literal["up", "gate"] = "up",
+        n_ctx: int | None = None,
         memory: int | None = None,
     ) -> DetachedMap:
         """The detached map of one prompt (text or token ids) at its last position.
 
-        dtype: torch.float32 or torch.float64, kept from the embeddings to the logits. memory: bytes that a sweep's
-        values may take.
+        dtype: torch.float32 or torch.float64, kept from the embeddings to the logits. path: the live factor of gated
+        MLPs. n_ctx: the context that the model is run with, where its positions depend on it (LongRoPE); None: as long
+        as the prompt. memory: bytes that a sweep's values may take.
         """
         if dtype not in DTYPES.values():
             raise UserError(f"{dtype} is not supported; use {' or '.join(DTYPES)}")
         ids = self.ids_of(prompt)
         with torch.no_grad():
             inputs = self.embed(ids, dtype)
-            done = propagate(self.family, run_of(len(ids), path=path), inputs)
+            done = propagate(self.family, run_of(len(ids), n_ctx, path=path), inputs)
         return DetachedMap(
             tuple(ids), inputs, (*done.layers, done.final), done.output[0], done.logits[0], done.head, memory
         )
@@ -112,8 +114,8 @@ class Model:
         """The ordinary Jacobian at the same prompt."""
         return OrdinaryMap(self.family, self.embed(self.ids_of(prompt), dtype))
 
-    def run(self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, **options: object) -> Pass:
-        """A plain forward pass with the logits of every position; `options` are those of Run."""
+    def run(self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, **options: Any) -> Pass:
+        """A plain forward pass with the logits of every position; `options` are those of `run_of`."""
         ids = self.ids_of(prompt)
         with torch.no_grad():
             return propagate(self.family, run_of(len(ids), **options), self.embed(ids, dtype), last_only=False)

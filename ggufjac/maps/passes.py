@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,9 +29,13 @@ class Pass:
     logits: Tensor
 
 
-def run_of(n_tokens: int, **options: object) -> Run:
-    """The run of a prompt from position 0; llama.cpp rounds its context up to a multiple of 256, and so does this."""
-    return Run(positions=torch.arange(n_tokens), n_ctx=-(-n_tokens // 256) * 256, **options)  # type: ignore[arg-type]
+def run_of(n_tokens: int, n_ctx: int | None = None, **options: Any) -> Run:
+    """The run of a prompt from position 0, in a context of n_ctx tokens (None: as long as the prompt).
+
+    llama.cpp rounds its context up to a multiple of 256, and so does this.
+    """
+    context = n_tokens if n_ctx is None else max(n_ctx, n_tokens)
+    return Run(positions=torch.arange(n_tokens), n_ctx=-(-context // 256) * 256, **options)
 
 
 def propagate(family: Family, run: Run, x: Tensor, *, last_only: bool = True) -> Pass:

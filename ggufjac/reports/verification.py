@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -13,15 +13,25 @@ from ggufjac.analyses.text import Piece, Speller, readable
 from ggufjac.analyses.verification import PromptCheck, Verification
 from ggufjac.reports import words
 
+#: Cells of a prompt that a table shows at most, and the cells that the other columns take.
+LONGEST_PROMPT, OTHER_COLUMNS = 40, 75
 STYLES = {"MATCH": words.GOOD, "NEAR-TIE": words.FAIR, "MISMATCH": words.BAD}
 
 
-def verification_report(results: Sequence[Verification], speller: Speller) -> RenderableType:
-    """One table per kind of check and a verdict at the end."""
-    parts: list[RenderableType] = []
-    for result in results:
-        parts += [Text(), _title(result), _table(result, speller)]
-    return Group(*parts, _verdict(results))
+class VerificationReport:
+    """One table per kind of check and a verdict at the end; prompts are cut to what the width leaves for them."""
+
+    def __init__(self, results: Sequence[Verification], speller: Speller) -> None:
+        self.results = results
+        self.speller = speller
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room = min(LONGEST_PROMPT, max(6, options.max_width - OTHER_COLUMNS))
+        for result in self.results:
+            yield Text()
+            yield _title(result)
+            yield _table(result, self.speller, room)
+        yield _verdict(self.results)
 
 
 def _title(result: Verification) -> Text:
@@ -34,24 +44,25 @@ def _title(result: Verification) -> Text:
     return Text.assemble((result.kind, "bold"), ("  " + about, words.DIM))
 
 
-def _table(result: Verification, speller: Speller) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+def _table(result: Verification, speller: Speller, room: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
     table.add_column("verdict", no_wrap=True)
-    table.add_column("prompt", max_width=28, no_wrap=True, overflow="ellipsis")
-    table.add_column("T", justify="right")
-    table.add_column("largest\n/ spread", justify="right")
+    table.add_column("prompt", max_width=room, no_wrap=True, overflow="ellipsis")
+    table.add_column("T", justify="right", no_wrap=True)
+    table.add_column("largest\n/ spread", justify="right", no_wrap=True)
     if result.kind == "direct":
-        table.add_column("KL", justify="right")
-        table.add_column("first\nten", justify="right")
+        table.add_column("KL", justify="right", no_wrap=True)
+        table.add_column("first\nten", justify="right", no_wrap=True)
         table.add_column("exact", no_wrap=True)
         table.add_column("llama.cpp", no_wrap=True)
-        table.add_column("margin", justify="right")
+        table.add_column("margin", justify="right", no_wrap=True)
     else:
         if result.gelu_table:
-            table.add_column("same GELU\narguments", justify="right")
-        table.add_column("worst\nstep", justify="right")
+            table.add_column("same\nGELU", justify="right", no_wrap=True)
+        table.add_column("worst\nstep", justify="right", no_wrap=True)
         table.add_column("at", no_wrap=True)
-        table.add_column("first bad\nstep", no_wrap=True)
+        if any(check.first_bad for check in result.checks):
+            table.add_column("first bad\nstep", no_wrap=True)
     for check in result.checks:
         table.add_row(*_common(check), *(_direct(check, speller) if result.kind == "direct" else _twin(check, result)))
     return table
@@ -75,7 +86,7 @@ def _direct(check: PromptCheck, speller: Speller) -> list[RenderableType]:
         str(g.overlap),
         words.token(ours),
         words.token(speller.piece(g.theirs)),
-        f"{g.margin:.2f} of ±{g.noise:.2f}" if g.ours != g.theirs else "",
+        f"{g.margin:.2f}±{g.noise:.2f}" if g.ours != g.theirs else "",
     ]
 
 
@@ -84,10 +95,10 @@ def _twin(check: PromptCheck, result: Verification) -> list[RenderableType]:
     if result.gelu_table:
         cells.append("" if check.same_gelu is None else words.small(check.same_gelu))
     if not check.layers:
-        return [*cells, "", "", ""]
+        return [*cells, "", ""]
     worst = max(check.layers, key=lambda layer: layer.relative)
-    bad = Text(check.first_bad, style=words.BAD) if check.first_bad else Text("none", style=words.GOOD)
-    return [*cells, words.small(worst.relative), worst.name, bad]
+    bad = [Text(check.first_bad, style=words.BAD)] if check.first_bad else []
+    return [*cells, words.small(worst.relative), worst.name, *bad]
 
 
 def _verdict(results: Sequence[Verification]) -> Text:

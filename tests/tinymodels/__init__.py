@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tinymodels import decoders, mixtures
+from tinymodels import classics, decoders, mixtures, more_decoders, recurrent, shared_experts
 from tinymodels.builder import Shape, Tiny, Value
 from tinymodels.tokenizer import BOS, EOS, TOKENS, UNK, VOCAB_SIZE
 
@@ -23,14 +23,27 @@ __all__ = ["BOS", "EOS", "FAMILIES", "TOKENS", "UNK", "VOCAB_SIZE", "Family", "S
 class Family:
     """How to fill a model of one architecture, its usual sizes, and the forms that its real files come in.
 
-    variants: name -> overrides of `make`. ignored: keys that real files have and llama.cpp does not read.
+    variants: name -> overrides of `make`. ignored: keys that real files have and llama.cpp does not read. gated:
+    whether its MLPs have a gate. state, steps: llama.cpp's name for what a layer hands on, and how many values of a
+    layer it names at least. attends: how many layers have attention, if not all of them. sizes: keys that fix shapes.
     """
 
     fill: Callable[..., None]
     shape: Shape = field(default_factory=Shape)
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
+    gated: bool = True
+    state: str = "l_out"
+    steps: int = 3
+    attends: int | None = None
+    sizes: tuple[str, ...] = ("embedding_length", "attention.head_count", "block_count", "feed_forward_length")
 
+
+#: The sizes of a model of state spaces alone.
+SSM_SIZES = ("embedding_length", "ssm.inner_size", "block_count", "ssm.state_size")
+
+#: The sizes of a mixture whose experts' own size is a key that is not read.
+OTHER_SIZES = ("embedding_length", "attention.head_count", "block_count")
 
 YARN: dict[str, Value | None] = {
     "rope.scaling.type": "yarn",
@@ -132,7 +145,237 @@ FAMILIES: dict[str, Family] = {
         ignored=frozenset({"rope.scaling.finetuned"}),
     ),
     "smollm3": Family(decoders.smollm3, Shape(n_layer=4), variants={"tied": {"tied": True}}),
+    "exaone": Family(more_decoders.exaone, variants={"tied": {"tied": True, "rope_freqs": False, "keys": YARN}}),
+    "exaone4": Family(
+        more_decoders.exaone4,
+        variants={
+            "tied": {"tied": True},
+            "32b": {
+                **{"n_layer": 64, "n_embd": 64, "n_ff": 64, "n_head": 2, "n_head_kv": 1, "head_dim": 32, "window": 12},
+                "keys": {"rope.freq_base_swa": 100.0},
+            },
+        },
+        ignored=frozenset({"rope.freq_base_swa"}),
+    ),
+    "seed_oss": Family(more_decoders.seed_oss, Shape(head_dim=128), variants={"tied": {"tied": True}}),
+    "ernie4_5": Family(more_decoders.ernie4_5, Shape(head_dim=128), variants={"tied": {"tied": True, "bias": True}}),
+    "hunyuan-dense": Family(more_decoders.hunyuan_dense, variants={"tied": {"tied": True, "alpha": 0.0}}),
+    "arcee": Family(more_decoders.arcee, gated=False, variants={"tied": {"tied": True, "rope_freqs": True}}),
+    "apertus": Family(more_decoders.apertus, gated=False, variants={"biases": {"bias": True, "longrope": True}}),
+    "glm4moe": Family(
+        shared_experts.glm4moe,
+        variants={
+            "air": {"norms": False, "tied": True, "keys": {"expert_gating_func": None, "expert_weights_norm": None}},
+            "layer ahead": {"ahead": True},
+        },
+    ),
+    "dots1": Family(shared_experts.dots1, Shape(n_head_kv=4), variants={"softmax": {"gating": 1, "dense": 0}}),
+    "bailingmoe2": Family(
+        shared_experts.bailingmoe2,
+        variants={
+            "groups": {"used": 2, "shared": 1, "keys": {"expert_group_count": 4, "expert_group_used_count": 2}},
+        },
+    ),
+    "minimax-m2": Family(shared_experts.minimax_m2, Shape(n_ff=128), sizes=OTHER_SIZES),
+    "ernie4_5-moe": Family(
+        shared_experts.ernie4_5_moe,
+        Shape(head_dim=128),
+        variants={"tied": {"tied": True, "shared": 0, "bias": True}},
+    ),
+    "hunyuan-moe": Family(
+        shared_experts.hunyuan_moe,
+        Shape(n_ff=128),
+        variants={"tied": {"tied": True, "shared": 0}},
+        sizes=OTHER_SIZES,
+    ),
+    "llama4": Family(
+        shared_experts.llama4,
+        Shape(n_layer=4),  # the fourth layer is the first without RoPE
+        variants={
+            "maverick": {"experts": 128, "used": 1, "n_ff_expert": 32, "step": 1, "keys": {"rope.freq_base_swa": 300.0}},
+            "pattern": {"keys": {"attention.sliding_window_pattern": 2, "rope.freq_base_swa": 300.0}},
+        },
+    ),
+    "deepseek2": Family(
+        shared_experts.deepseek2,
+        Shape(n_head_kv=4),
+        variants={
+            "one tensor for k and v": {"split": False, "tied": True, "keys": {"rope.scaling.yarn_log_multiplier": None}},
+            "v2, v3": {
+                "gating": 1,
+                "norm": False,
+                "bias": False,
+                "used": 2,
+                "keys": {"expert_group_count": 4, "expert_group_used_count": 2, "rope.scaling.yarn_log_multiplier": 0.1},
+            },
+            "temperature": {"temperature": 0.1, "yarn": False, "fused": True, "keys": {"rope.scaling.factor": 4.0}},
+            "lite": {
+                **{"n_layer": 26, "n_embd": 64, "n_ff": 64, "n_head": 2, "n_head_kv": 2, "head_dim": 32},
+                **{"q_rank": None, "kv_rank": 32, "n_rot": 16, "value_dim": 32, "size": 6.0},
+                **{"experts": 4, "used": 2, "n_ff_expert": 32, "gating": 1, "scale": 1.0, "norm": False, "bias": False},
+            },
+        },
+    ),
     "gpt-oss": Family(mixtures.gpt_oss, variants={"no yarn": {"yarn": False, "keys": {"rope.freq_base_swa": 300.0}}}),
+    "command-r": Family(
+        classics.command_r,
+        variants={
+            "scaled": {"keys": {"logit_scale": None, "rope.scaling.factor": 8.0}},
+            # llama.cpp knows Command R+ by its layers
+            "plus": {"n_layer": 64, "n_embd": 64, "n_ff": 64, "n_head": 2, "n_head_kv": 1, "head_dim": 32},
+        },
+    ),
+    "cohere2": Family(
+        classics.cohere2,
+        Shape(n_layer=4),  # the fourth layer is the first global one
+        variants={
+            "pattern": {"keys": {"attention.sliding_window_pattern": 2, "rope.freq_base_swa": 300.0}},
+            "yarn": {"keys": YARN},
+        },
+        ignored=frozenset({"rope.freq_base_swa"}),
+    ),
+    "starcoder2": Family(
+        classics.starcoder2,
+        variants={"tied": {"tied": True}},
+        gated=False,
+    ),
+    "gpt2": Family(
+        classics.gpt2,
+        Shape(n_head_kv=4, n_ctx=256),
+        variants={"tied": {"tied": True}},
+        gated=False,
+    ),
+    "starcoder": Family(
+        classics.gpt2,
+        Shape(n_head_kv=1, n_ctx=256),
+        variants={"tied": {"tied": True}},
+        gated=False,
+    ),
+    "phi2": Family(classics.phi2, Shape(n_head_kv=4), variants={"fused": {"fused": True, "n_head_kv": 2}}, gated=False),
+    "gptneox": Family(
+        classics.gptneox,
+        Shape(n_head_kv=4),
+        variants={"sequential": {"parallel": False, "n_rot": 64}},
+        gated=False,
+    ),
+    "falcon": Family(
+        classics.falcon, Shape(n_head_kv=1), variants={"40b": {"norms": 2, "n_head_kv": 2, "tied": True}}, gated=False
+    ),
+    "stablelm": Family(
+        classics.stablelm,
+        Shape(n_head_kv=4),
+        variants={"biases": {"bias": True, "n_rot": 64}, "12b": {"parallel": True, "n_head_kv": 1}},
+    ),
+    "glm4": Family(
+        classics.glm4,
+        variants={
+            "tied": {"tied": True, "bias": False, "keys": {"rope.dimension_count": 64}},
+            "sections": {"keys": {"rope.dimension_sections": [8, 4, 4, 0]}},
+        },
+    ),
+    "internlm2": Family(classics.internlm2, variants={"biases": {"bias": True}}),
+    "nemotron": Family(classics.nemotron, variants={"biases": {"bias": True, "n_rot": 64}}, gated=False),
+    "bloom": Family(
+        classics.bloom,
+        Shape(n_head_kv=4),
+        variants={"six heads": {"n_head": 6, "n_head_kv": 6, "n_embd": 192, "head_dim": 32, "tied": True}},
+        gated=False,
+    ),
+    "mpt": Family(
+        classics.mpt,
+        Shape(n_head_kv=4, n_ctx=256),
+        variants={
+            "positions": {"positions": True, "max_alibi_bias": 0.0, "clamp": 0.0, "bias": True, "tied": True},
+            "biases": {"bias": True, "max_alibi_bias": 16.0},
+        },
+        gated=False,
+    ),
+    "codeshell": Family(
+        classics.codeshell,
+        variants={"one matrix": {"embeddings": False}, "apart": {"fused": False, "n_head_kv": 4}},
+        gated=False,
+    ),
+    "orion": Family(classics.orion, Shape(n_head_kv=4)),
+    "plamo": Family(classics.plamo, Shape(n_head_kv=1)),
+    "lfm2": Family(
+        recurrent.lfm2,
+        Shape(n_layer=3),
+        variants={"window": {"window": 7}},
+        attends=1,
+    ),
+    "lfm2moe": Family(
+        partial(recurrent.lfm2, experts=4),
+        Shape(n_layer=3),
+        variants={"softmax": {"gating": 1, "lead": 0}},
+        attends=1,
+    ),
+    "mamba2": Family(
+        recurrent.mamba2,
+        Shape(n_layer=3),
+        variants={"tied": {"tied": True}},
+        gated=False,
+        attends=0,
+        sizes=SSM_SIZES,
+    ),
+    "granitehybrid": Family(
+        recurrent.granitehybrid,
+        Shape(n_layer=3),
+        variants={
+            "biases": {"bias": True, "tied": False},
+            "no positions": {"finetuned": False},
+            "experts": {"experts": 4, "shared": 256},
+            "plain multipliers": {
+                "size": 1.0,
+                "tied": False,
+                "keys": {"embedding_scale": None, "residual_scale": None, "attention.scale": None, "logit_scale": None}
+            },
+        },
+        attends=1,
+    ),
+    "nemotron_h": Family(
+        recurrent.nemotron_h,
+        Shape(n_layer=4),
+        variants={"biases": {"bias": True}, "one epsilon": {"eps": None}},
+        ignored=frozenset({"attention.layer_norm_epsilon"}),
+        gated=False,
+        state="nemotron_h_block_out",
+        attends=1,
+    ),
+    "falcon-h1": Family(
+        recurrent.falcon_h1,
+        variants={"norm": {"norm": True, "tied": True}, "biases": {"bias": True}},
+    ),
+    "mamba": Family(
+        recurrent.mamba,
+        Shape(n_layer=3),
+        variants={"falcon": {"normalised": True, "tied": True}},
+        gated=False,
+        steps=2,
+        attends=0,
+        sizes=SSM_SIZES,
+    ),
+    "jamba": Family(recurrent.jamba, Shape(n_layer=3), variants={"experts": {"experts": 4}}, attends=1),
+    "qwen3next": Family(
+        recurrent.qwen3next,
+        Shape(n_layer=3),
+        variants={
+            "layers named": {"recurrent": True, "sizes": False},
+            "period left out": {"interval": None, "tied": True, "n_layer": 4},
+        },
+        attends=1,
+    ),
+    "qwen35": Family(
+        partial(recurrent.qwen3next, experts=0),
+        Shape(n_layer=3),
+        variants={"tied": {"tied": True}},
+        attends=1,
+    ),
+    "qwen35moe": Family(
+        recurrent.qwen3next,
+        Shape(n_layer=3),
+        variants={"sizes left out": {"sizes": False}},
+        attends=1,
+    ),
 }
 
 

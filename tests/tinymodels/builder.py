@@ -62,9 +62,17 @@ class Tiny:
         else:
             self._values[f"{self.arch}.{key}"] = value
 
+    def raw(self, key: str, value: Value) -> None:
+        """Set a key that has no architecture before it."""
+        self._values[key] = value
+
     def norm(self, name: str, n: int) -> None:
         """A norm's weight, between 0.3 and 2."""
         self.tensor(f"{name}.weight", self._random(f"{name}.weight").uniform(0.3, 2.0, n))
+
+    def norms(self, name: str, n: int, n_entries: int) -> None:
+        """The weights of n norms in one tensor: every head's."""
+        self.tensor(f"{name}.weight", self._random(f"{name}.weight").uniform(0.3, 2.0, (n, n_entries)))
 
     def bias(self, name: str, n: int) -> None:
         """A bias, of the size of what it is added to."""
@@ -89,6 +97,10 @@ class Tiny:
     def factors(self, name: str, n: int, low: float, high: float) -> None:
         """One-dimensional numbers, uniform between two bounds: frequency factors and the like."""
         self.tensor(f"{name}.weight", self._random(f"{name}.weight").uniform(low, high, n))
+
+    def uniform(self, name: str, shape: tuple[int, ...], low: float, high: float) -> None:
+        """A tensor by its whole name, uniform between two bounds."""
+        self.tensor(name, self._random(name).uniform(low, high, shape))
 
     def tensor(self, name: str, array: npt.NDArray[np.floating]) -> None:
         """A tensor as it is, stored as float32, outermost axis first; a name can be given once."""
@@ -145,7 +157,7 @@ def transformer_keys(t: Tiny, *, rope_base: float = 10000.0, eps: float = 1e-5) 
     t.kv("rope.freq_base", rope_base)
 
 
-def ends(t: Tiny, *, tied: bool, size: float = 1.0) -> None:
+def ends(t: Tiny, *, tied: bool, size: float = 1.0, output_norm: str = "output_norm") -> None:
     """Embeddings of about `size`, the output norm, and the head unless it is the embeddings once more.
 
     A tied head multiplies by the rows of the embeddings, so they must be small for logits of a few units.
@@ -154,7 +166,7 @@ def ends(t: Tiny, *, tied: bool, size: float = 1.0) -> None:
     if tied:
         size = min(size, 4.0 / np.sqrt(s.n_embd))
     t.matrix("token_embd", VOCAB_SIZE, s.n_embd, size * np.sqrt(s.n_embd))
-    t.norm("output_norm", s.n_embd)
+    t.norm(output_norm, s.n_embd)
     if not tied:
         t.matrix("output", VOCAB_SIZE, s.n_embd, 2.0)
 
@@ -194,19 +206,30 @@ def gated_mlp(t: Tiny, block: str, *, bias: bool = False, kind: str = "", n_ff: 
 
 
 def expert_mlps(
-    t: Tiny, block: str, *, experts: int, used: int, n_ff: int = 0, bias: bool = False, hidden: float = 1.0
+    t: Tiny,
+    block: str,
+    *,
+    experts: int,
+    used: int,
+    n_ff: int = 0,
+    bias: bool = False,
+    hidden: float = 1.0,
+    fused: bool = False,
 ) -> None:
     """A router and stacks of gated MLPs. The router's scale makes its choices clear, so that rounding flips none.
 
-    hidden: the size of what gate and up give, for families that clamp it.
+    hidden: the size of what gate and up give, for families that clamp it. fused: gate and up in one matrix.
     """
     s = t.shape
     n_ff = n_ff or s.n_ff
     t.kv("expert_count", experts)
     t.kv("expert_used_count", used)
     t.matrix(f"{block}.ffn_gate_inp", experts, s.n_embd, 3.0)
-    t.stack(f"{block}.ffn_gate_exps", experts, n_ff, s.n_embd, hidden)
-    t.stack(f"{block}.ffn_up_exps", experts, n_ff, s.n_embd, hidden)
+    if fused:
+        t.stack(f"{block}.ffn_gate_up_exps", experts, 2 * n_ff, s.n_embd, hidden)
+    else:
+        t.stack(f"{block}.ffn_gate_exps", experts, n_ff, s.n_embd, hidden)
+        t.stack(f"{block}.ffn_up_exps", experts, n_ff, s.n_embd, hidden)
     t.stack(f"{block}.ffn_down_exps", experts, s.n_embd, n_ff, 1.5 / hidden**2)
     if bias:
         t.bias(f"{block}.ffn_gate_inp", experts)

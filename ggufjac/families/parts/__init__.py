@@ -1,12 +1,17 @@
 """The building blocks that families share. A family's own file holds only what is the family's."""
 
 from ggufjac.families.parts.attention import Attention, Temperature
+from ggufjac.families.parts.delta import GatedDeltaNet, interleaved
 from ggufjac.families.parts.elementary import Elementwise, Gated, LayerNorm, Linear, Plus, RMSNorm, Times
 from ggufjac.families.parts.joins import Add, Beside, Named, Then
 from ggufjac.families.parts.mlp import GatedMLP, PlainMLP
 from ggufjac.families.parts.moe import Experts, Routing
+from ggufjac.families.parts.parallel import Parallel
+from ggufjac.families.parts.positions import LearnedPositions
 from ggufjac.families.parts.rope import Factors, Rope, Yarn
 from ggufjac.families.parts.run import Part, Run, Watch
+from ggufjac.families.parts.shortconv import ShortConv
+from ggufjac.families.parts.statespace import Mamba1, Mamba2, ShortMemory
 
 __all__ = [
     "Add",
@@ -16,10 +21,15 @@ __all__ = [
     "Experts",
     "Factors",
     "Gated",
+    "GatedDeltaNet",
     "GatedMLP",
     "LayerNorm",
+    "LearnedPositions",
     "Linear",
+    "Mamba1",
+    "Mamba2",
     "Named",
+    "Parallel",
     "Part",
     "PlainMLP",
     "Plus",
@@ -27,9 +37,12 @@ __all__ = [
     "Rope",
     "Routing",
     "Run",
+    "ShortConv",
+    "ShortMemory",
     "Temperature",
     "Then",
     "Times",
     "Watch",
     "Yarn",
+    "interleaved",
 ]

@@ -60,3 +60,23 @@ def oai_swish(alpha: float, limit: float) -> Ratio:
         return limit / u.clamp(min=limit) * torch.sigmoid(alpha * u.clamp(max=limit))
 
     return ratio
+
+
+def relu_squared(u: Tensor) -> Tensor:
+    """f(u) = max(u, 0)^2 (So et al., arXiv 2109.08668)."""
+    return u.clamp(min=0)
+
+
+def xielu(alpha_n: float, alpha_p: float, beta: float, eps: float) -> Ratio:
+    """f(u) = alpha_p u^2 + beta u where u > 0, else alpha_n (exp(min(u, eps)) - 1 - u) + beta u (arXiv 2411.13010).
+
+    eps is a negative number close to 0. Exactly at 0, where f jumps by about alpha_n eps, the ratio is beta.
+    """
+
+    def ratio(u: Tensor) -> Tensor:
+        below = u.clamp(max=0)
+        bent = alpha_n * (torch.expm1(below.clamp(max=eps)) - below)
+        negative = torch.where(u < 0, bent / torch.where(u < 0, u, torch.ones_like(u)), torch.zeros_like(u))
+        return beta + alpha_p * u.clamp(min=0) + negative
+
+    return ratio

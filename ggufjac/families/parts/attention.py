@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,21 +10,24 @@ import torch
 from torch import Tensor
 
 from ggufjac.families.parts.elementary import Linear
+from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.rope import Rope
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Chain, Mix, Operator
+from ggufjac.operators import Chain, Mix, Operator, Scale
 
 
 @dataclass(frozen=True)
 class Temperature:
-    """Queries are multiplied by 1 + scale log(1 + floor(position / step)): sharper attention in long contexts."""
+    """Queries are multiplied by 1 + scale log(1 + floor((position + offset) / step)): sharper attention in long
+    contexts."""
 
     scale: float
     step: int
+    offset: int = 0
 
     def factors(self, positions: Tensor) -> Tensor:
         """[T] float64."""
-        return 1 + self.scale * (1 + torch.floor(positions.double() / self.step)).log()
+        return 1 + self.scale * (1 + torch.floor((positions.double() + self.offset) / self.step)).log()
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,16 @@ class Attention(Part):
     """Grouped-query attention.
 
     q and k give the queries and keys before RoPE, all heads side by side; q_norm and k_norm then act on every head
-    ([..., T, n_head, d_head]). scale multiplies the scores, softcap limits the scaled ones to +-softcap. window: the
-    number of positions a query sees, itself included (None: all before it). sinks [n_head]: a score per head that
-    takes its share of the probability and gives nothing.
+    ([..., T, n_head, d_head]), after RoPE instead of before it with `rope_first`. scale multiplies the scores, softcap
+    limits the scaled ones to +-softcap. window: the number of positions a query sees, itself included (None: all
+    before it). chunk: positions are cut into chunks of this size, and a query sees its own chunk alone. sinks [n_head]:
+    a score per head that takes its share of the probability and gives nothing. alibi: the largest slope's exponent of
+    the linear biases that take the place of rotations (0: none). gate: its frozen sigmoid multiplies what the heads read.
     """
 
     q: Part
     k: Part
-    v: Linear
+    v: Part
     out: Linear
     n_head: int
     n_head_kv: int
@@ -50,13 +56,21 @@ class Attention(Part):
     temperature: Temperature | None = None
     softcap: float = 0.0
     sinks: Tensor | None = None
+    chunk: int | None = None
+    rope_first: bool = False
+    alibi: float = 0.0
+    gate: Part | None = None
 
     narrows = True
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         p = self.probabilities(run, run.freeze(x))
-        op = Chain([self.v.operator(x), Mix(p, self.n_head_kv), self.out.operator(x)])
-        return op, op.apply(x, 1.0)
+        values, v = self.v.build(run, x)
+        gathered: list[Operator] = [Mix(p, self.n_head_kv)]
+        if self.gate is not None:
+            gathered.append(Scale(self.gate.value(run, kept(run, x).apply(run.freeze(x))).sigmoid()))
+        gather = Chain([*gathered, self.out.operator(x)])
+        return Chain([values, gather]), gather.apply(v, 1.0)
 
     def probabilities(self, run: Run, x: Tensor) -> Tensor:
         """P [..., n_head, Tq, T]: which earlier position every query reads, and how much."""
@@ -66,23 +80,45 @@ class Attention(Part):
         q = self._heads(run, self.q, self.q_norm, x.index_select(-2, chosen), at, self.n_head)
         if self.temperature is not None:
             q = q * self.temperature.factors(at)[:, None, None].to(q)
-        k = self._heads(run, self.k, self.k_norm, x, run.positions, self.n_head_kv)
-        k = k.repeat_interleave(self.n_head // self.n_head_kv, -2)
+        k = self.keys(run, x)
+        k = k.repeat_interleave(self.n_head // k.shape[-2], -2)
         scores = torch.einsum("...qhd,...khd->...hqk", q, k) * self.scale
         if self.softcap:
             scores = self.softcap * torch.tanh(scores / self.softcap)
         distance = at[:, None] - run.positions[None, :]
+        if self.alibi:
+            scores = scores - alibi_slopes(self.n_head, self.alibi).to(scores)[:, None, None] * distance
         hidden = distance < 0
         if self.window is not None:
             hidden = hidden | (distance >= self.window)
+        if self.chunk is not None:
+            hidden = hidden | (at[:, None] // self.chunk != run.positions[None, :] // self.chunk)
         scores = scores.masked_fill(hidden, -torch.inf)
         if self.sinks is None:
             return scores.softmax(-1)
         sinks = self.sinks.to(scores)[:, None, None].expand(*scores.shape[:-1], 1)
         return torch.cat((scores, sinks), -1).softmax(-1)[..., :-1]
 
+    def keys(self, run: Run, x: Tensor) -> Tensor:
+        """The keys of all positions [..., T, n_head_kv, d_head], normalised and rotated."""
+        return self._heads(run, self.k, self.k_norm, x, run.positions, self.n_head_kv)
+
     def _heads(self, run: Run, part: Part, norm: Part | None, x: Tensor, positions: Tensor, n: int) -> Tensor:
         heads = part.value(run, x).unflatten(-1, (n, -1))
-        if norm is not None:
+        if norm is not None and not self.rope_first:
             heads = norm.value(run, heads)
-        return heads if self.rope is None else self.rope.rotate(heads, positions, run.n_ctx)
+        if self.rope is not None:
+            heads = self.rope.rotate(heads, positions, run.n_ctx)
+        return norm.value(run, heads) if norm is not None and self.rope_first else heads
+
+
+def alibi_slopes(n_head: int, max_bias: float) -> Tensor:
+    """[n_head] float64: what a score loses per position between query and key (Press et al., arXiv 2108.12409).
+
+    As in ggml's soft_max_ext: a geometric sequence down to 2^-max_bias for the first 2^k heads, the odd steps of one
+    that is twice as fine for the others.
+    """
+    whole = 2 ** int(math.log2(n_head))
+    first = [2 ** (-max_bias * (h + 1) / whole) for h in range(whole)]
+    others = [2 ** (-max_bias / 2 * (2 * h + 1) / whole) for h in range(n_head - whole)]
+    return torch.tensor(first + others, dtype=torch.float64)

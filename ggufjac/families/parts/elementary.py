@@ -8,7 +8,7 @@ from torch import Tensor
 from ggufjac.families.parts import activations
 from ggufjac.families.parts.activations import Ratio
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Bias, Center, Chain, MatMul, Operator, Scale
+from ggufjac.operators import Bias, Center, Chain, MatMul, Operator, Pick, Scale
 from ggufjac.quants.tensor import QuantTensor
 
 
@@ -67,6 +67,16 @@ class Linear(Part):
         """The operator without a value; it does not depend on one."""
         product = MatMul(self.weight)
         return product if self.bias is None else Chain([product, Bias(self.bias.to(like))])
+
+
+class Some(Part):
+    """y = some entries of x, which has n of them."""
+
+    def __init__(self, chosen: Tensor, n: int) -> None:
+        self.op = Pick(chosen, n)
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        return self.op, self.op.apply(x)
 
 
 class Times(Part):

@@ -44,7 +44,7 @@ class PlainMLP(Part):
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         up = self.up.operator(x)
-        u = up.apply(x, 1.0)
+        u = run.value("ffn_up" if self.up.bias is None else "ffn_up_b", up.apply(x, 1.0))
         scale = Scale(activation_ratio(run, self.ratio, run.freeze(u)))
         down = self.down.operator(x)
         return Chain([up, scale, down]), down.apply(scale.apply(u), 1.0)

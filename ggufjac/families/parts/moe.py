@@ -14,8 +14,8 @@ from ggufjac.families.parts.run import Part, Run
 from ggufjac.operators import Chain, Operator, Routed, Scale
 from ggufjac.operators.routed import routes_of
 
-#: From the router's logits to scores: over all experts, or the softmax over the chosen ones alone.
-Gating: TypeAlias = Literal["softmax", "sigmoid", "softmax of chosen", "sqrt of softplus"]
+#: From the router's logits to scores: over all experts, or of the chosen ones alone, which the logits then choose.
+Gating: TypeAlias = Literal["softmax", "sigmoid", "softmax of chosen", "sigmoid of chosen", "sqrt of softplus"]
 
 #: llama.cpp keeps the sum of the weights it divides by above the smallest normal number of float16.
 SMALLEST_SUM = 2.0**-14
@@ -50,6 +50,8 @@ class Routing:
         weights = scores.gather(-1, chosen)
         if self.gating == "softmax of chosen":
             weights = weights.softmax(-1)
+        elif self.gating == "sigmoid of chosen":
+            weights = weights.sigmoid()
         if self.normalised:
             weights = weights / weights.sum(-1, keepdim=True).clamp(min=SMALLEST_SUM)
         return chosen, weights * self.scale
@@ -74,12 +76,14 @@ class Routing:
 class Experts(Part):
     """y = sum over the token's experts of weight * expert(x). Experts that no token chose are not touched.
 
-    expert: the part of one expert, by its number; its input and output are as wide as x.
+    expert: the part of one expert, by its number; its input and output are as wide as x. weigh_first: the weight is on
+    what enters the expert instead, expert(weight * x).
     """
 
     router: Linear
     routing: Routing
     expert: Callable[[int], Part]
+    weigh_first: bool = False
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         name = "ffn_moe_logits" if self.router.bias is None else "ffn_moe_logits_biased"
@@ -91,9 +95,14 @@ class Experts(Part):
         inside = replace(run, watch=None)
         routes: list[tuple[Tensor, Operator]] = []
         for number, tokens, rank in routes_of(chosen):
-            expert, y = self.expert(number).build(inside, tokens_in[tokens])
-            weigh = Scale(weights[tokens, rank, None])
-            routes.append((tokens, Chain([expert, weigh])))
-            total = total.index_add(0, tokens, weigh.apply(y))
+            weigh, y = Scale(weights[tokens, rank, None]), tokens_in[tokens]
+            if self.weigh_first:
+                expert, y = self.expert(number).build(inside, weigh.apply(y))
+                route = Chain([weigh, expert])
+            else:
+                expert, y = self.expert(number).build(inside, y)
+                route, y = Chain([expert, weigh]), weigh.apply(y)
+            routes.append((tokens, route))
+            total = total.index_add(0, tokens, y)
         n = x.shape[-1]
         return Routed(routes, tuple(x.shape[:-1]), n, n), total.reshape(x.shape)

@@ -39,7 +39,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class Rope:
-    """Rotates the first `n_rot` entries of every head.
+    """Rotates `n_rot` entries of every head, the first ones unless `offset` leaves some before them as they are.
 
     pairing: "adjacent" turns (0, 1), (2, 3), ...; "halves" turns (0, n/2), (1, n/2 + 1), ...
     scale: multiplies the angles (1 / the file's scaling factor). magnitude: multiplies cosine and sine.
@@ -52,6 +52,7 @@ class Rope:
     magnitude: float = 1.0
     yarn: Yarn | None = None
     factors: Factors | None = None
+    offset: int = 0
 
     def frequencies(self, n_ctx: int) -> Tensor:
         """[n_rot / 2] float64: radians per position, in a context of n_ctx positions."""
@@ -83,11 +84,11 @@ class Rope:
         angles = positions.double()[:, None] * self.frequencies(n_ctx)
         cos = (angles.cos() * self.magnitude)[:, None, :].to(x)
         sin = (angles.sin() * self.magnitude)[:, None, :].to(x)
-        turned, rest = x[..., : self.n_rot], x[..., self.n_rot :]
+        before, turned, rest = x.split([self.offset, self.n_rot, x.shape[-1] - self.offset - self.n_rot], -1)
         if self.pairing == "adjacent":
             a, b = turned[..., 0::2], turned[..., 1::2]
             y = torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2)
         else:
             a, b = turned.chunk(2, -1)
             y = torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
-        return torch.cat((y, rest), -1) if rest.shape[-1] else y
+        return torch.cat((before, y, rest), -1) if before.shape[-1] + rest.shape[-1] else y

@@ -1,0 +1,56 @@
+"""How far every family is from llama.cpp, and how exact its map is: one row per architecture, as Markdown.
+
+Small random models of every form of the family (tests/tinymodels), prompts of 1, 7 and 40 tokens. The baseline is
+llama.cpp on the same float32 weights with a float32 cache. Columns hold the worst case over forms and prompts.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from tinymodels import BOS, FAMILIES, VOCAB_SIZE, make
+
+from ggufjac.analyses.verification import twin
+from ggufjac.families import ARCHITECTURES
+from ggufjac.maps.model import Model
+
+PROMPT = [BOS, *np.random.default_rng(7).integers(3, VOCAB_SIZE, 39).tolist()]
+LENGTHS = (1, 7, 40)
+
+
+def measure(path: Path) -> tuple[float, float, float, float, float]:
+    """Logits over their spread, the same with llama.cpp's GELU arguments, steps, and both reconstruction errors."""
+    with Model.open(path) as model:
+        prompts = [PROMPT[:n] for n in LENGTHS]
+        checks = twin(model, prompts, gelu_table=model.family.gelu, threads=1).checks
+        return (
+            max(check.worst for check in checks),
+            max(check.same_gelu or 0.0 for check in checks),
+            max(layer.relative for check in checks for layer in check.layers),
+            max(model.linearize(prompt).reconstruction_error() for prompt in prompts),
+            max(model.linearize(prompt, torch.float64).reconstruction_error() for prompt in prompts),
+        )
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    print("| architecture | forms | logits / spread | with llama.cpp's GELU arguments | worst step | ", end="")
+    print("reconstruction float32 | float64 | lines |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    for name in sorted(FAMILIES):
+        forms = [{}, *FAMILIES[name].variants.values()]
+        with tempfile.TemporaryDirectory() as folder:
+            found = [measure(make(name, Path(folder) / f"{i}.gguf", **form)) for i, form in enumerate(forms)]
+        logits, same, step, single, double = (max(column) for column in zip(*found, strict=True))
+        lines = len(Path(inspect.getfile(ARCHITECTURES[name])).read_text(encoding="utf-8").splitlines())
+        gelu = f"{same:.1e}" if ARCHITECTURES[name].gelu else ""
+        row = f"| {name} | {len(forms)} | {logits:.1e} | {gelu} | {step:.1e} | {single:.1e} | {double:.1e} | {lines} |"
+        print(row, flush=True)

@@ -1,0 +1,134 @@
+"""deepseek2: DeepSeek V2, V2.5, V3, V3.1, R1, their Lite forms, Kimi K2, GLM 4.7 Flash, Mistral Large 3 and others.
+
+Files come in two forms: older ones hold `attn_kv_b` as the models were trained, newer ones split it into `attn_k_b`
+(stored transposed) and `attn_v_b`, so that llama.cpp can compare queries with latent vectors. The map is the same.
+
+Where llama.cpp differs from the models' own definition: with groups of experts it ranks a group by the sum of its two
+best scores also for V2, which takes the best one alone; and scores are multiplied by (1 + 0.1 ln factor)^2 also where
+the file scales RoPE linearly.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ggufjac.errors import UserError
+from ggufjac.families.mixture import Mixture
+from ggufjac.families.parts import Attention, Linear, Part, Rope, Temperature, Then
+from ggufjac.families.parts.elementary import Some
+from ggufjac.families.parts.latent import LatentAttention
+from ggufjac.families.parts.moe import Gating
+from ggufjac.quants import products
+
+#: The Lite models project queries directly; llama.cpp knows them by their layers (and one vocabulary).
+LITE_LAYERS, LITE_LAYERS_AND_VOCABULARY = (26, 27), (48, 128256)
+#: GLM 4.7 Flash, whose older files do not name its gating.
+GLM_LAYERS, GLM_VOCABULARY = (47, 48), 154880
+
+
+class DeepSeek2(Mixture):
+    """DeepSeek V2, V3 and R1, Kimi K2, GLM 4.7 Flash: latent attention (MLA) with YaRN, leading dense layers, then
+    shared and routed experts with grouped routing, selection bias, softmax or sigmoid gating; Lite forms too."""
+
+    architectures = ("deepseek2",)
+    pairing = "adjacent"
+
+    def layer(self, i: int) -> Part:
+        return self.block(i, self.latent_attention(i), self.mlp(i))
+
+    def latent_attention(self, i: int) -> Attention:
+        b, d, n_head = f"blk.{i}.", self.d, self.n_head(i)
+        rank, d_key, d_value, rope = self.rank, self.d_key(i), self.d_value(i), self.rope(i)
+        compressed = self.linear(b + "attn_kv_a_mqa", rank + rope.n_rot, d)
+        latent = Then(compressed.rows(0, rank), self.norm(b + "attn_kv_a_norm", rank))
+        n_content = d_key - rope.n_rot
+        if self.split:
+            keys = self.source.stack(b + "attn_k_b.weight", n_head, rank, n_content)
+            values: Part = Linear(self.source.stack(b + "attn_v_b.weight", n_head, d_value, rank))
+
+            def content(c: Tensor) -> Tensor:
+                heads = [products.adjoint(keys.rows(h * rank, (h + 1) * rank), c) for h in range(n_head)]
+                return torch.stack(heads, -2)
+        else:
+            both = self.linear(b + "attn_kv_b", n_head * (n_content + d_value), rank)
+            entries = torch.arange(n_head * (n_content + d_value)).unflatten(0, (n_head, -1))
+            values = Then(both, Some(entries[:, n_content:].flatten(), entries.numel()))
+
+            def content(c: Tensor) -> Tensor:
+                return both.operator(c).apply(c).unflatten(-1, (n_head, -1))[..., :n_content]
+
+        return LatentAttention(
+            q=self.queries(i),
+            k=compressed.rows(rank, rank + rope.n_rot),
+            v=Then(latent, values),
+            out=self.linear(b + "attn_output", d, n_head * d_value),
+            n_head=n_head,
+            n_head_kv=n_head,
+            scale=self.sharpness(rope) / math.sqrt(d_key),
+            rope=rope,
+            temperature=self.temperature(),
+            latent=latent,
+            content=content,
+        )
+
+    def queries(self, i: int) -> Part:
+        b, n, rank = f"blk.{i}.", self.n_head(i) * self.d_key(i), 0
+        lite = self.n_layer in LITE_LAYERS or (self.n_layer, self.n_vocab) == LITE_LAYERS_AND_VOCABULARY
+        if not lite:
+            rank = self.source.integer("attention.q_lora_rank")
+        if rank == 0:
+            return self.linear(b + "attn_q", n, self.d)
+        down, up = self.linear(b + "attn_q_a", rank, self.d), self.linear(b + "attn_q_b", n, rank)
+        return Then(down, self.norm(b + "attn_q_a_norm", rank), up)
+
+    # --- sizes and positions ----------------------------------------------------------------------------------
+
+    @property
+    def rank(self) -> int:
+        """Entries of the latent vector."""
+        return self.source.count("attention.kv_lora_rank")
+
+    @property
+    def split(self) -> bool:
+        """Whether the file has `attn_k_b` and `attn_v_b`; the other keys for the lengths then describe the latent."""
+        return self.source.integer("attention.key_length_mla", 0) > 0
+
+    def d_key(self, i: int) -> int:
+        return self.source.count("attention.key_length_mla") if self.split else super().d_key(i)
+
+    def d_value(self, i: int) -> int:
+        return self.source.count("attention.value_length_mla") if self.split else super().d_value(i)
+
+    def rope(self, i: int) -> Rope:
+        n_rot, d_key = self.source.count("rope.dimension_count", self.d_key(i)), self.d_key(i)
+        if n_rot >= d_key:
+            raise UserError(f"{self.source.file.path}: RoPE takes {n_rot} of {d_key} entries of a key; some must remain")
+        # cosine and sine stay as they are wherever the multiplier is given: `sharpness` has it instead
+        return self.plain_rope(i, offset=d_key - n_rot, log_multiplier=1.0 if self.log_multiplier else 0.0)
+
+    @property
+    def log_multiplier(self) -> float:
+        """YaRN's mscale_all_dim: the file holds a tenth of it; in float32 a tenth of 1 comes back as exactly 1."""
+        key = np.float32(self.source.number("rope.scaling.yarn_log_multiplier", 0.0))
+        return float(key / np.float32(0.1))
+
+    def sharpness(self, rope: Rope) -> float:
+        """What llama.cpp multiplies the scores by besides 1 / sqrt(d_key)."""
+        stretch = math.log(1 / rope.scale)
+        magnitude = rope.magnitude * (1 if rope.yarn else 1 + 0.1 * stretch)
+        return (magnitude * (1 + 0.1 * self.log_multiplier * stretch)) ** 2
+
+    def temperature(self) -> Temperature | None:
+        scale = self.source.number("attention.temperature_scale", 0.0)
+        return Temperature(scale, self.source.count("attention.temperature_length")) if scale else None
+
+    # --- experts ----------------------------------------------------------------------------------------------
+
+    def described_gating(self) -> Gating:
+        if self.source.integer("expert_gating_func", 0):
+            return super().described_gating()
+        return "sigmoid" if self.n_layer in GLM_LAYERS and self.n_vocab == GLM_VOCABULARY else "softmax"

@@ -1,0 +1,31 @@
+"""falcon-h1: Falcon H1, whose layers have attention and Mamba 2 side by side.
+
+The models' many multipliers are in the weights of a GGUF file. llama.cpp reads no other; it loads a bias of the
+attention's output projection and leaves it out, so a file with one is refused here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ggufjac.families.parts import Add, Beside, Linear, Named, Part, RMSNorm, Then
+from ggufjac.families.statespaces import StateSpaces
+
+
+class FalconH1(StateSpaces):
+    """Falcon H1, 0.5B to 34B: in every layer attention with RoPE and Mamba 2 read the same norm and are added up; then
+    SwiGLU."""
+
+    architectures = ("falcon-h1",)
+
+    def layer(self, i: int) -> Part:
+        b = f"blk.{i}."
+        attention = self.attention(i)
+        out = Linear(self.source.matrix(b + "attn_output.weight", self.d, attention.out.weight.n_in))
+        both = Beside(Named("attn_out", replace(attention, out=out)), Named("ssm_out", self.mamba2(i)))
+        attn_norm = Named("attn_norm", self.norm(b + "attn_norm", self.d))
+        ffn_norm = Named("ffn_norm", RMSNorm(self.source.vector(b + "ffn_norm", self.d), self.rms_eps))
+        return Then(
+            Named("ffn_inp", Add("attn", attn_norm, Named("layer_out", both))),
+            Named("l_out", Add("mlp", ffn_norm, self.gated_mlp(i))),
+        )

@@ -1,0 +1,46 @@
+"""hunyuan-dense and hunyuan-moe: Tencent's Hunyuan 0.5B to 7B, and A13B."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ggufjac.families.base import Family
+from ggufjac.families.parts import Attention, Beside, Part, Rope
+
+
+class HunyuanDense(Family):
+    """Hunyuan 0.5B to 7B: pre-norm blocks, queries and keys normalised per head after RoPE, whose base grows with the
+    stretch of the context (NTK-aware), SwiGLU."""
+
+    architectures = ("hunyuan-dense",)
+
+    def layer(self, i: int) -> Part:
+        return self.block(i, self.normalised_attention(i), self.gated_mlp(i))
+
+    def normalised_attention(self, i: int) -> Attention:
+        return replace(self.attention(i, norms="head"), rope_first=True)
+
+    def rope(self, i: int) -> Rope | None:
+        alpha = self.source.number("rope.scaling.alpha", 0.0)
+        if alpha <= 0:
+            return self.plain_rope(i)
+        dim = np.float32(self.d_key(i))
+        base = np.float32(self.source.number("rope.freq_base", 10000.0))
+        return self.plain_rope(i, base=float(base * np.float32(alpha) ** (dim / (dim - 2))))
+
+
+class HunyuanMoE(HunyuanDense):
+    """Hunyuan A13B: queries and keys normalised per head after RoPE, a shared expert beside experts weighted by the
+    softmax over all of them, divided by the sum over the chosen ones."""
+
+    architectures = ("hunyuan-moe",)
+
+    def layer(self, i: int) -> Part:
+        n_ff = self.source.integer("expert_shared_feed_forward_length", 0) or self.n_ff(i)
+        experts = self.experts(i, self.routing(i), self.n_ff(i))
+        return self.block(i, self.normalised_attention(i), Beside(experts, self.gated_mlp(i, kind="_shexp", n_ff=n_ff)))
+
+    def rope(self, i: int) -> Rope | None:
+        return self.plain_rope(i)

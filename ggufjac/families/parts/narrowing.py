@@ -1,0 +1,13 @@
+"""How a part that mixes positions drops those that nothing after it needs."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ggufjac.families.parts.run import Run
+from ggufjac.operators import Identity, Operator, Select
+
+
+def kept(run: Run, x: Tensor) -> Operator:
+    """The positions of x [..., T, n] that the run still needs after this part."""
+    return Identity() if run.rows is None else Select(run.rows, x.shape[-2])

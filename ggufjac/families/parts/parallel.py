@@ -1,0 +1,38 @@
+"""Blocks whose attention and MLP read the same state and are added to it at once (GPT-J's parallel form)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ggufjac.families.parts.narrowing import kept
+from ggufjac.families.parts.run import Part, Run
+from ggufjac.operators import Chain, Operator, Residual
+
+
+class Parallel(Part):
+    """x + attention(norm(x)) + mlp(mlp_norm(x)); without an mlp_norm both read the same normalised state.
+
+    The operator is one write within another, "attn" and "mlp", as in a sequential block.
+    """
+
+    narrows = True
+
+    def __init__(self, norm: Part, attention: Part, mlp: Part, mlp_norm: Part | None = None) -> None:
+        self.norm = norm
+        self.attention = attention
+        self.mlp = mlp
+        self.mlp_norm = mlp_norm
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        everywhere = run.at(run.layer)
+        norm, normalised = self.norm.build(everywhere, x)
+        attention, a = self.attention.build(run, normalised)
+        skip = kept(run, x)
+        if self.mlp_norm is None:
+            before, read = Chain([norm, skip]), skip.apply(normalised)
+        else:
+            mlp_norm, read = self.mlp_norm.build(everywhere, skip.apply(x))
+            before = Chain([skip, mlp_norm])
+        mlp, m = self.mlp.build(everywhere, read)
+        written = Residual(Chain([norm, attention]), skip, "attn")
+        return Residual(Chain([before, mlp]), written, "mlp"), skip.apply(x) + a + m

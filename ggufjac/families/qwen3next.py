@@ -1,0 +1,139 @@
+"""qwen3next, qwen35, qwen35moe: Qwen models of gated delta nets and gated attention, their text part.
+
+As llama.cpp has it, the heads of the values share keys differently: in qwen3next those of one key follow one another,
+in qwen35 and qwen35moe (whose files are converted for it) they lie as far apart as there are keys.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ggufjac.errors import UserError
+from ggufjac.families.base import Family
+from ggufjac.families.parts import (
+    Attention,
+    Beside,
+    Gated,
+    GatedDeltaNet,
+    Linear,
+    Named,
+    Part,
+    Rope,
+    ShortMemory,
+    interleaved,
+)
+
+#: One layer in four has attention, where the file does not say otherwise.
+PERIOD = 4
+
+
+class Qwen3Next(Family):
+    """Qwen3-Next, Qwen3-Coder-Next: gated delta nets in three layers of four, attention with gated outputs in the
+    fourth; many experts with a gated shared one."""
+
+    architectures = ("qwen3next",)
+    tiled: ClassVar[bool] = False
+
+    def layer(self, i: int) -> Part:
+        mixer = Named("linear_attn_out", self.delta_net(i)) if self.recurrent(i) else self.gated_attention(i)
+        norm = Named("attn_post_norm", self.norm(f"blk.{i}.post_attention_norm", self.d))
+        return self.block(i, mixer, self.mlp(i), middle="attn_residual", ffn_norm=norm)
+
+    def recurrent(self, i: int) -> bool:
+        """Whether layer i has a delta net."""
+        key = "attention.recurrent_layers"
+        if self.source.is_array(key):
+            return bool(self.source.per_layer(key, i))
+        return (i + 1) % self.source.count("full_attention_interval", PERIOD) != 0
+
+    def mlp(self, i: int) -> Part:
+        """The experts and the shared one of layer i."""
+        n_ff = self.source.integer("expert_shared_feed_forward_length", 0) or self.n_ff(i)
+        gate = self.source.vector(f"blk.{i}.ffn_gate_inp_shexp.weight", self.d)
+        shared = Gated(gate, self.gated_mlp(i, kind="_shexp", n_ff=n_ff))
+        return Beside(self.experts(i, self.routing(i), self.n_ff_expert(i)), shared)
+
+    def gated_attention(self, i: int) -> Part:
+        """Attention whose output is multiplied by the sigmoid of a gate, which shares a matrix with the queries."""
+        b, n_head, n_head_kv, n = f"blk.{i}.", self.n_head(i), self.n_head_kv(i), self.d_key(i)
+        both, k, v = self._qkv(i, 2 * n_head * n, n_head_kv * n, n_head_kv * n)
+        attention = Attention(
+            q=interleaved(both, 0, n, 2 * n),
+            k=k,
+            v=v,
+            out=self.linear(b + "attn_output", self.d, n_head * n),
+            n_head=n_head,
+            n_head_kv=n_head_kv,
+            scale=n**-0.5,
+            rope=self.rope(i),
+            q_norm=self.norm(b + "attn_q_norm", n),
+            k_norm=self.norm(b + "attn_k_norm", n),
+            gate=interleaved(both, n, 2 * n, 2 * n),
+        )
+        return Named("attn_output", attention)
+
+    def delta_net(self, i: int) -> Part:
+        """The gated delta net of layer i."""
+        source, b = self.source, f"blk.{i}."
+        d, n_head, n_key_head = (source.count(f"ssm.{key}") for key in ("state_size", "time_step_rank", "group_count"))
+        if n_head % n_key_head or source.count("ssm.inner_size") != n_head * d:
+            raise UserError(
+                f"{source.file.path}: {n_head} heads of {d} values and {n_key_head} of keys do not fit together (ssm.*)"
+            )
+        n_all = (2 * n_key_head + n_head) * d
+        alpha, beta = self.alpha_beta(i, n_head, n_key_head)
+        return GatedDeltaNet(
+            projection=self.linear(b + "attn_qkv", n_all, self.d),
+            memory=ShortMemory(source.table(b + "ssm_conv1d.weight", n_all, source.count("ssm.conv_kernel")), None),
+            z=self.linear(b + "attn_gate", n_head * d, self.d),
+            alpha=alpha,
+            beta=beta,
+            a=source.vector(b + "ssm_a", n_head),
+            dt_bias=source.vector(b + "ssm_dt.bias", n_head),
+            norm=source.vector(b + "ssm_norm.weight", d),
+            out=self.linear(b + "ssm_out", self.d, n_head * d),
+            n_key_head=n_key_head,
+            d_head=d,
+            eps=source.number("attention.layer_norm_rms_epsilon"),
+            tiled=self.tiled,
+        )
+
+    def alpha_beta(self, i: int, n_head: int, n_key_head: int) -> tuple[Part, Part]:
+        """What decays and update strengths are computed from: one matrix, beta and alpha of the heads of each key."""
+        both, share = self.linear(f"blk.{i}.ssm_ba", 2 * n_head, self.d), n_head // n_key_head
+        return interleaved(both, share, 2 * share, 2 * share), interleaved(both, 0, share, 2 * share)
+
+
+class Qwen35(Qwen3Next):
+    """Qwen3.5 and 3.6, dense: gated delta nets in three layers of four, attention with gated outputs in the fourth,
+    SwiGLU; text alone."""
+
+    architectures = ("qwen35",)
+    tiled = True
+
+    def mlp(self, i: int) -> Part:
+        return self.gated_mlp(i)
+
+    def alpha_beta(self, i: int, n_head: int, n_key_head: int) -> tuple[Part, Part]:
+        b = f"blk.{i}."
+        alpha: Linear = self.linear(b + "ssm_alpha", n_head, self.d)
+        return alpha, self.linear(b + "ssm_beta", n_head, self.d)
+
+    def rope(self, i: int) -> Rope | None:
+        """The sections take turns; of a text the first three rotate by the same position, the fourth by none."""
+        rope = self.plain_rope(i)
+        sections = [self.source.per_layer("rope.dimension_sections", k) for k in range(3)]
+        total = sum(sections) + self.source.per_layer("rope.dimension_sections", 3, 0)
+        if any(pair % total // 3 >= sections[pair % total % 3] for pair in range(rope.n_rot // 2)):
+            raise UserError(f"{self.source.file.path}: rope.dimension_sections leaves some pairs without a position")
+        return rope
+
+
+class Qwen35MoE(Qwen35):
+    """Qwen3.5 and 3.6 with experts: gated delta nets in three layers of four, attention with gated outputs in the
+    fourth, experts with a gated shared one; text alone."""
+
+    architectures = ("qwen35moe",)
+
+    def mlp(self, i: int) -> Part:
+        return Qwen3Next.mlp(self, i)
