@@ -169,6 +169,17 @@ def test_gemma2_has_a_window_also_where_the_file_gives_none(tmp_path: Path) -> N
         assert relative(ours[-100:], runner.logits(long, all_positions=True)[-100:]) < GELU
 
 
+def test_llama4_has_chunks_and_a_temperature_in_long_prompts(tmp_path: Path) -> None:
+    """RoPE is stretched until all angles are small: llama.cpp's, in float32, are off by 5e-4 at position 8192."""
+    small = {"n_layer": 4, "n_embd": 32, "n_ff": 32, "n_head": 1, "n_head_kv": 1, "head_dim": 32, "n_ctx": 16384}
+    keys = {"rope.scaling.factor": 4096.0, "expert_count": 4, "expert_used_count": 2}
+    path = make("llama4", tmp_path / "tiny.gguf", **small, step=5, keys=keys)
+    long = [BOS, *np.random.default_rng(9).integers(3, VOCAB_SIZE, 8239).tolist()]
+    with Model.open(path) as model, Runner(path, len(long), kv="f32", threads=1) as runner:
+        ours = logits_of(model, long, n_ctx=8448)
+        assert relative(ours[-100:], runner.logits(long, all_positions=True)[-100:]) < TOLERANCE
+
+
 # --- the map --------------------------------------------------------------------------------------------------
 
 
@@ -286,6 +297,11 @@ STRUCTURE = {
     "attention.q_lora_rank",
     "attention.key_length_mla",
     "attention.value_length_mla",
+    "attention.key_length_swa",
+    "attention.value_length_swa",
+    "attention.shared_kv_layers",
+    "embedding_length_per_layer_input",
+    "rope.dimension_count_swa",
     "leading_dense_block_count",
     "expert_shared_count",
     "interleave_moe_layer_step",

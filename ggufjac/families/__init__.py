@@ -24,6 +24,7 @@ from ggufjac.families.gemma2 import Gemma2
 from ggufjac.families.gemma3 import Gemma3
 from ggufjac.families.glm4 import GLM4
 from ggufjac.families.gpt2 import GPT2
+from ggufjac.families.gemma4 import Gemma4
 from ggufjac.families.glm4moe import Glm4MoE
 from ggufjac.families.gpt_oss import GptOss
 from ggufjac.families.gptneox import GPTNeoX
@@ -47,6 +48,7 @@ from ggufjac.families.orion import Orion
 from ggufjac.families.phi2 import Phi2
 from ggufjac.families.phi3 import Phi3
 from ggufjac.families.plamo import Plamo
+from ggufjac.families.plamo2 import Plamo2
 from ggufjac.families.qwen import Qwen2, Qwen2MoE, Qwen3, Qwen3MoE
 from ggufjac.families.qwen3next import Qwen3Next, Qwen35, Qwen35MoE
 from ggufjac.families.seed_oss import SeedOss
@@ -84,12 +86,14 @@ FAMILIES: tuple[type[Family], ...] = (
     Qwen3Next,
     Qwen35,
     Qwen35MoE,
+    Plamo2,
     DeepSeek2,
     Glm4MoE,
     Dots1,
     BailingMoE2,
     MiniMaxM2,
     Llama4,
+    Gemma4,
     Exaone,
     Exaone4,
     SeedOss,

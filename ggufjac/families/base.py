@@ -72,6 +72,10 @@ class Family(Hyperparameters, ABC):
         """The rotation of layer i's queries and keys; None where the layer has none."""
         return self.plain_rope(i)
 
+    def value_projection(self, i: int) -> str:
+        """The end of the name of the projection that gives layer i's values."""
+        return "v"
+
     def window(self, i: int) -> int | None:
         """How many positions a query of layer i sees, itself included; None for all before it."""
         return None
@@ -210,7 +214,8 @@ class Family(Hyperparameters, ABC):
         if self.source.has(f"{fused}.weight"):
             whole = self.linear(fused, n_q + n_k + n_v, self.d)
             return whole.rows(0, n_q), whole.rows(n_q, n_q + n_k), whole.rows(n_q + n_k, n_q + n_k + n_v)
-        q, k, v = (self.linear(f"blk.{i}.attn_{x}", n, self.d) for x, n in (("q", n_q), ("k", n_k), ("v", n_v)))
+        names = ("q", n_q), ("k", n_k), (self.value_projection(i), n_v)
+        q, k, v = (self.linear(f"blk.{i}.attn_{x}", n, self.d) for x, n in names)
         return q, k, v
 
     def _stack(self, name: str, n: int, n_out: int, n_in: int) -> Linear:

@@ -76,14 +76,15 @@ class Gemma4(Gemma):
         plain = self.attention(i, norms="head")
         return replace(plain, v=Then(plain.v, HeadNorm(n_head_kv, eps)), scale=1.0)
 
-    def _value_name(self, i: int) -> str:
+    def value_projection(self, i: int) -> str:
         return "v" if self.source.has(f"blk.{i}.attn_v.weight") else "k"
 
     # --- sizes and positions ----------------------------------------------------------------------------------
 
     def window(self, i: int) -> int | None:
         if not self.source.is_array("attention.sliding_window_pattern"):
-            raise UserError(f"{self.source.file.path}: the key 'gemma4.attention.sliding_window_pattern' must be a list")
+            key = "gemma4.attention.sliding_window_pattern"
+            raise UserError(f"{self.source.file.path}: the key {key!r} is missing or no list of the local layers")
         return self.local_window(i, 1)
 
     def d_key(self, i: int) -> int:

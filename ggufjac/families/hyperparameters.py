@@ -124,15 +124,17 @@ class Hyperparameters:
         yarn: Yarn | None = None,
         log_multiplier: float = 0.0,
         offset: int = 0,
+        n_rot: int | None = None,
     ) -> Rope:
         """The rotation that the file describes, as llama.cpp reads it for every architecture.
 
-        base and scale override what the file says. yarn: the ramp where the file asks for YaRN, if not the usual one.
+        base, scale and n_rot override what the file says. yarn: the ramp where the file asks for YaRN, if not the usual one.
         log_multiplier: YaRN's mscale_all_dim, for architectures that know it. offset: entries of a head before the
         rotated ones.
         """
         source = self.source
-        n_rot = source.count("rope.dimension_count", self.d_key(i))
+        if n_rot is None:
+            n_rot = source.count("rope.dimension_count", self.d_key(i))
         if n_rot % 2 or n_rot > self.d_key(i):
             raise UserError(f"{source.file.path}: RoPE cannot rotate {n_rot} of {self.d_key(i)} entries of a head")
         stretch = 1.0 if self.rope_scaling == "none" else self.rope_stretch

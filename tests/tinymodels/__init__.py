@@ -145,6 +145,15 @@ FAMILIES: dict[str, Family] = {
         ignored=frozenset({"rope.scaling.finetuned"}),
     ),
     "smollm3": Family(decoders.smollm3, Shape(n_layer=4), variants={"tied": {"tied": True}}),
+    "gemma4": Family(
+        more_decoders.gemma4,
+        Shape(n_layer=3),
+        variants={
+            "31b": {"values": False, "swa_base": None, "keys": {"final_logit_softcapping": 0.0}},
+            "26b-a4b": {"experts": 4},
+            "26b-a4b, fused": {"experts": 4, "fused": True},
+        },
+    ),
     "exaone": Family(more_decoders.exaone, variants={"tied": {"tied": True, "rope_freqs": False, "keys": YARN}}),
     "exaone4": Family(
         more_decoders.exaone4,
@@ -286,7 +295,7 @@ FAMILIES: dict[str, Family] = {
         Shape(n_head_kv=4, n_ctx=256),
         variants={
             "positions": {"positions": True, "max_alibi_bias": 0.0, "clamp": 0.0, "bias": True, "tied": True},
-            "biases": {"bias": True, "max_alibi_bias": 16.0},
+            "biases": {"bias": True, "max_alibi_bias": 16.0, "clamp": 2.0},
         },
         gated=False,
     ),
@@ -355,6 +364,9 @@ FAMILIES: dict[str, Family] = {
         sizes=SSM_SIZES,
     ),
     "jamba": Family(recurrent.jamba, Shape(n_layer=3), variants={"experts": {"experts": 4}}, attends=1),
+    "plamo2": Family(
+        recurrent.plamo2, Shape(n_layer=3), variants={"tied": {"tied": True}}, state="ffn_residual", attends=1
+    ),
     "qwen3next": Family(
         recurrent.qwen3next,
         Shape(n_layer=3),

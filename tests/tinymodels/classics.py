@@ -210,7 +210,11 @@ def mpt(
     max_alibi_bias: float = 8.0,
     positions: bool = False,
 ) -> None:
-    """MPT: ALiBi or learned positions; `clamp` limits queries, keys and values."""
+    """MPT: ALiBi or learned positions; `clamp` limits queries, keys and values.
+
+    Real files tie the head to the embeddings. Larger ones are the default here, and clamps such that the finite
+    differences that check a derivative cross none of the clamp's kinks.
+    """
     s = t.shape
     layernorm_keys(t, rope=False)
     if clamp:

@@ -241,6 +241,39 @@ def qwen3next(
         t.gate(f"{block}.ffn_gate_inp_shexp", s.n_embd)
 
 
+def plamo2(t: Tiny, *, tied: bool = False) -> None:
+    """PLaMo 2: heads as in Mamba 2, coefficients as in Mamba 1, norms before and after everything."""
+    s = t.shape
+    transformer_keys(t)
+    t.kv("attention.head_count_kv", heads_of(t))
+    ssm_keys(t, groups=0)
+    ends(t, tied=tied)
+    n, heads, rank, state = 2 * s.n_embd, 8, 64, 16
+    for i, block in enumerate(blocks(t)):
+        t.norm(f"{block}.attn_norm", s.n_embd)
+        if i == 1:
+            attention(t, block, fused=True)
+            t.norms(f"{block}.attn_q_norm", s.n_head, s.head_dim)
+            t.norms(f"{block}.attn_k_norm", s.n_head_kv, s.head_dim)
+        else:
+            t.matrix(f"{block}.ssm_in", 2 * n, s.n_embd)
+            t.matrix(f"{block}.ssm_conv1d", n, N_CONV, 1.5)
+            t.matrix(f"{block}.ssm_x", rank + 2 * state, n, 1.5)
+            t.matrix(f"{block}.ssm_dt", heads, rank)
+            t.bias(f"{block}.ssm_dt", heads)
+            t.tensor(f"{block}.ssm_a", -np.linspace(0.02, 0.6, heads))
+            t.tensor(f"{block}.ssm_d", np.linspace(-1.5, 1.5, heads))
+            t.uniform(f"{block}.ssm_dt_norm", (rank,), 0.3, 2.0)
+            t.uniform(f"{block}.ssm_b_norm", (state,), 0.3, 2.0)
+            t.uniform(f"{block}.ssm_c_norm", (state,), 0.3, 2.0)
+            t.matrix(f"{block}.ssm_out", s.n_embd, n)
+        t.uniform(f"{block}.post_attention_norm", (s.n_embd,), 0.3, 2.0)
+        t.norm(f"{block}.ffn_norm", s.n_embd)
+        t.matrix(f"{block}.ffn_up", 2 * s.n_ff, s.n_embd)
+        t.matrix(f"{block}.ffn_down", s.n_embd, s.n_ff, 1.5)
+        t.uniform(f"{block}.post_ffw_norm", (s.n_embd,), 0.3, 2.0)
+
+
 def lone_keys(t: Tiny) -> None:
     """The keys that a model of recurrent layers alone has of a transformer's."""
     s = t.shape

@@ -1,8 +1,9 @@
 """The building blocks that families share. A family's own file holds only what is the family's."""
 
 from ggufjac.families.parts.attention import Attention, Temperature
-from ggufjac.families.parts.delta import GatedDeltaNet, interleaved
+from ggufjac.families.parts.delta import GatedDeltaNet
 from ggufjac.families.parts.elementary import Elementwise, Gated, LayerNorm, Linear, Plus, RMSNorm, Times
+from ggufjac.families.parts.interleave import interleaved
 from ggufjac.families.parts.joins import Add, Beside, Named, Then
 from ggufjac.families.parts.mlp import GatedMLP, PlainMLP
 from ggufjac.families.parts.moe import Experts, Routing
@@ -11,7 +12,7 @@ from ggufjac.families.parts.positions import LearnedPositions
 from ggufjac.families.parts.rope import Factors, Rope, Yarn
 from ggufjac.families.parts.run import Part, Run, Watch
 from ggufjac.families.parts.shortconv import ShortConv
-from ggufjac.families.parts.statespace import Mamba1, Mamba2, ShortMemory
+from ggufjac.families.parts.statespace import Mamba1, Mamba2, Plamo2Mamba, ShortMemory
 
 __all__ = [
     "Add",
@@ -32,6 +33,7 @@ __all__ = [
     "Parallel",
     "Part",
     "PlainMLP",
+    "Plamo2Mamba",
     "Plus",
     "RMSNorm",
     "Rope",

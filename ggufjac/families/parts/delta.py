@@ -8,19 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ggufjac.families.parts.elementary import Linear, Some
-from ggufjac.families.parts.joins import Then
+from ggufjac.families.parts.elementary import Linear
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.families.parts.statespace import ShortMemory
 from ggufjac.operators import Chain, Mix, Operator, Scale
 from ggufjac.operators.recurrence import delta_mixing
-
-
-def interleaved(projection: Linear, start: int, stop: int, period: int) -> Part:
-    """Of the outputs of `projection` the entries [start, stop) of every group of `period`, one after the other."""
-    n = projection.weight.n_out
-    return Then(projection, Some(torch.arange(n).unflatten(0, (-1, period))[:, start:stop].flatten(), n))
 
 
 @dataclass(frozen=True)

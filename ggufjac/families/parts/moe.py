@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ggufjac.families.parts.elementary import Linear
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Chain, Operator, Routed, Scale
+from ggufjac.operators import Chain, Identity, Operator, Routed, Scale
 from ggufjac.operators.routed import routes_of
 
 #: From the router's logits to scores: over all experts, or of the chosen ones alone, which the logits then choose.
@@ -77,18 +77,24 @@ class Experts(Part):
     """y = sum over the token's experts of weight * expert(x). Experts that no token chose are not touched.
 
     expert: the part of one expert, by its number; its input and output are as wide as x. weigh_first: the weight is on
-    what enters the expert instead, expert(weight * x).
+    what enters the expert instead, expert(weight * x). before: what x goes through on its way to the experts, but not
+    to the router.
     """
 
-    router: Linear
+    router: Part
     routing: Routing
     expert: Callable[[int], Part]
     weigh_first: bool = False
+    before: Part | None = None
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        name = "ffn_moe_logits" if self.router.bias is None else "ffn_moe_logits_biased"
+        biased = isinstance(self.router, Linear) and self.router.bias is not None
+        name = "ffn_moe_logits_biased" if biased else "ffn_moe_logits"
         logits = run.value(name, self.router.value(run, run.freeze(x)))
         chosen, weights = (t.flatten(0, -2) for t in self.routing.choose(logits))
+        before: Operator = Identity()
+        if self.before is not None:
+            before, x = self.before.build(run, x)
         tokens_in = x.flatten(0, -2)
         total = torch.zeros_like(tokens_in)
         # an expert's values are those of a few tokens: names would be announced once per expert, each time for others
@@ -105,4 +111,5 @@ class Experts(Part):
             routes.append((tokens, route))
             total = total.index_add(0, tokens, y)
         n = x.shape[-1]
-        return Routed(routes, tuple(x.shape[:-1]), n, n), total.reshape(x.shape)
+        routed = Routed(routes, tuple(x.shape[:-1]), n, n)
+        return routed if self.before is None else Chain([before, routed]), total.reshape(x.shape)

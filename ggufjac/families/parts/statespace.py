@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ggufjac.families.parts.elementary import Linear
+from ggufjac.families.parts.interleave import interleaved
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.operators import Bias, Chain, Convolve, Mix, Operator, Scale, Scan, Sum
@@ -69,7 +70,8 @@ class Mamba2(Part):
         keys = self.projection.rows(2 * n, 2 * n + 2 * n_key).value(run, frozen)
         b, c = self.memory.rows(n, n + 2 * n_key).build(run, keys)[1].split(n_key, -1)
         dt = self.projection.rows(2 * n + 2 * n_key, self.projection.weight.n_out).value(run, frozen)
-        mix = Mix(self._mixing(run, b, c, dt), self.a.shape[0])
+        b, c = (t.unflatten(-1, (self.n_group, self.n_state)) for t in (b, c))
+        mix = Mix(mixing(run, dt + self.dt_bias.to(x), self.a.to(x), self.d.to(x), b, c), self.a.shape[0])
         y = mix.apply(v)
         z = self.projection.rows(0, n).value(run, keep.apply(frozen))
         gate = F.silu(z)
@@ -79,23 +81,60 @@ class Mamba2(Part):
         op = Chain([project, remember, mix, weigh, out])
         return op, run.value("mamba_out", out.apply(weigh.apply(y), 1.0))
 
-    def _mixing(self, run: Run, b: Tensor, c: Tensor, dt: Tensor) -> Tensor:
-        """[..., n_head, T', T]: what each position takes from the values of those before it, and from its own."""
-        n_head = self.a.shape[0]
-        dt = F.softplus(dt + self.dt_bias.to(dt))
-        b, c = (
-            t.unflatten(-1, (self.n_group, self.n_state)).repeat_interleave(n_head // self.n_group, -2) for t in (b, c)
-        )
-        m = decayed_mixing(dt * self.a.to(dt), b * dt[..., None], c)
-        m = m + torch.diag_embed(self.d.to(dt)[:, None].expand(-1, m.shape[-1]))
-        return m if run.rows is None else m.index_select(-2, torch.as_tensor(run.rows, device=m.device))
-
     def _scale(self, y: Tensor) -> Tensor:
         """What the norm multiplies y [..., T', n] by."""
         assert self.norm is not None
         grouped = y.unflatten(-1, (self.n_group, -1))
         s = torch.rsqrt(grouped.square().mean(-1, keepdim=True) + self.eps)
         return (s * self.norm.to(y)).flatten(-2)
+
+
+@dataclass(frozen=True)
+class Plamo2Mamba(Part):
+    """PLaMo 2's mixer: the heads of Mamba 2, whose coefficients are computed from the values as in Mamba.
+
+    projection gives z and v of every head in turn; v passes the short memory. coefficients then gives B, C and dt from
+    v, each with a norm; step turns dt into the heads' steps. y silu(z) goes to out. a, d [n_head].
+    """
+
+    projection: Linear
+    memory: ShortMemory
+    coefficients: Linear
+    norms: tuple[Part, Part, Part]
+    step: Linear
+    a: Tensor
+    d: Tensor
+    out: Linear
+    n_state: int
+
+    narrows = True
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        n_head = self.a.shape[0]
+        frozen, period = run.freeze(x), self.projection.weight.n_out // n_head
+        project, v = interleaved(self.projection, period // 2, period, period).build(run, x)
+        remember, v = self.memory.build(run, v)
+        found = self.coefficients.value(run, run.freeze(v))
+        parts = found.split([self.n_state, self.n_state, found.shape[-1] - 2 * self.n_state], -1)
+        b, c, dt = (norm.value(run, part) for norm, part in zip(self.norms, parts, strict=True))
+        dt = self.step.value(run, dt)
+        mix = Mix(mixing(run, dt, self.a.to(x), self.d.to(x), b[..., None, :], c[..., None, :]), n_head)
+        z = interleaved(self.projection, 0, period // 2, period).value(run, kept(run, x).apply(frozen))
+        weigh, out = Scale(F.silu(z)), self.out.operator(x)
+        op = Chain([project, remember, mix, weigh, out])
+        return op, run.value("mamba_out", out.apply(weigh.apply(mix.apply(v)), 1.0))
+
+
+def mixing(run: Run, dt: Tensor, a: Tensor, d: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """[..., n_head, T', T]: what each position takes from the values of those before it, and from its own.
+
+    dt [..., T, n_head] before its softplus; a, d [n_head]; b and c [..., T, n_group, n_state], shared within a group.
+    """
+    dt = F.softplus(dt)
+    b, c = (t.repeat_interleave(dt.shape[-1] // t.shape[-2], -2) for t in (b, c))
+    m = decayed_mixing(dt * a, b * dt[..., None], c)
+    m = m + torch.diag_embed(d[:, None].expand(-1, m.shape[-1]))
+    return m if run.rows is None else m.index_select(-2, torch.as_tensor(run.rows, device=m.device))
 
 
 @dataclass(frozen=True)
