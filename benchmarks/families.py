@@ -16,11 +16,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from tinymodels import BOS, FAMILIES, VOCAB_SIZE, make
-
 from ggufjac.analyses.verification import twin
 from ggufjac.families import ARCHITECTURES
 from ggufjac.maps.model import Model
+from tinymodels import BOS, FAMILIES, VOCAB_SIZE, make
 
 PROMPT = [BOS, *np.random.default_rng(7).integers(3, VOCAB_SIZE, 39).tolist()]
 LENGTHS = (1, 7, 40)

@@ -51,6 +51,8 @@ def main() -> None:
         few, few_median = timed(triplets)
         error = float((autograd_map(model, run, linear.inputs) - fresh()).norm() / fresh().norm())
     print(f"full map by autograd on the same graph   {slow:6.2f} s (median {slow_median:.2f})")
-    print(f"full map, coefficients included          {fast:6.2f} s (median {fast_median:.2f})  ratio {slow / fast:.1f}x")
+    print(
+        f"full map, coefficients included          {fast:6.2f} s (median {fast_median:.2f})  ratio {slow / fast:.1f}x"
+    )
     print(f"top 8 combined triplets by sweeps        {few:6.2f} s (median {few_median:.2f})  ratio {slow / few:.1f}x")
     print(f"difference of the two full maps          {error:.1e} relative")

@@ -473,3 +473,27 @@ def test_rope_is_checked(tiny: Tiny) -> None:
         Model.open(tiny(Case("llama"), **{"rope.dimension_count": 66}))
     with pytest.raises(UserError, match=r"unknown rope\.scaling\.type 'spiral'"):
         Model.open(tiny(Case("llama"), **{"rope.scaling.type": "spiral"}))
+
+
+def test_glm4s_fourth_section_is_refused(tiny: Tiny) -> None:
+    with pytest.raises(UserError, match="fourth section"):
+        Model.open(tiny(Case("glm4", "sections"), **{"rope.dimension_sections": [8, 4, 2, 2]}))
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "value", "says"),
+    [
+        ("gemma4", "embedding_length_per_layer_input", 256, "inputs per layer .* is not supported"),
+        ("gemma4", "attention.shared_kv_layers", 1, "shared keys and values .* is not supported"),
+        ("gemma4", "attention.sliding_window_pattern", 3, "no list of the local layers"),
+        ("llama4", "attention.sliding_window", 0, "without chunks is not known"),
+        ("ernie4_5-moe", "interleave_moe_layer_step", 2, "are not known"),
+        ("dots1", "expert_gating_func", 9, r"expert_gating_func is 9; known are 1 \(softmax\)"),
+        ("dots1", "expert_gating_func", None, "expert_gating_func is 0"),
+        ("deepseek2", "rope.dimension_count", 64, "some must remain"),
+        ("glm4moe", "nextn_predict_layers", 2, "leaves no block"),
+    ],
+)
+def test_forms_that_are_not_known_are_refused(family: str, key: str, value: Any, says: str, tiny: Tiny) -> None:
+    with pytest.raises(UserError, match=says):
+        Model.open(tiny(Case(family), **{key: value}))

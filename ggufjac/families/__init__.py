@@ -22,22 +22,22 @@ from ggufjac.families.falcon_h1 import FalconH1
 from ggufjac.families.gemma import Gemma
 from ggufjac.families.gemma2 import Gemma2
 from ggufjac.families.gemma3 import Gemma3
-from ggufjac.families.glm4 import GLM4
-from ggufjac.families.gpt2 import GPT2
 from ggufjac.families.gemma4 import Gemma4
+from ggufjac.families.glm4 import GLM4
 from ggufjac.families.glm4moe import Glm4MoE
+from ggufjac.families.gpt2 import GPT2
 from ggufjac.families.gpt_oss import GptOss
 from ggufjac.families.gptneox import GPTNeoX
 from ggufjac.families.granite import Granite
 from ggufjac.families.granite_hybrid import GraniteHybrid
+from ggufjac.families.hunyuan import HunyuanDense, HunyuanMoE
 from ggufjac.families.internlm2 import InternLM2
 from ggufjac.families.jamba import Jamba
 from ggufjac.families.lfm2 import LFM2
-from ggufjac.families.hunyuan import HunyuanDense, HunyuanMoE
 from ggufjac.families.llama import Llama
 from ggufjac.families.llama4 import Llama4
-from ggufjac.families.minimax_m2 import MiniMaxM2
 from ggufjac.families.mamba import Mamba, Mamba2
+from ggufjac.families.minimax_m2 import MiniMaxM2
 from ggufjac.families.mistral3 import Mistral3
 from ggufjac.families.mpt import MPT
 from ggufjac.families.nemotron import Nemotron

@@ -59,7 +59,8 @@ class DeepSeek2(Mixture):
             values = Then(both, Some(entries[:, n_content:].flatten(), entries.numel()))
 
             def content(c: Tensor) -> Tensor:
-                return both.operator(c).apply(c).unflatten(-1, (n_head, -1))[..., :n_content]
+                heads: Tensor = both.operator(c).apply(c).unflatten(-1, (n_head, -1))
+                return heads[..., :n_content]
 
         return LatentAttention(
             q=self.queries(i),
@@ -106,7 +107,9 @@ class DeepSeek2(Mixture):
     def rope(self, i: int) -> Rope:
         n_rot, d_key = self.source.count("rope.dimension_count", self.d_key(i)), self.d_key(i)
         if n_rot >= d_key:
-            raise UserError(f"{self.source.file.path}: RoPE takes {n_rot} of {d_key} entries of a key; some must remain")
+            raise UserError(
+                f"{self.source.file.path}: RoPE takes {n_rot} of {d_key} entries of a key; some must remain"
+            )
         # cosine and sine stay as they are wherever the multiplier is given: `sharpness` has it instead
         return self.plain_rope(i, offset=d_key - n_rot, log_multiplier=1.0 if self.log_multiplier else 0.0)
 

@@ -48,7 +48,7 @@ class Gemma4(Gemma):
         return Then(Named("ffn_norm", self.norm(f"blk.{i}.ffn_norm", self.d)), self.gated_mlp(i, gelu))
 
     def mixture(self, i: int) -> Part:
-        """An MLP beside experts whose router sees what enters the norms of both, each side with two norms of its own."""
+        """An MLP beside experts whose router sees what enters the norms of both; each side has two norms of its own."""
         b, eps = f"blk.{i}.", self.source.number("attention.layer_norm_rms_epsilon")
         plain = self.experts(i, self.routing(i), self.source.per_layer("expert_feed_forward_length", i), gelu)
         sharpness = self.source.vector(b + "ffn_gate_inp.scale", self.d) / math.sqrt(self.d)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ggufjac.families.mixture import Mixture
 from ggufjac.families.parts import Named, Part
 
@@ -14,6 +16,6 @@ class Glm4MoE(Mixture):
     gating = "sigmoid"
 
     def layer(self, i: int) -> Part:
-        norms = "head" if self.source.has(f"blk.{i}.attn_q_norm.weight") else None
+        norms: Literal["head"] | None = "head" if self.source.has(f"blk.{i}.attn_q_norm.weight") else None
         ffn_norm = Named("post_attn_norm", self.norm(f"blk.{i}.post_attention_norm", self.d))
         return self.block(i, self.attention(i, norms=norms), self.mlp(i), ffn_norm=ffn_norm)

@@ -25,6 +25,8 @@ class Hyperparameters:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.n_layer = source.count("block_count") - source.integer("nextn_predict_layers", 0)
+        if self.n_layer < 1:
+            raise UserError(f"{source.file.path}: nextn_predict_layers leaves no block for the next token")
         self.d = source.count("embedding_length")
         self.n_ctx_train = source.count("context_length")
 
@@ -128,8 +130,8 @@ class Hyperparameters:
     ) -> Rope:
         """The rotation that the file describes, as llama.cpp reads it for every architecture.
 
-        base, scale and n_rot override what the file says. yarn: the ramp where the file asks for YaRN, if not the usual one.
-        log_multiplier: YaRN's mscale_all_dim, for architectures that know it. offset: entries of a head before the
+        base, scale and n_rot override what the file says. yarn: the ramp where the file asks for YaRN, if not the usual
+        one. log_multiplier: YaRN's mscale_all_dim, for architectures that know it. offset: entries of a head before the
         rotated ones.
         """
         source = self.source

@@ -18,7 +18,5 @@ class MiniMaxM2(Mixture):
     architectures = ("minimax-m2",)
 
     def layer(self, i: int) -> Part:
-        routing = replace(
-            self.routing(i), gating=self.described_gating(), selection_bias=self.selection_bias(i)
-        )
+        routing = replace(self.routing(i), gating=self.described_gating(), selection_bias=self.selection_bias(i))
         return self.block(i, self.attention(i, norms="whole"), self.experts(i, routing, self.n_ff(i)))

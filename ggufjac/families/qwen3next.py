@@ -81,11 +81,13 @@ class Qwen3Next(Family):
                 f"{source.file.path}: {n_head} heads of {d} values and {n_key_head} of keys do not fit together (ssm.*)"
             )
         n_all = (2 * n_key_head + n_head) * d
+        qk, v, z = self.projections(i, d, n_head, n_key_head)
         alpha, beta = self.alpha_beta(i, n_head, n_key_head)
         return GatedDeltaNet(
-            projection=self.linear(b + "attn_qkv", n_all, self.d),
+            qk=qk,
+            v=v,
             memory=ShortMemory(source.table(b + "ssm_conv1d.weight", n_all, source.count("ssm.conv_kernel")), None),
-            z=self.linear(b + "attn_gate", n_head * d, self.d),
+            z=z,
             alpha=alpha,
             beta=beta,
             a=source.vector(b + "ssm_a", n_head),
@@ -97,6 +99,21 @@ class Qwen3Next(Family):
             eps=source.number("attention.layer_norm_rms_epsilon"),
             tiled=self.tiled,
         )
+
+    def projections(self, i: int, d: int, n_head: int, n_key_head: int) -> tuple[Part, Part, Part]:
+        """Queries and keys, values, and the gate; early files have them in one matrix, key head by key head."""
+        b, n_key, n = f"blk.{i}.", n_key_head * d, n_head * d
+        if self.source.has(b + "ssm_in.weight"):
+            whole, share = self.linear(b + "ssm_in", 2 * n_key + 2 * n, self.d), n // n_key_head
+            period, values = 2 * d + 2 * share, 2 * d + share
+            return (
+                interleaved(whole, 0, 2 * d, period, pieces=2),
+                interleaved(whole, 2 * d, values, period),
+                interleaved(whole, values, period, period),
+            )
+        qkv = self.linear(b + "attn_qkv", 2 * n_key + n, self.d)
+        gate = self.linear(b + "attn_gate", n, self.d)
+        return qkv.rows(0, 2 * n_key), qkv.rows(2 * n_key, 2 * n_key + n), gate
 
     def alpha_beta(self, i: int, n_head: int, n_key_head: int) -> tuple[Part, Part]:
         """What decays and update strengths are computed from: one matrix, beta and alpha of the heads of each key."""

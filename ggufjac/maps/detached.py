@@ -214,7 +214,7 @@ class DetachedMap:
         d, n_tokens, d_in = self.shape
         if self._jacobian is not None:
             return True
-        usual_sweeps = 6
+        usual_sweeps = 12
         fits = 4 * d * n_tokens * d_in * self.inputs.element_size() <= self.memory
         return fits and d <= usual_sweeps * columns
 

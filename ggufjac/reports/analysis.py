@@ -30,7 +30,7 @@ class AnalysisReport:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         a, width = self.analysis, options.max_width
-        yield _head(a)
+        yield _head(a, width)
         yield from _titled(
             "Input tokens", "what each one gives to the prediction, and its own map J_t", _tokens(a, width)
         )
@@ -46,13 +46,13 @@ def _titled(title: str, subtitle: str, body: RenderableType) -> RenderResult:
     yield body
 
 
-def _head(a: Analysis) -> RenderableType:
+def _head(a: Analysis, width: int) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style=words.DIM, no_wrap=True)
     facts.add_column()
     facts.add_row("model", _model(a.model))
     facts.add_row("prompt", Text(readable(a.prompt), style="italic"))
-    facts.add_row("predicts", _predictions(a))
+    facts.add_row("predicts", _predictions(a, 5 if width >= ROOMY else 4))
     facts.add_row("llama.cpp", _judgement(a))
     facts.add_row("exactness", _exactness(a))
     if a.target.rank != 1:
@@ -63,18 +63,18 @@ def _head(a: Analysis) -> RenderableType:
 
 
 def _model(m: ModelFacts) -> Text:
-    mix = ", ".join(f"{kind} {words.percent(share)}" for kind, share in list(m.mix.items())[:3])
+    mix = ", ".join(f"{kind} {words.percent(share)}" for kind, share in m.mix.items() if share >= 0.005)
     return Text.assemble(
         (m.name, "bold"), f"  {m.architecture}, {words.count(m.weights)} weights, {mix}, {words.byte_size(m.bytes)}"
     )
 
 
-def _predictions(a: Analysis) -> Text:
-    out = Text()
-    for i, p in enumerate(a.predictions[:5]):
-        out.append_text(words.token(p.token, words.TOKEN if i == 0 else ""))
-        out.append(f" {words.percent(p.probability)}" + ("   " if i < 4 else ""), style="" if i == 0 else words.DIM)
-    return out
+def _predictions(a: Analysis, n: int) -> Text:
+    shown = []
+    for i, p in enumerate(a.predictions[:n]):
+        word = words.token(p.token, words.TOKEN if i == 0 else "")
+        shown.append(word.append(f" {words.percent(p.probability)}", style="" if i == 0 else words.DIM))
+    return Text("   ").join(shown)
 
 
 def _judgement(a: Analysis) -> Text:

@@ -201,7 +201,13 @@ FAMILIES: dict[str, Family] = {
         shared_experts.llama4,
         Shape(n_layer=4),  # the fourth layer is the first without RoPE
         variants={
-            "maverick": {"experts": 128, "used": 1, "n_ff_expert": 32, "step": 1, "keys": {"rope.freq_base_swa": 300.0}},
+            "maverick": {
+                "experts": 128,
+                "used": 1,
+                "n_ff_expert": 32,
+                "step": 1,
+                "keys": {"rope.freq_base_swa": 300.0},
+            },
             "pattern": {"keys": {"attention.sliding_window_pattern": 2, "rope.freq_base_swa": 300.0}},
         },
     ),
@@ -209,13 +215,21 @@ FAMILIES: dict[str, Family] = {
         shared_experts.deepseek2,
         Shape(n_head_kv=4),
         variants={
-            "one tensor for k and v": {"split": False, "tied": True, "keys": {"rope.scaling.yarn_log_multiplier": None}},
+            "one tensor for k and v": {
+                "split": False,
+                "tied": True,
+                "keys": {"rope.scaling.yarn_log_multiplier": None},
+            },
             "v2, v3": {
                 "gating": 1,
                 "norm": False,
                 "bias": False,
                 "used": 2,
-                "keys": {"expert_group_count": 4, "expert_group_used_count": 2, "rope.scaling.yarn_log_multiplier": 0.1},
+                "keys": {
+                    "expert_group_count": 4,
+                    "expert_group_used_count": 2,
+                    "rope.scaling.yarn_log_multiplier": 0.1,
+                },
             },
             "temperature": {"temperature": 0.1, "yarn": False, "fused": True, "keys": {"rope.scaling.factor": 4.0}},
             "lite": {
@@ -336,7 +350,7 @@ FAMILIES: dict[str, Family] = {
             "plain multipliers": {
                 "size": 1.0,
                 "tied": False,
-                "keys": {"embedding_scale": None, "residual_scale": None, "attention.scale": None, "logit_scale": None}
+                "keys": {"embedding_scale": None, "residual_scale": None, "attention.scale": None, "logit_scale": None},
             },
         },
         attends=1,
@@ -345,6 +359,15 @@ FAMILIES: dict[str, Family] = {
         recurrent.nemotron_h,
         Shape(n_layer=4),
         variants={"biases": {"bias": True}, "one epsilon": {"eps": None}},
+        ignored=frozenset({"attention.layer_norm_epsilon"}),
+        gated=False,
+        state="nemotron_h_block_out",
+        attends=1,
+    ),
+    "nemotron_h_moe": Family(
+        partial(recurrent.nemotron_h, experts=4),
+        Shape(n_layer=4),
+        variants={"size left out": {"sizes": False, "eps": None}},
         ignored=frozenset({"attention.layer_norm_epsilon"}),
         gated=False,
         state="nemotron_h_block_out",
@@ -372,6 +395,7 @@ FAMILIES: dict[str, Family] = {
         Shape(n_layer=3),
         variants={
             "layers named": {"recurrent": True, "sizes": False},
+            "early": {"early": True},
             "period left out": {"interval": None, "tied": True, "n_layer": 4},
         },
         attends=1,

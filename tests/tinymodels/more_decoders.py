@@ -121,7 +121,7 @@ def apertus(t: Tiny, *, bias: bool = False, longrope: bool = False) -> None:
     t.raw("xielu.alpha_n", [0.8 + 0.3 * i for i in range(s.n_layer)])
     t.raw("xielu.alpha_p", [0.5 - 0.4 * i for i in range(s.n_layer)])
     t.raw("xielu.beta", [0.5 - 0.2 * i for i in range(s.n_layer)])
-    t.raw("xielu.eps", [-0.05] * s.n_layer)
+    t.raw("xielu.eps", [-0.02] * s.n_layer)
     if longrope:
         t.kv("rope.scaling.type", "longrope")
         t.kv("rope.scaling.original_context_length", 256)
@@ -139,7 +139,13 @@ def apertus(t: Tiny, *, bias: bool = False, longrope: bool = False) -> None:
 
 
 def gemma4(
-    t: Tiny, *, window: int = 12, experts: int = 0, fused: bool = False, values: bool = True, swa_base: float | None = 300.0
+    t: Tiny,
+    *,
+    window: int = 12,
+    experts: int = 0,
+    fused: bool = False,
+    values: bool = True,
+    swa_base: float | None = 300.0,
 ) -> None:
     """Gemma 4 without inputs per layer: every third layer is global, with larger heads, fewer of them for keys, and
     (`values` False) its keys for values. Scores are not scaled, so the norms of queries and keys are small.

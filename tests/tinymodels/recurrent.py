@@ -147,8 +147,19 @@ def falcon_h1(t: Tiny, *, norm: bool = False, bias: bool = False, tied: bool = F
         gated_mlp(t, block, bias=bias)
 
 
-def nemotron_h(t: Tiny, *, bias: bool = False, eps: float | None = 1e-5, plain_eps: float = 0.3) -> None:
-    """Nemotron H: Mamba 2, attention, an MLP with a squared ReLU, and Mamba 2 again."""
+def nemotron_h(
+    t: Tiny,
+    *,
+    bias: bool = False,
+    eps: float | None = 1e-5,
+    plain_eps: float = 0.3,
+    experts: int = 0,
+    sizes: bool = True,
+) -> None:
+    """Nemotron H: Mamba 2, attention, an MLP with a squared ReLU, and Mamba 2 again.
+
+    experts: the MLP is a mixture, and with `sizes` the file says how large its experts are.
+    """
     s = t.shape
     transformer_keys(t)
     for key in ("rope.dimension_count", "rope.freq_base"):
@@ -166,6 +177,8 @@ def nemotron_h(t: Tiny, *, bias: bool = False, eps: float | None = 1e-5, plain_e
             if bias:  # one of the keys would do nothing where there are no positions
                 t.bias(f"{block}.attn_q", s.n_q)
                 t.bias(f"{block}.attn_v", s.n_kv)
+        elif i == 2 and experts:
+            plain_experts(t, block, experts, sizes)
         elif i == 2:
             t.matrix(f"{block}.ffn_up", s.n_ff, s.n_embd)
             t.matrix(f"{block}.ffn_down", s.n_embd, s.n_ff)
@@ -184,11 +197,12 @@ def qwen3next(
     tied: bool = False,
     experts: int = 4,
     sizes: bool = True,
+    early: bool = False,
 ) -> None:
     """Qwen3-Next: gated delta nets, attention with gates in every `interval`-th layer.
 
     recurrent: the layers are named one by one. sizes: the experts' sizes are given. Of Qwen3.5 decays and update
-    strengths have matrices of their own, and there are models without experts.
+    strengths have matrices of their own, and there are models without experts. early: q, k, v and z in one matrix.
     """
     s, newer = t.shape, t.arch != "qwen3next"
     transformer_keys(t, rope_base=1e5)
@@ -220,8 +234,11 @@ def qwen3next(
             t.norm(f"{block}.attn_q_norm", s.head_dim)
             t.norm(f"{block}.attn_k_norm", s.head_dim)
         else:
-            t.matrix(f"{block}.attn_qkv", n_all, s.n_embd)
-            t.matrix(f"{block}.attn_gate", heads * d, s.n_embd)
+            if early:
+                t.matrix(f"{block}.ssm_in", n_all + heads * d, s.n_embd)
+            else:
+                t.matrix(f"{block}.attn_qkv", n_all, s.n_embd)
+                t.matrix(f"{block}.attn_gate", heads * d, s.n_embd)
             t.matrix(f"{block}.ssm_conv1d", n_all, N_CONV, 1.5)
             t.bias(f"{block}.ssm_dt", heads)
             t.tensor(f"{block}.ssm_a", -np.linspace(0.02, 0.6, heads))
@@ -285,6 +302,24 @@ def lone_keys(t: Tiny) -> None:
     t.kv("attention.layer_norm_rms_epsilon", 1e-5)
 
 
+def plain_experts(t: Tiny, block: str, experts: int, sizes: bool) -> None:
+    """Two of several MLPs without gates, and one that all tokens share."""
+    s, n_ff = t.shape, 256
+    t.kv("expert_count", experts)
+    t.kv("expert_used_count", 2)
+    if sizes:
+        t.kv("expert_feed_forward_length", n_ff)
+    t.kv("expert_shared_feed_forward_length", n_ff)
+    t.kv("expert_weights_norm", True)
+    t.kv("expert_weights_scale", 2.5)
+    t.matrix(f"{block}.ffn_gate_inp", experts, s.n_embd, 3.0)
+    t.bias(f"{block}.exp_probs_b", experts)
+    t.stack(f"{block}.ffn_up_exps", experts, n_ff, s.n_embd)
+    t.stack(f"{block}.ffn_down_exps", experts, s.n_embd, n_ff)
+    t.matrix(f"{block}.ffn_up_shexp", n_ff, s.n_embd)
+    t.matrix(f"{block}.ffn_down_shexp", s.n_embd, n_ff)
+
+
 def ssm_keys(t: Tiny, *, heads: int = 8, groups: int | None = 2) -> None:
     """The keys of Mamba layers."""
     t.kv("ssm.conv_kernel", N_CONV)
@@ -319,7 +354,7 @@ def mamba_mixer(t: Tiny, block: str, *, size: float = 0.12) -> None:
     t.matrix(f"{block}.ssm_in", 2 * n, s.n_embd)
     t.matrix(f"{block}.ssm_conv1d", n, N_CONV, 1.5)
     t.bias(f"{block}.ssm_conv1d", n)
-    t.matrix(f"{block}.ssm_x", rank + 2 * state, n, 1.5)
+    t.matrix(f"{block}.ssm_x", rank + 2 * state, n, 0.8)
     t.matrix(f"{block}.ssm_dt", n, rank)
     t.bias(f"{block}.ssm_dt", n)
     t.tensor(f"{block}.ssm_a", -np.linspace(0.02, 0.8, n * state).reshape(state, n).T)

@@ -28,7 +28,6 @@ def mixture(
     shared: shared experts, each as large as a routed one. gating: 1 softmax, 2 sigmoid. bias: what decides about the
     choice besides the scores, large enough to change it. fused: gate and up of every expert in one matrix.
     """
-    s = t.shape
     t.kv("leading_dense_block_count", dense)
     t.kv("expert_feed_forward_length", n_ff_expert)
     t.kv("expert_shared_count", shared)

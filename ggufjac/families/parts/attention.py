@@ -39,7 +39,8 @@ class Attention(Part):
     limits the scaled ones to +-softcap. window: the number of positions a query sees, itself included (None: all
     before it). chunk: positions are cut into chunks of this size, and a query sees its own chunk alone. sinks [n_head]:
     a score per head that takes its share of the probability and gives nothing. alibi: the largest slope's exponent of
-    the linear biases that take the place of rotations (0: none). gate: its frozen sigmoid multiplies what the heads read.
+    the linear biases that take the place of rotations (0: none). gate: its frozen sigmoid multiplies what the heads
+    read.
     """
 
     q: Part

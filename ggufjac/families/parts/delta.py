@@ -20,15 +20,16 @@ from ggufjac.operators.recurrence import delta_mixing
 class GatedDeltaNet(Part):
     """Gated delta net (Yang et al., arXiv 2412.06464) as in Qwen3-Next.
 
-    projection gives queries, keys and values, which pass the short memory; queries and keys are then normalised to
+    qk gives queries, then keys, and v values; they pass the short memory; queries and keys are then normalised to
     length 1 and shared among the heads of the values: those of one key follow one another, or, with `tiled`, lie
     n_key_head apart. The state decays by exp(softplus(alpha + dt_bias) a) and takes in sigmoid(beta) of what it did not
     know. What a head reads is normalised with norm [d_head], then gated by silu(z). a, dt_bias [n_head].
     """
 
-    projection: Linear
+    qk: Part
+    v: Part
     memory: ShortMemory
-    z: Linear
+    z: Part
     alpha: Part
     beta: Part
     a: Tensor
@@ -43,11 +44,11 @@ class GatedDeltaNet(Part):
     narrows = True
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        n_key, n_all = self.n_key_head * self.d_head, self.projection.weight.n_out
+        n_key, n_all = self.n_key_head * self.d_head, self.memory.kernel.shape[0]
         frozen, keep = run.freeze(x), kept(run, x)
-        project = self.projection.rows(2 * n_key, n_all).operator(x)
-        remember, v = self.memory.rows(2 * n_key, n_all).build(run, project.apply(x, 1.0))
-        qk = self.projection.rows(0, 2 * n_key).value(run, frozen)
+        project, v = self.v.build(run, x)
+        remember, v = self.memory.rows(2 * n_key, n_all).build(run, v)
+        qk = self.qk.value(run, frozen)
         q, k = (self._heads(t) for t in self.memory.rows(0, 2 * n_key).build(run, qk)[1].split(n_key, -1))
         log_a = F.softplus(self.alpha.value(run, frozen) + self.dt_bias.to(x)) * self.a.to(x)
         m = delta_mixing(log_a, self.beta.value(run, frozen).sigmoid(), k, q / self.d_head**0.5)

@@ -9,7 +9,11 @@ from ggufjac.families.parts.joins import Then
 from ggufjac.families.parts.run import Part
 
 
-def interleaved(projection: Linear, start: int, stop: int, period: int) -> Part:
-    """Of the outputs of `projection` the entries [start, stop) of every group of `period`, one after the other."""
+def interleaved(projection: Linear, start: int, stop: int, period: int, pieces: int = 1) -> Part:
+    """Of the outputs of `projection` the entries [start, stop) of every group of `period`, one after the other.
+
+    pieces: [start, stop) is cut into so many equal pieces, and all of the first come before all of the second.
+    """
     n = projection.weight.n_out
-    return Then(projection, Some(torch.arange(n).unflatten(0, (-1, period))[:, start:stop].flatten(), n))
+    chosen = torch.arange(n).unflatten(0, (-1, period))[:, start:stop].unflatten(1, (pieces, -1))
+    return Then(projection, Some(chosen.transpose(0, 1).flatten(), n))

@@ -97,10 +97,11 @@ class Experts(Part):
             before, x = self.before.build(run, x)
         tokens_in = x.flatten(0, -2)
         total = torch.zeros_like(tokens_in)
-        # an expert's values are those of a few tokens: names would be announced once per expert, each time for others
-        inside = replace(run, watch=None)
+        gates = None if run.watch is None else self._announced_gates(run, tokens_in, chosen, weights)
         routes: list[tuple[Tensor, Operator]] = []
         for number, tokens, rank in routes_of(chosen):
+            # an expert's values are those of a few tokens: names would be announced once per expert, each for others
+            inside = replace(run, watch=None if gates is None else _Given(gates[tokens, rank]))
             weigh, y = Scale(weights[tokens, rank, None]), tokens_in[tokens]
             if self.weigh_first:
                 expert, y = self.expert(number).build(inside, weigh.apply(y))
@@ -113,3 +114,35 @@ class Experts(Part):
         n = x.shape[-1]
         routed = Routed(routes, tuple(x.shape[:-1]), n, n)
         return routed if self.before is None else Chain([before, routed]), total.reshape(x.shape)
+
+    def _announced_gates(self, run: Run, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor | None:
+        """What the activations of the chosen experts are taken of, [n_tokens, used, n_ff], after it was announced as
+        llama.cpp does: of all experts at once, and without the first axis where there is one token. None for experts
+        without a gate."""
+        found: Tensor | None = None
+        for number, tokens, rank in routes_of(chosen):
+            gate = _Given(None)
+            entering = x[tokens] * weights[tokens, rank, None] if self.weigh_first else x[tokens]
+            self.expert(number).build(replace(run, watch=gate), entering)
+            if gate.seen is None:
+                return None
+            if found is None:
+                found = gate.seen.new_empty(*chosen.shape, gate.seen.shape[-1])
+            found[tokens, rank] = gate.seen
+        if found is None:
+            return None
+        return run.value("ffn_moe_gate", found[0] if len(found) == 1 else found).reshape(found.shape)
+
+
+class _Given:
+    """A watch inside one expert: notes the argument of its activation, and puts `gate` in its place if there is one."""
+
+    def __init__(self, gate: Tensor | None) -> None:
+        self.gate = gate
+        self.seen: Tensor | None = None
+
+    def __call__(self, name: str, x: Tensor) -> Tensor:
+        if not name.startswith("ffn_gate-"):
+            return x
+        self.seen = x
+        return x if self.gate is None else self.gate
