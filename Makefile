@@ -18,7 +18,7 @@ test: $(DEVELOPER)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/ggufjac pull smollm2-135m gemma3-270m
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto
 
 bench: $(DEVELOPER)
 	$(BIN)/python -m benchmarks

@@ -27,7 +27,6 @@ def main() -> None:
 
         times[name] = timed(work)
     print(f"analyze SmolLM2, 7 tokens, top 8: {times['report'][0]:.2f} s (median {times['report'][1]:.2f})")
-    print(
-        f"importing torch and llama_cpp:    {times['imports'][0]:.2f} s, ratio {times['report'][0] / times['imports'][0]:.1f}x"
-    )
+    ratio = times["report"][0] / times["imports"][0]
+    print(f"importing torch and llama_cpp:    {times['imports'][0]:.2f} s, ratio {ratio:.1f}x")
     print(f"--help:                           {times['help'][0]:.2f} s (median {times['help'][1]:.2f})")

@@ -48,7 +48,7 @@ def test_hidden_states_stay_near_one_and_attention_is_neither_flat_nor_fixed(fam
     for layer in probabilities:
         rows = layer[:, 8:40].reshape(-1, layer.shape[-1])
         spread = [np.log(row[row > 1e-30]).std() for row in rows]  # that of the scores, up to a constant per row
-        assert np.mean(spread) > 1
+        assert np.mean(spread) > 0.9  # where queries and keys are normalised without weights (llama4) it is 1
         assert rows.max(axis=1).mean() < 0.9
 
 
@@ -69,10 +69,17 @@ def test_seed_decides_every_weight(family: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("family", "variant"), VARIANTS)
 def test_variant_reaches_the_graph(family: str, variant: str, tmp_path: Path) -> None:
-    """A variant must change llama.cpp's logits, or llama.cpp did not read what was written."""
+    """A variant must change llama.cpp's logits, or llama.cpp did not read what was written.
+
+    Only a layer that guesses the tokens after the next one must not, since llama.cpp leaves it out.
+    """
+    overrides = FAMILIES[family].variants[variant]
     plain = logits(make(family, tmp_path / "plain.gguf"), PROMPT)
-    varied = logits(make(family, tmp_path / "varied.gguf", **FAMILIES[family].variants[variant]), PROMPT)
+    varied = logits(make(family, tmp_path / "varied.gguf", **overrides), PROMPT)
     assert np.isfinite(varied).all()
+    if overrides == {"ahead": True}:
+        np.testing.assert_array_equal(plain, varied)
+        return
     assert np.abs(plain - varied).max() > 0.5
 
 

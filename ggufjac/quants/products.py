@@ -61,7 +61,8 @@ class _Product(torch.autograd.Function):
     """The product as autograd sees it: linear in x, with a constant weight."""
 
     @staticmethod
-    def forward(x: Tensor, weight: QuantTensor, transposed: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: QuantTensor, transposed: bool) -> Tensor:
+        ctx.weight, ctx.transposed = weight, transposed
         n = weight.n_out if transposed else weight.n_in
         if x.shape[-1] != n:
             raise ValueError(f"{weight.name}: a block with {x.shape[-1]} columns meets a matrix that wants {n}")
@@ -71,10 +72,6 @@ class _Product(torch.autograd.Function):
         else:
             out = _on_device(flat, weight, transposed)
         return out.reshape(*x.shape[:-1], out.shape[-1])
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.weight, ctx.transposed = inputs
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
