@@ -497,3 +497,17 @@ def test_glm4s_fourth_section_is_refused(tiny: Tiny) -> None:
 def test_forms_that_are_not_known_are_refused(family: str, key: str, value: Any, says: str, tiny: Tiny) -> None:
     with pytest.raises(UserError, match=says):
         Model.open(tiny(Case(family), **{key: value}))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [([2, 2], None), ([2], "one per layer"), (["2", "2"], "something else"), ([2.5, 2.5], "something else")],
+)
+def test_a_key_with_one_value_per_layer(tmp_path: Path, value: list[Any], message: str | None) -> None:
+    path = make("llama", tmp_path / "tiny.gguf", keys={"attention.head_count_kv": value})
+    if message is None:
+        with Model.open(path) as model:
+            assert model.family.n_head_kv(1) == 2
+    else:
+        with pytest.raises(UserError, match=message):
+            Model.open(path)

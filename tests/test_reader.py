@@ -301,9 +301,6 @@ def test_typed_access_gives_the_value(typed: GGUFFile) -> None:
     assert data.optional("int", int, 3) == 7
     assert data.optional("absent", int, 3) == 3
     assert data.optional("absent", float, None) is None
-    assert data.per_layer("int", int, 3) == [7, 7, 7]
-    assert data.per_layer("ints", int, 3) == [1, 2, 3]
-    assert data.per_layer("bools", bool, 2) == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -328,25 +325,6 @@ def test_typed_access_names_key_and_type(typed: GGUFFile, key: str, kind: type, 
         typed.metadata.require(key, kind)
     assert words in str(caught.value)
     assert str(caught.value).startswith(f"{typed.path}: ")
-
-
-@pytest.mark.parametrize(
-    ("key", "kind", "words"),
-    [
-        ("absent", int, "key absent is missing"),
-        ("ints", int, "one value for all or for each of the 2 layers, but it is of type array of 3 int32"),
-        ("ints", float, "must be a float, or an array of them"),
-        ("bools", int, "must be an integer, or an array of them"),
-        ("texts", int, "must be an integer, or an array of them"),
-        ("nested", int, "must be an integer, or an array of them"),
-        ("floats", float, "not finite"),
-        ("nan", float, "not finite"),
-        ("float", int, "must be an integer, or an array of them"),
-    ],
-)
-def test_per_layer_access_names_key_and_type(typed: GGUFFile, key: str, kind: Any, words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        typed.metadata.per_layer(key, kind, 2)
 
 
 def test_missing_architecture_and_wrong_array_length(write: Write) -> None:

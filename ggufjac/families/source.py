@@ -71,11 +71,13 @@ class Source:
     def per_layer(self, key: str, layer: int, default: int | None = None) -> int:
         """An integer that a file gives once, or once per layer."""
         value = self._get(key)
-        if isinstance(value, list | np.ndarray):
-            if layer >= len(value):
-                raise self._unfit(key, f"{len(value)} entries", f"one per layer (layer {layer} has none)")
-            return int(value[layer])
-        return self.integer(key, default)
+        if not isinstance(value, list | np.ndarray):
+            return self.integer(key, default)
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "iub":
+            raise self._unfit(key, "an array of something else", "an integer, or one per layer")
+        if layer >= len(value):
+            raise self._unfit(key, f"{len(value)} entries", f"one per layer (layer {layer} has none)")
+        return int(value[layer])
 
     def number_of_layer(self, key: str, layer: int) -> float:
         """A finite float that a file gives once, or once per layer, under a key without the architecture's prefix."""

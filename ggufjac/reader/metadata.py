@@ -210,24 +210,6 @@ class Metadata(Mapping[str, Any]):
         """As `require`, but `default` where the key is missing."""
         return self.require(key, kind) if key in self.entries else default
 
-    def per_layer(self, key: str, kind: type[S], n_layers: int) -> list[S]:
-        """One value per layer, where a file may give one for all layers or an array of exactly `n_layers`.
-
-        llama.cpp reads such keys in the same way (get_key_or_arr). Raises UserError like `require`.
-        """
-        entry = self._entry(key)
-        value = self[key]
-        if isinstance(value, np.ndarray):
-            value = value.tolist()
-        values = [value] * n_layers if entry.item is None else value
-        if not all(type(value) is kind for value in values):
-            self._wrong(key, f"{_KIND_NAMES[kind]}, or an array of them")
-        if len(values) != n_layers:
-            self._wrong(key, f"one value for all or for each of the {n_layers} layers")
-        if not all(math.isfinite(value) for value in values):
-            raise bad_file(self._path, f"the metadata value of {show(key)} holds numbers that are not finite")
-        return values
-
     def _entry(self, key: str) -> Entry:
         if key not in self.entries:
             raise bad_file(self._path, f"the metadata key {show(key)} is missing")

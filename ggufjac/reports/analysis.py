@@ -115,14 +115,14 @@ def _tokens(a: Analysis, width: int) -> Table:
     table.add_column("#", justify="right", style=words.DIM)
     table.add_column("token", no_wrap=True)
     table.add_column("output", justify="right")
-    table.add_column(Text.assemble("logit of ", words.token(a.target.token)), justify="right")
+    table.add_column(Text.assemble("logit of\n", words.token(a.target.token)), justify="right")
     own = any(row.triplets for row in a.tokens)
     roomy, wide = width >= ROOMY, width >= WIDE
     if roomy:
         table.add_column("")
     if own:
         table.add_column("stable\nrank", justify="right")
-        table.add_column("σ₁" if not roomy else "σ₁  σ₂  σ₃", justify="right", no_wrap=True)
+        table.add_column("σ₁  σ₂  σ₃" if wide else "σ₁", justify="right", no_wrap=True)
         table.add_column("writes (u₁)")
         if wide:
             table.add_column("writes (u₂)")
@@ -153,18 +153,18 @@ def _tokens(a: Analysis, width: int) -> Table:
 
 
 def _own(row: TokenRow, exact: bool, roomy: bool, wide: bool) -> list[RenderableType]:
-    shown = 3 if roomy else 1
+    shown = 3 if wide else 1
     first = row.triplets[0]
     rank = "" if math.isnan(row.stable_rank) else f"{'' if exact else '≈'}{row.stable_rank:.3g}"
     cells: list[RenderableType] = [
         rank,
         "  ".join(words.sigma(t.sigma) for t in row.triplets[:shown]),
-        words.tokens(first.writes, 4 if roomy else 3),
+        words.tokens(first.writes, 4 if wide else 3),
     ]
     if wide:
         cells.append(words.tokens(row.triplets[1].writes, 3) if len(row.triplets) > 1 else "")
     if roomy:
-        cells.append(words.tokens(first.reads, 3))
+        cells.append(words.tokens(first.reads, 3 if wide else 2))
     return cells
 
 
@@ -183,7 +183,7 @@ def _combined(a: Analysis, width: int) -> Table:
         cells: list[RenderableType] = [str(i), words.sigma(t.sigma), words.signed(t.logit)]
         if roomy:
             cells.append(words.small(t.residual))
-        cells += [words.tokens(t.writes, 5 if roomy else 3), _origin(a, t), words.tokens(t.reads, 4 if roomy else 2)]
+        cells += [words.tokens(t.writes, 3 + roomy), _origin(a, t), words.tokens(t.reads, 2 + roomy)]
         table.add_row(*cells)
     return table
 
@@ -205,4 +205,4 @@ def _foot(a: Analysis) -> RenderableType:
 
 
 def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
