@@ -103,6 +103,18 @@ def test_a_target_by_text_and_by_number(home: Path, tiny_path: Path) -> None:
     assert json.loads(by_text.stdout)["target"] == target
 
 
+def test_prompts_may_follow_options() -> None:
+    from ggufjac.cli.main import parse
+
+    assert parse(["analyze", "m.gguf", "--top", "3", "a prompt"]).prompt == "a prompt"
+    assert parse(["analyze", "--top", "3", "m.gguf", "a prompt"]).prompt == "a prompt"
+    assert parse(["verify", "m.gguf", "one", "--twin", "two", "three"]).prompts == ["one", "two", "three"]
+    for wrong in (["analyze", "m", "a", "b"], ["analyze", "m", "--nope", "a"], ["inspect", "m", "a"]):
+        with pytest.raises(SystemExit) as stopped:
+            parse(wrong)
+        assert stopped.value.code == 2
+
+
 def test_verify(home: Path, tiny_path: Path, tmp_path: Path) -> None:
     done = ggufjac(home, "verify", tiny_path, PROMPT, "a", "--tmp", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -141,6 +141,8 @@ def test_svd_of_each_token(exact: DetachedMap, jacobian: Tensor, method: str) ->
 
 
 def test_seeds_only_move_the_last_digits(exact: DetachedMap) -> None:
+    u, s, v, residuals = exact.svd(2)
+    assert (u.shape, s.shape, v.shape, residuals.shape) == ((2, exact.shape[0]), (2,), (2, *exact.shape[1:]), (2,))
     first, again, other = (exact.svd(5, method="sweeps", seed=seed) for seed in (0, 0, 1))
     assert torch.equal(first.U, again.U)
     torch.testing.assert_close(first.S, other.S, rtol=1e-5, atol=0)

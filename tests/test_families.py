@@ -153,6 +153,16 @@ def test_quantised_weights_give_what_llama_cpp_gives_on_their_expansion(
         judge(model, [PROMPT])
 
 
+@every([Case("gpt-oss"), Case("qwen3moe")])
+def test_experts_in_mxfp4_give_what_llama_cpp_gives_on_their_expansion(case: Case, tiny: Tiny, tmp_path: Path) -> None:
+    target = tmp_path / "mxfp4.gguf"
+    quantize(tiny(case), target, "MXFP4_MOE")
+    with Model.open(target) as model:
+        types = {info.type for name, info in model.file.tensors.items() if "_exps.weight" in name}
+        assert types == {GGMLType.MXFP4}
+        judge(model, [PROMPT])
+
+
 @every([Case("phi3"), Case("llama", "longrope")])
 def test_a_prompt_beyond_the_original_context_takes_the_long_factors(model: Model) -> None:
     long = [BOS, *np.random.default_rng(8).integers(3, VOCAB_SIZE, 299).tolist()]

@@ -40,9 +40,23 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the arguments. Prompts may also come after options, which argparse alone does not take."""
+    top = parser()
+    args, rest = top.parse_known_args(arguments)
+    prompts = rest if not any(word.startswith("-") for word in rest) else []
+    if len(prompts) == 1 and getattr(args, "prompt", "") is None:
+        args.prompt = prompts[0]
+    elif prompts and hasattr(args, "prompts"):
+        args.prompts = [*args.prompts, *prompts]
+    elif rest:
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit status: 0, 1 (a check failed), 2 (a user's mistake), 130 (interrupted)."""
-    args = parser().parse_args(arguments)
+    args = parse(arguments)
     try:
         status: int = args.run(args)
         sys.stdout.flush()

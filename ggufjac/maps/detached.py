@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -34,6 +34,10 @@ class SVD:
     V: Tensor
     residuals: Tensor
     exact: bool
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """u, s, v, residuals = m.svd(k)"""
+        return iter((self.U, self.S, self.V, self.residuals))
 
 
 class DetachedMap:
