@@ -32,7 +32,11 @@ def columns(n: int, *shape: int) -> Tensor:
 
 
 def test_the_terms_add_up_to_the_output(tiny: Model, exact: DetachedMap) -> None:
-    assert exact.terms.shape == (T + 1, tiny.family.d)
+    terms = exact.terms()
+    assert terms.shape == (T + 1, tiny.family.d)
+    torch.testing.assert_close(terms.sum(0), exact.output, rtol=1e-11, atol=1e-12)
+    functionals = columns(3, tiny.family.d)
+    torch.testing.assert_close(exact.attribute(functionals), functionals @ terms.T, rtol=1e-10, atol=1e-11)
     assert exact.constant.norm() > 0.1 * exact.output.norm()  # the biases of this model matter
     assert exact.reconstruction_error() < 1e-13
     assert tiny.linearize(IDS).reconstruction_error() < 1e-5

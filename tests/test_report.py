@@ -154,7 +154,9 @@ def test_saved_and_loaded_is_the_same(made: tuple[Analysis, dict[str, Tensor]], 
 def test_arrays_are_what_their_names_say(tiny: Model, made: tuple[Analysis, dict[str, Tensor]]) -> None:
     _, arrays = made
     linear = tiny.linearize(IDS)
-    torch.testing.assert_close(arrays["terms"].sum(0), linear.output, rtol=1e-4, atol=1e-5)
+    y = linear.output
+    torch.testing.assert_close(arrays["terms"][0], linear.terms() @ y / (y @ y), rtol=1e-4, atol=1e-5)
+    assert float(arrays["terms"][1].sum()) == pytest.approx(float(linear.logits.max()), rel=1e-5)
     image = linear.matmat(arrays["combined.V"])
     torch.testing.assert_close(image, arrays["combined.S"][:, None] * arrays["combined.U"], rtol=1e-2, atol=1e-3)
     np.testing.assert_array_equal(arrays["tokens"].numpy(), IDS)

@@ -137,7 +137,8 @@ def analyze(
     target = _target(linear, speller, options.target)
     watch.lap("reconstruction")
     functional, offset = linear.logit_functional(target.token.id)
-    terms = linear.terms
+    y = linear.output
+    shares, logits = linear.attribute(torch.stack((y / (y @ y), functional)))
     reconstruction = linear.reconstruction_error()
     ordinary = None
     if options.ordinary:
@@ -149,12 +150,11 @@ def analyze(
     norms, norms_exact = linear.squared_norms(combined, seed=options.seed)
     watch.lap("decoding")
     decoder = Decoder(model.family, options.dtype)
-    rows = _token_rows(linear, terms, functional, each, norms, decoder, speller)
+    rows = _token_rows(linear, shares, logits, functional, each, norms, decoder, speller)
     triplets = _combined(linear, functional, combined, decoder, speller) if options.tokens != "each" else ()
     watch.lap("llama.cpp")
     agreement, note = judge(linear)
     seconds = watch.stop()
-    y = linear.output
     result = Analysis(
         schema=SCHEMA,
         version=ggufjac.__version__,
@@ -166,8 +166,8 @@ def analyze(
         predictions=predictions,
         target=target,
         tokens=rows,
-        constant_share=float(terms[-1] @ y / (y @ y)),
-        constant_logit=float(terms[-1] @ functional) + offset,
+        constant_share=float(shares[-1]),
+        constant_logit=float(logits[-1]) + offset,
         combined=triplets,
         combined_stable_rank=float(norms.sum() / combined.S[0].square()),
         norms_exact=norms_exact,
@@ -178,7 +178,7 @@ def analyze(
         llama_prediction=speller.piece(agreement.theirs) if agreement else None,
         seconds=seconds,
     )
-    return result, _arrays(linear, each, combined)
+    return result, _arrays(linear, torch.stack((shares, logits)), each, combined)
 
 
 def _predictions(linear: DetachedMap, speller: Speller) -> tuple[Prediction, ...]:
@@ -199,16 +199,14 @@ def _target(linear: DetachedMap, speller: Speller, target: int | None) -> Predic
 
 def _token_rows(
     linear: DetachedMap,
-    terms: Tensor,
+    shares: Tensor,
+    logits: Tensor,
     functional: Tensor,
     each: SVD | None,
     norms: Tensor,
     decoder: Decoder,
     speller: Speller,
 ) -> tuple[TokenRow, ...]:
-    y = linear.output
-    shares = (terms @ y / (y @ y)).tolist()
-    logits = (terms @ functional).tolist()
     own: list[tuple[Triplet, ...]] = [()] * len(linear.tokens)
     ranks = [float("nan")] * len(linear.tokens)
     if each is not None:
@@ -232,7 +230,8 @@ def _token_rows(
                 for i in range(k)
             )
     return tuple(
-        TokenRow(speller.piece(token), shares[t], logits[t], ranks[t], own[t]) for t, token in enumerate(linear.tokens)
+        TokenRow(speller.piece(token), float(shares[t]), float(logits[t]), ranks[t], own[t])
+        for t, token in enumerate(linear.tokens)
     )
 
 
@@ -260,13 +259,13 @@ def _combined(
     )
 
 
-def _arrays(linear: DetachedMap, each: SVD | None, combined: SVD) -> dict[str, Tensor]:
+def _arrays(linear: DetachedMap, terms: Tensor, each: SVD | None, combined: SVD) -> dict[str, Tensor]:
     arrays = {
         "tokens": torch.tensor(linear.tokens),
         "inputs": linear.inputs,
         "output": linear.output,
         "logits": linear.logits,
-        "terms": linear.terms,
+        "terms": terms,
         "combined.U": combined.U,
         "combined.S": combined.S,
         "combined.V": combined.V,

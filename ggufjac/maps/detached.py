@@ -122,27 +122,32 @@ class DetachedMap:
     # --- exactness --------------------------------------------------------------------------------------------
 
     @cached_property
-    def terms(self) -> Tensor:
-        """[T + 1, d]: J_t x_t for every token, and the constant c last. They add up to y."""
-        d, n_tokens, _ = self.shape
-        x = torch.zeros(n_tokens, *self.inputs.shape, dtype=self.dtype)
-        x[range(n_tokens), range(n_tokens)] = self.inputs
-        contributions = self.matmat(x)
-        if any(op.affine for op in self.operators):
-            zero = torch.zeros(1, *self.inputs.shape, dtype=self.dtype)
-            constant = sweeps.forward(self.operators, zero, 1.0)[:, 0]
-        else:
-            constant = torch.zeros(1, d, dtype=self.dtype)
-        return torch.cat((contributions, constant))
-
-    @property
     def constant(self) -> Tensor:
         """c [d]: what the network's constants contribute to y; 0 in a model without biases."""
-        return self.terms[-1]
+        if not any(op.affine for op in self.operators):
+            return torch.zeros_like(self.output)
+        zero = torch.zeros(1, *self.inputs.shape, dtype=self.dtype)
+        return sweeps.forward(self.operators, zero, 1.0)[0, 0]
 
     def reconstruction_error(self) -> float:
         """||sum_t J_t x_t + c - y|| / ||y||."""
-        return float((self.terms.sum(0) - self.output).norm() / self.output.norm())
+        rebuilt = self.matmat(self.inputs[None])[0] + self.constant
+        return float((rebuilt - self.output).norm() / self.output.norm())
+
+    def terms(self) -> Tensor:
+        """[T + 1, d]: J_t x_t for every token, and the constant last; they add up to y. A sweep of T columns."""
+        n_tokens = self.shape[1]
+        x = torch.zeros(n_tokens, *self.inputs.shape, dtype=self.dtype)
+        x[range(n_tokens), range(n_tokens)] = self.inputs
+        return torch.cat((self.matmat(x), self.constant[None]))
+
+    def attribute(self, functionals: Tensor) -> Tensor:
+        """f . J_t x_t for every functional f of y and every token, f . c last: [m, d] -> [m, T + 1].
+
+        Each row adds up to f . y. One backward sweep of m columns, however long the prompt.
+        """
+        tokens = torch.einsum("mtd,td->mt", self.rmatmat(functionals), self.inputs)
+        return torch.cat((tokens, (functionals @ self.constant)[:, None]), 1)
 
     def logit_functional(self, token: int) -> tuple[Tensor, float]:
         """(w, b): the logit of a token is w . y + b, with w [d]; whatever the head scales by is frozen into w."""
