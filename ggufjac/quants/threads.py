@@ -1,7 +1,7 @@
 """Who computes: while products run on the kernels' threads, torch's own threads rest.
 
 torch's worker threads spin between operations, and so do the kernels'. On the same cores they would take the processor
-from each other at every hand-over, hundreds of times per layer. What torch does between products is light, so within
+from each other at every hand-over. What torch does between products is light, so within
 `kernels_first` it works alone and the kernels get the threads that torch was set to.
 """
 
