@@ -1,24 +1,41 @@
-"""Run benchmarks by name: `python -m benchmarks [full_map] [command] [kernels] [families]` (default: all)."""
+"""Run benchmarks by name: `python -m benchmarks [NAME...]` (default: all), or one with arguments of its own.
+
+python -m benchmarks full_map kernels
+python -m benchmarks scale MODEL --tokens 4
+python -m benchmarks results                # all of them, into benchmarks/RESULTS.md
+"""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-NAMES = ("full_map", "command", "kernels", "families")
+NAMES = ("full_map", "layers", "command", "kernels", "scale", "growth", "families")
+#: Run alone: they write files.
+ALONE = ("results", "synth")
 
 
 def main() -> int:
-    names = sys.argv[1:] or list(NAMES)
+    first, *rest = sys.argv[1:] or NAMES
+    if first in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    if first in ALONE or (first in NAMES and rest and rest[0] not in NAMES):
+        return run(first, rest)
+    names = [first, *rest]
     unknown = [name for name in names if name not in NAMES]
     if unknown:
-        print(f"no benchmark {unknown[0]!r}; there are: {', '.join(NAMES)}", file=sys.stderr)
+        print(f"no benchmark {unknown[0]!r}; there are: {', '.join((*NAMES, *ALONE))}", file=sys.stderr)
         return 2
-    for name in names:
-        print(f"== {name}", flush=True)
-        sys.argv = [name]  # a benchmark that takes arguments of its own is run by itself
-        importlib.import_module(f"benchmarks.{name}").main()
-    return 0
+    return max(run(name, []) for name in names)
+
+
+def run(name: str, arguments: list[str]) -> int:
+    """One benchmark, which reads its own arguments; its exit status."""
+    print(f"== {name}", flush=True)
+    sys.argv = [name, *arguments]
+    status = importlib.import_module(f"benchmarks.{name}").main()
+    return int(status or 0)
 
 
 if __name__ == "__main__":

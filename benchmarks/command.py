@@ -7,26 +7,37 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
+from benchmarks.table import Table
 from benchmarks.timing import timed
 from ggufjac.registry import resolve
 
 PROMPT = "The bridge out of Marin is the"
+HEADINGS = ("command", "s", "median s", "ratio to the imports")
+
+
+def rows() -> Iterator[list[str]]:
+    path = str(resolve("smollm2-135m"))
+    commands = {
+        "import torch, llama_cpp": ["-c", "import torch, llama_cpp"],
+        "ggufjac analyze smollm2-135m, 7 tokens, top 8": ["-m", "ggufjac", "analyze", path, PROMPT, "--top", "8"],
+        "ggufjac --help": ["-m", "ggufjac", "--help"],
+    }
+    imports = 0.0
+    for name, arguments in commands.items():
+
+        def work(arguments: list[str] = arguments) -> object:
+            return subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+
+        best, median = timed(work)
+        imports = imports or best
+        yield [name, f"{best:.2f}", f"{median:.2f}", f"{best / imports:.2f}x"]
+
+
+def table() -> Table:
+    return Table(HEADINGS, rows())
 
 
 def main() -> None:
-    path = str(resolve("smollm2-135m"))
-    report = [sys.executable, "-m", "ggufjac", "analyze", path, PROMPT, "--top", "8"]
-    nothing = [sys.executable, "-c", "import torch, llama_cpp"]
-    help_ = [sys.executable, "-m", "ggufjac", "--help"]
-    times = {}
-    for name, command in (("report", report), ("imports", nothing), ("help", help_)):
-
-        def work(command: list[str] = command) -> object:
-            return subprocess.run(command, check=True, capture_output=True)
-
-        times[name] = timed(work)
-    print(f"analyze SmolLM2, 7 tokens, top 8: {times['report'][0]:.2f} s (median {times['report'][1]:.2f})")
-    ratio = times["report"][0] / times["imports"][0]
-    print(f"importing torch and llama_cpp:    {times['imports'][0]:.2f} s, ratio {ratio:.1f}x")
-    print(f"--help:                           {times['help'][0]:.2f} s (median {times['help'][1]:.2f})")
+    table().print()

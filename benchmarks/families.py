@@ -1,4 +1,4 @@
-"""How far every family is from llama.cpp, and how exact its map is: one row per architecture, as Markdown.
+"""How far every family is from llama.cpp, and how exact its map is: one row per architecture.
 
 Small random models of every form of the family (tests/tinymodels), prompts of 1, 7 and 40 tokens. The baseline is
 llama.cpp on the same float32 weights with a float32 cache. Columns hold the worst case over forms and prompts.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from benchmarks.table import Table
 from ggufjac.analyses.verification import twin
 from ggufjac.families import ARCHITECTURES
 from ggufjac.maps.model import Model
@@ -23,6 +25,10 @@ from tinymodels import BOS, FAMILIES, VOCAB_SIZE, make
 
 PROMPT = [BOS, *np.random.default_rng(7).integers(3, VOCAB_SIZE, 39).tolist()]
 LENGTHS = (1, 7, 40)
+HEADINGS = (
+    "architecture", "forms", "logits / spread", "with llama.cpp's GELU arguments", "worst step",
+    "reconstruction float32", "float64", "lines",
+)  # fmt: skip
 
 
 def measure(path: Path) -> tuple[float, float, float, float, float]:
@@ -39,11 +45,7 @@ def measure(path: Path) -> tuple[float, float, float, float, float]:
         )
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    print("| architecture | forms | logits / spread | with llama.cpp's GELU arguments | worst step | ", end="")
-    print("reconstruction float32 | float64 | lines |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+def rows() -> Iterator[list[str]]:
     for name in sorted(FAMILIES):
         forms = [{}, *FAMILIES[name].variants.values()]
         with tempfile.TemporaryDirectory() as folder:
@@ -51,5 +53,18 @@ def main() -> None:
         logits, same, step, single, double = (max(column) for column in zip(*found, strict=True))
         lines = len(Path(inspect.getfile(ARCHITECTURES[name])).read_text(encoding="utf-8").splitlines())
         gelu = f"{same:.1e}" if ARCHITECTURES[name].gelu else ""
-        row = f"| {name} | {len(forms)} | {logits:.1e} | {gelu} | {step:.1e} | {single:.1e} | {double:.1e} | {lines} |"
-        print(row, flush=True)
+        errors = (f"{step:.1e}", f"{single:.1e}", f"{double:.1e}")
+        yield [name, str(len(forms)), f"{logits:.1e}", gelu, *errors, str(lines)]
+
+
+def table() -> Table:
+    return Table(HEADINGS, rows())
+
+
+def main() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        table().print()
+    finally:
+        torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""The full map and the leading triplets of SmolLM2 at 8 tokens, beside autograd on the same detached graph.
+"""The full map and the leading triplets of small real models at 8 tokens, beside autograd on the same detached graph.
 
 The baseline is what one writes without operators: the detached graph in torch with its weights expanded to float32, and
 reverse-mode autograd through a batch of copies of the prompt, one output dimension each.
@@ -6,9 +6,12 @@ reverse-mode autograd through a batch of copies of the prompt, one output dimens
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from benchmarks.table import Table
 from benchmarks.timing import timed
 from ggufjac import _native
 from ggufjac.families.parts import Run
@@ -16,8 +19,9 @@ from ggufjac.maps.model import Model
 from ggufjac.maps.passes import propagate, run_of
 from ggufjac.registry import resolve
 
-PROMPT = "The bridge out of Marin is the only"
+PROMPTS = {"smollm2-135m": "The bridge out of Marin is the only", "gemma3-270m": "The bridge out of Marin is the"}
 COPIES = 64
+HEADINGS = ("8 tokens, float32", "s", "median s", "ratio to autograd", "difference of the maps")
 
 
 def autograd_map(model: Model, run: Run, x: Tensor) -> Tensor:
@@ -32,12 +36,12 @@ def autograd_map(model: Model, run: Run, x: Tensor) -> Tensor:
     return torch.cat(rows)
 
 
-def main() -> None:
-    with Model.open(resolve("smollm2-135m")) as model:
-        ids = model.tokenize(PROMPT)
-        print(f"SmolLM2 Q4_1, {len(ids)} tokens, float32, {torch.get_num_threads()} threads")
+def rows(name: str) -> Iterator[list[str]]:
+    """Autograd first, then the full map and the triplets from a fresh coefficient pass."""
+    with Model.open(resolve(name)) as model:
+        ids = model.tokenize(PROMPTS[name])
 
-        def fresh() -> Tensor:
+        def full() -> Tensor:
             with torch.no_grad():
                 return model.linearize(ids).jacobian()
 
@@ -45,15 +49,27 @@ def main() -> None:
             with torch.no_grad():
                 return model.linearize(ids).svd(8, method="sweeps")
 
-        linear = model.linearize(ids)
-        run = run_of(len(ids))
-        slow, slow_median = timed(lambda: autograd_map(model, run, linear.inputs), 1)
-        fast, fast_median = timed(fresh)
-        few, few_median = timed(triplets)
-        error = float((autograd_map(model, run, linear.inputs) - fresh()).norm() / fresh().norm())
-    print(f"full map by autograd on the same graph   {slow:6.2f} s (median {slow_median:.2f})")
-    for what, best, median in (("full map", fast, fast_median), ("top 8 combined triplets by sweeps", few, few_median)):
-        print(f"{what:40} {best:6.2f} s (median {median:.2f})  ratio {slow / best:.1f}x")
-    peak = _native.fma_peak(threads=torch.get_num_threads()) / 1e9
-    print(f"peak of multiply-adds on these threads   {peak:6.0f} GFLOP/s")
-    print(f"difference of the two full maps          {error:.1e} relative")
+        inputs, run = model.linearize(ids).inputs, run_of(ids)
+        baseline, median = timed(lambda: autograd_map(model, run, inputs), 1)
+        error = float((autograd_map(model, run, inputs) - full()).norm() / full().norm())
+        yield [f"{name}, full map by autograd", f"{baseline:.2f}", f"{median:.2f}", "1.0x", ""]
+        best, median = timed(full)
+        yield [f"{name}, full map", f"{best:.2f}", f"{median:.2f}", f"{baseline / best:.1f}x", f"{error:.1e}"]
+        best, median = timed(triplets)
+        yield [f"{name}, top 8 combined triplets", f"{best:.2f}", f"{median:.2f}", f"{baseline / best:.1f}x", ""]
+
+
+def table() -> Table:
+    threads = torch.get_num_threads()
+    peak = _native.fma_peak(threads=threads) / 1e9
+    note = (
+        "Prompts: "
+        + ", ".join(f'{name} "{prompt}"' for name, prompt in PROMPTS.items())
+        + f". Each time includes the coefficient pass. {threads} threads, whose peak of multiply-adds is "
+        f"{peak:.0f} GFLOP/s."
+    )
+    return Table(HEADINGS, (row for name in PROMPTS for row in rows(name)), note)
+
+
+def main() -> None:
+    table().print()

@@ -181,7 +181,7 @@ def test_wrong_requests(home: Path, tiny_path: Path, arguments: list[str], word:
 
 
 def test_wrong_arguments_are_argparses_business(home: Path, tiny_path: Path) -> None:
-    for arguments in (["--top", "0"], ["--dtype", "bfloat16"], ["--memory", "lots"]):
+    for arguments in (["--top", "0"], ["--dtype", "float16"], ["--memory", "lots"]):
         done = ggufjac(home, "analyze", tiny_path, PROMPT, *arguments)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr

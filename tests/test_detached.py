@@ -11,6 +11,7 @@ from conftest import IDS
 from ggufjac.errors import UserError
 from ggufjac.families.parts import Run
 from ggufjac.maps.detached import DetachedMap
+from ggufjac.maps.linear import LinearMap
 from ggufjac.maps.model import Model
 from ggufjac.maps.passes import propagate, run_of
 
@@ -46,20 +47,13 @@ def test_a_wrong_coefficient_shows(tiny: Model) -> None:
     """The reconstruction error is measured: with one layer's operator exchanged, it is large."""
     linear = tiny.linearize(IDS)
     other = tiny.linearize([*IDS[:-1], 77])
-    mixed = DetachedMap(
-        linear.tokens,
-        linear.inputs,
-        (other.operators[0], *linear.operators[1:]),
-        linear.output,
-        linear.logits,
-        linear.head,
-    )
+    mixed = LinearMap(linear.inputs, (other.operators[0], *linear.operators[1:]), linear.output)
     assert mixed.reconstruction_error() > 1e-2
 
 
 def test_the_jacobian_is_autograds(tiny: Model, exact: DetachedMap, jacobian: Tensor) -> None:
     """The same graph with its coefficients detached, differentiated by torch."""
-    run: Run = run_of(T)
+    run: Run = run_of(IDS)
 
     def output(x: Tensor) -> Tensor:
         return propagate(tiny.family, run, x).output[0]
@@ -72,7 +66,7 @@ def test_the_ordinary_jacobian_is_autograds_and_differs(tiny: Model, exact: Deta
     ordinary = tiny.ordinary(IDS, torch.float64)
 
     def output(x: Tensor) -> Tensor:
-        return propagate(tiny.family, run_of(T, detached=False), x).output[0]
+        return propagate(tiny.family, run_of(IDS, detached=False), x).output[0]
 
     reference = torch.autograd.functional.jacobian(output, exact.inputs)
     y = columns(3, tiny.family.d)
@@ -216,3 +210,12 @@ def test_several_prompts_share_one_model(tiny: Model) -> None:
     first = tiny.linearize(IDS).output
     tiny.linearize(IDS[:4]).svd(2)
     assert torch.equal(tiny.linearize(IDS).output, first)
+
+
+def test_bfloat16_is_a_quick_look(tiny: Model) -> None:
+    exact, quick = tiny.linearize(IDS), tiny.linearize(IDS, torch.bfloat16)
+    assert 1e-5 < quick.reconstruction_error() < 5e-2
+    a, b = exact.svd(4, method="sweeps"), quick.svd(4, method="sweeps")
+    assert b.U.dtype == torch.float32
+    torch.testing.assert_close(b.S, a.S, rtol=5e-2, atol=0)
+    assert b.residuals.max() < 0.1

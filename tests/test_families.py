@@ -47,6 +47,8 @@ MOVED = 1e-2
 #: Biases that are no part of the map up to the output norm: after it, in the steps of a recurrence, in the choice of
 #: experts.
 NO_CONSTANTS = ("output.bias", "ssm_dt.bias", "exp_probs_b.bias")
+#: What is part of it besides biases.
+CONSTANTS = (".bias", "per_layer_token_embd.weight")
 
 
 @dataclass(frozen=True)
@@ -204,9 +206,22 @@ def test_terms_add_up_to_the_output(model: Model) -> None:
     single, double = (model.linearize(PROMPT[:7], dtype) for dtype in (torch.float32, torch.float64))
     assert single.reconstruction_error() < 1e-5
     assert double.reconstruction_error() < 1e-13
-    biased = any(name.endswith(".bias") and not name.endswith(NO_CONSTANTS) for name in model.file.tensors)
+    biased = any(name.endswith(CONSTANTS) and not name.endswith(NO_CONSTANTS) for name in model.file.tensors)
     assert (double.constant.norm() > 1e-2 * double.output.norm()) == biased
     torch.testing.assert_close(double.output, single.output.double(), rtol=1e-4, atol=1e-4)
+
+
+@every(CASES)
+def test_every_state_has_a_lens(model: Model) -> None:
+    """The output norm reads any state that a layer hands on, however wide, and the embeddings."""
+    family = model.family
+    with torch.no_grad():
+        done = propagate(family, run_of(PROMPT[:3]), model.embed(PROMPT[:3], torch.float64), last_only=False)
+        for state in done.states:
+            op, seen = family.output_norm.build(done.run, state)
+            assert seen.shape == (3, family.d)
+            torch.testing.assert_close(op.apply(state, 1.0), seen, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(seen, done.output, rtol=0, atol=0)
 
 
 class NoRounding(TorchDispatchMode):
@@ -235,7 +250,7 @@ def test_map_is_autograds_of_the_detached_graph(model: Model) -> None:
     d, n_tokens, _ = map_.shape
     y = normal(3, d)
     x = map_.inputs.expand(3, n_tokens, d).clone().requires_grad_()
-    output = propagate(model.family, run_of(n_tokens), x).output[..., 0, :]
+    output = propagate(model.family, run_of(ids), x).output[..., 0, :]
     (expected,) = torch.autograd.grad(output, x, y)
     scale = expected.abs().max()
     few, whole = map_.rmatmat(y), torch.einsum("nd,dti->nti", y, map_.jacobian())  # the second one folds MLPs
@@ -266,7 +281,7 @@ def test_ordinary_map_is_the_derivative(model: Model) -> None:
     step = 1e-5
     with torch.no_grad():
         ahead, behind = (
-            propagate(model.family, run_of(len(ids)), ordinary.inputs + sign * step * x).output[..., 0, :]
+            propagate(model.family, run_of(ids), ordinary.inputs + sign * step * x).output[..., 0, :]
             for sign in (1, -1)
         )
     assert ((ahead - behind) / (2 * step) - tangent).norm() < 1e-6 * tangent.norm()
@@ -285,8 +300,8 @@ def test_only_the_chosen_experts_are_met(tiny: Tiny) -> None:
             return experts.expert(number)
 
         x = normal(2, family.d)
-        replace(experts, expert=expert).build(run_of(2), x)
-        chosen, _ = experts.routing.choose(experts.router.value(run_of(2), x))
+        replace(experts, expert=expert).build(run_of(range(2)), x)
+        chosen, _ = experts.routing.choose(experts.router.value(run_of(range(2)), x))
     assert met == sorted(set(chosen.flatten().tolist()))
     assert len(met) < family.n_expert
 
@@ -328,16 +343,27 @@ STRUCTURE = {
     "ssm.inner_size",
     "ssm.state_size",
     "ssm.time_step_rank",
+    "attention.decay_lora_rank",
+    "attention.gate_lora_rank",
+    "attention.iclr_lora_rank",
+    "attention.value_residual_mix_lora_rank",
+    "time_decay_extra_dim",
+    "time_mix_extra_dim",
+    "token_shift_count",
+    "wkv.head_size",
 }
 #: Another value for every other key; None leaves the key out.
 OTHERWISE: dict[str, Any] = {
+    "activation_sparsity_scale": None,
+    "altup.active_idx": 1,
+    "altup.num_inputs": 3,
     "attention.clamp_kqv": None,
     "attention.layer_norm_epsilon": 0.3,
     "attention.layer_norm_rms_epsilon": 0.3,
     "attention.max_alibi_bias": None,
     "attention.scale": None,
     "attention.sliding_window": 3,
-    "attention.sliding_window_pattern": 3,
+    "attention.sliding_window_pattern": 4,
     "attention.temperature_length": 7,
     "attention.temperature_scale": None,
     "attn_logit_softcapping": None,
@@ -350,6 +376,7 @@ OTHERWISE: dict[str, Any] = {
     "expert_weights_scale": 0.4,
     "final_logit_softcapping": None,
     "logit_scale": 1.0,
+    "rescale_every_n_layers": None,
     "residual_scale": None,
     "rope.dimension_sections": None,
     "rope.freq_base": 300.0,
@@ -377,7 +404,7 @@ def own_keys(path: Path) -> dict[str, Any]:
 
 def logits_of(model: Model, ids: list[int], n_ctx: int = 256, **options: Any) -> NDArray[np.float32]:
     with torch.no_grad():
-        run = replace(run_of(len(ids), **options), n_ctx=n_ctx)
+        run = replace(run_of(ids, **options), n_ctx=n_ctx)
         return propagate(model.family, run, model.embed(ids), last_only=False).logits.numpy()
 
 
@@ -441,7 +468,8 @@ def test_every_tensor_matters(case: Case, model: Model, tiny: Tiny) -> None:
         with Model.open(tiny(Case(case.family))) as plain:
             names -= set(plain.file.tensors)
     ahead = tuple(f"blk.{i}." for i in range(model.family.n_layer, model.family.source.count("block_count")))
-    names = {name for name in names if not name.startswith(ahead)}  # they guess the tokens after the next one
+    # the tensors of layers that guess the tokens after the next one, and those that nothing uses, do not
+    names = {name for name in names if not name.startswith((*ahead, *FAMILIES[case.family].idle))}
     blocks = sorted((name.split(".", 2)[1:] for name in names if name.startswith("blk.")), key=lambda b: int(b[0]))
     last = {f"blk.{i}.{rest}" for rest, i in {rest: i for i, rest in blocks}.items()}  # of its kind
     expected = logits_of(model, PROMPT)
@@ -485,6 +513,11 @@ def test_rope_is_checked(tiny: Tiny) -> None:
         Model.open(tiny(Case("llama"), **{"rope.scaling.type": "spiral"}))
 
 
+def test_keys_and_values_of_a_layer_of_another_kind_are_refused(tiny: Tiny) -> None:
+    with pytest.raises(UserError, match="layer 4 cannot take the keys and values of layer 3, which has other heads"):
+        Model.open(tiny(Case("gemma4", "e2b"), **{"attention.shared_kv_layers": 4}))
+
+
 def test_glm4s_fourth_section_is_refused(tiny: Tiny) -> None:
     with pytest.raises(UserError, match="fourth section"):
         Model.open(tiny(Case("glm4", "sections"), **{"rope.dimension_sections": [8, 4, 2, 2]}))
@@ -493,8 +526,8 @@ def test_glm4s_fourth_section_is_refused(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("family", "key", "value", "says"),
     [
-        ("gemma4", "embedding_length_per_layer_input", 256, "inputs per layer .* is not supported"),
-        ("gemma4", "attention.shared_kv_layers", 1, "shared keys and values .* is not supported"),
+        ("gemma4", "embedding_length_per_layer_input", 256, "'per_layer_model_proj.weight' is missing"),
+        ("gemma4", "attention.shared_kv_layers", 2, "1 layers have keys and values of their own"),
         ("gemma4", "attention.sliding_window_pattern", 3, "no list of the local layers"),
         ("llama4", "attention.sliding_window", 0, "without chunks is not known"),
         ("ernie4_5-moe", "interleave_moe_layer_step", 2, "are not known"),
@@ -502,6 +535,10 @@ def test_glm4s_fourth_section_is_refused(tiny: Tiny) -> None:
         ("dots1", "expert_gating_func", None, "expert_gating_func is 0"),
         ("deepseek2", "rope.dimension_count", 64, "some must remain"),
         ("glm4moe", "nextn_predict_layers", 2, "leaves no block"),
+        ("rwkv7", "token_shift_count", 1, "have token_shift_count 2; it is 1"),
+        ("arwkv7", "token_shift_count", None, "have token_shift_count 1; it is 2"),
+        ("rwkv6", "wkv.head_size", 96, "256 entries do not make whole heads of 96"),
+        ("rwkv6qwen2", "attention.head_count_kv", 3, "4 heads cannot share 3 key/value heads"),
     ],
 )
 def test_forms_that_are_not_known_are_refused(family: str, key: str, value: Any, says: str, tiny: Tiny) -> None:

@@ -339,6 +339,17 @@ def test_capture_equals_our_own_arithmetic(tiny: Path, runner: Runner) -> None:
     np.testing.assert_allclose(seen["result_norm"], normed(seen["l_out-1"], weights["output_norm.weight"]), rtol=1e-5)
 
 
+def test_a_tensor_without_a_name_is_called_by_the_weight_that_it_comes_from(tmp_path: Path) -> None:
+    path = make("gemma4", tmp_path / "tiny.gguf", n_layer=2, n_input=64)
+    weights = {tensor.name: np.array(tensor.data) for tensor in GGUFReader(path).tensors}
+    with Runner(path, 256, kv="f32", threads=1) as unnamed:
+        seen = unnamed.capture(PROMPT, ["pe_in-1", "inp_gate.mul_mat-1", "inp_gate.gelu-1"])
+    gate = seen["pe_in-1"] @ weights["blk.1.inp_gate.weight"].T
+    np.testing.assert_allclose(seen["inp_gate.mul_mat-1"], gate, atol=1e-4)
+    gelu = gate / (1 + np.exp(-2 * np.sqrt(2 / np.pi) * (gate + 0.044715 * gate**3)))
+    np.testing.assert_allclose(seen["inp_gate.gelu-1"], gelu, atol=5e-3)
+
+
 def test_top_layer_has_only_the_rows_that_are_asked_for(runner: Runner) -> None:
     names = ["l_out-0", "l_out-1", "result_norm"]
     every, last = runner.capture(PROMPT, names), runner.capture(PROMPT, names, all_positions=False)

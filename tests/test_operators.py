@@ -14,19 +14,25 @@ from torch import Tensor
 from ggufjac.families.parts.moe import Routing
 from ggufjac.operators import (
     Bias,
+    Blend,
     Center,
     Chain,
     Convolve,
     Identity,
+    Inside,
     MatMul,
     Mix,
     Operator,
     Pick,
+    Place,
     Residual,
     Routed,
     Scale,
     Scan,
     Select,
+    Shift,
+    Slice,
+    Stack,
     Sum,
 )
 from ggufjac.operators.fold import PerToken, fold
@@ -94,6 +100,7 @@ MAKERS: dict[str, Callable[[Draw], Operator]] = {
     "scale": lambda d: Scale(d.normal(d.n_tokens, d.n)),
     "scale by one number": lambda d: Scale(d.normal(1)[0]),
     "center": lambda d: Center(),
+    "center, groups": lambda d: Center(2),
     "bias": lambda d: Bias(d.normal(d.n)),
     "bias per position": lambda d: Bias(d.normal(d.n_tokens, d.n)),
     "select": lambda d: Select([d.n_tokens - 1, 0], d.n_tokens),
@@ -105,6 +112,8 @@ MAKERS: dict[str, Callable[[Draw], Operator]] = {
     "convolve": lambda d: Convolve(d.normal(d.n, 3)),
     "scan": lambda d: d.scan(),
     "mix, delta rule": lambda d: Mix(d.delta(), 2),
+    "shift": lambda d: Shift(d.normal(d.n)),
+    "shift per position": lambda d: Shift(d.normal(d.n_tokens, d.n)),
     "per token": lambda d: PerToken(d.normal(d.n_tokens, 3, d.n)),
     "routed": lambda d: d.routed(),
     "chain": lambda d: Chain([Scale(d.normal(d.n)), d.mlp(), Chain([Center(), Bias(d.normal(d.n))])]),
@@ -112,6 +121,16 @@ MAKERS: dict[str, Callable[[Draw], Operator]] = {
     "residual": lambda d: Residual(d.mlp(), Identity(), "mlp"),
     "residual, narrowed": lambda d: Residual(
         Chain([Select([0], d.n_tokens), Bias(d.normal(d.n))]), Select([0], d.n_tokens), "attn"
+    ),
+    "slice": lambda d: Slice(1, d.n, d.n),
+    "place": lambda d: Place(1, d.n + 1, d.n + 3),
+    "stack": lambda d: Stack([d.mlp(), Slice(1, d.n, d.n), Identity()], [d.n, d.n - 1, d.n]),
+    "inside": lambda d: Inside(
+        Chain([Stack([Identity(), Scale(d.normal(1))], [1, 1]), Bias(d.normal(d.n_tokens, 2))]), 1, 2, 2
+    ),
+    "blend": lambda d: Blend(d.normal(d.n_tokens, 3, 2)),
+    "write into a lane": lambda d: Residual(
+        Chain([Slice(0, 1, d.n), Bias(d.normal(1)), Place(1, 2, d.n)]), Identity(), "mlp"
     ),
 }
 
@@ -429,12 +448,14 @@ def test_weights_that_vanish_are_not_divided_by_zero() -> None:
 
 # --- fold -----------------------------------------------------------------------------------------------------
 
+ROOM = 1 << 30
+
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_folded_mlps_are_the_same_linear_map(dtype: torch.dtype) -> None:
     draw = Draw(6, dtype, 3, 8)
     op = Residual(Chain([Scale(draw.normal(3, 8)), draw.mlp(), Scale(draw.normal(3, 1))]), Identity(), "mlp")
-    folded = fold(op, columns=1000)
+    folded = fold(op, 1000, ROOM)
     assert isinstance(folded, Residual)
     assert folded.name == "mlp"
     assert any(isinstance(part, PerToken) for part in folded.branch.operators)  # type: ignore[attr-defined]
@@ -447,7 +468,9 @@ def test_folding_waits_until_it_pays() -> None:
     draw = Draw(7, torch.float64, 3, 8)
     mlp = draw.mlp()
     op = Residual(mlp, Identity(), "mlp")
-    assert fold(op, columns=4) is op
-    assert fold(draw.routed(), 1000).__class__ is Routed
+    assert fold(op, 4, ROOM) is op
+    assert fold(op, 1000, 3 * 8 * 8) is op  # no room for the matrices of three tokens
+    assert fold(op, 1000, ROOM) is not op
+    assert fold(draw.routed(), 1000, ROOM).__class__ is Routed
     batched = Chain([draw.matmul(16), Scale(draw.normal(2, 3, 16)), mlp.operators[3]])
-    assert fold(batched, columns=1000) is batched
+    assert fold(batched, 1000, ROOM) is batched

@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ggufjac.families.parts import Elementwise, LayerNorm, LearnedPositions, Parallel, Part, Run, Then, Times
+from ggufjac.families.parts import Elementwise, LayerNorm, LearnedPositions, Linear, Parallel, Part, Run, Then, Times
 from ggufjac.families.parts.activations import Ratio, clamp, relu_squared
+from ggufjac.families.parts.altup import Correct, Gather, Spread
 from ggufjac.families.parts.attention import alibi_slopes
+from ggufjac.families.parts.sparsity import LargestEntries
+from ggufjac.families.parts.tokens import TokenRows
 from ggufjac.maps.passes import run_of
 from ggufjac.operators import Chain, Operator, Residual, Select
 from ggufjac.quants.tensor import QuantTensor
@@ -65,9 +68,9 @@ def norm(n: int, shift: float) -> LayerNorm:
 def test_parallel_block_is_its_three_terms(own: bool, rows: tuple[int, ...] | None) -> None:
     x, first, second = normal(5, 6), norm(6, 0.3), norm(6, -0.7)
     attention, mlp = KeepRows(Times(3.0)), Then(Elementwise(relu_squared), Times(0.5))
-    run = run_of(5).at(0, rows)
+    run = run_of(range(5)).at(0, rows)
     op, y = Parallel(first, attention, mlp, second if own else None).build(run, x)
-    everywhere = run_of(5)
+    everywhere = run_of(range(5))
     a = 3.0 * first.value(everywhere, x)
     m = 0.5 * torch.relu((second if own else first).value(everywhere, x)) ** 2
     kept = list(range(5) if rows is None else rows)
@@ -84,6 +87,62 @@ def test_learned_positions_are_the_rows_of_the_positions_and_constant() -> None:
     table = np.arange(24, dtype=np.float32).reshape(8, 3)
     part = LearnedPositions(QuantTensor("p", GGMLType.F32, 3, table.view(np.uint8)))
     x = normal(4, 3)
-    op, y = part.build(run_of(4), x)
+    op, y = part.build(run_of(range(4)), x)
     torch.testing.assert_close(y, x + torch.arange(12, dtype=torch.float64).reshape(4, 3))
     torch.testing.assert_close(op.apply(x), x)
+
+
+def linear(n_out: int, n_in: int, seed: int = 0) -> Linear:
+    w = np.random.default_rng(seed).standard_normal((n_out, n_in)).astype(np.float32)
+    return Linear(QuantTensor("w", GGMLType.F32, n_in, w.view(np.uint8)))
+
+
+def test_only_entries_above_the_cut_pass_and_lose_it() -> None:
+    x = normal(3, 50)
+    x[0, 0] = 0
+    y = LargestEntries(0.5).value(run_of(range(3)), x)
+    cut = x.mean(-1, keepdim=True) + 0.5 * x.std(-1, keepdim=True)
+    torch.testing.assert_close(y, torch.relu(x - cut), rtol=1e-13, atol=1e-15)
+    assert 0 < (y > 0).sum() < x.numel() / 2
+
+
+def test_planes_are_as_long_as_the_first_and_an_embedding_is_spread_before_it_is_read() -> None:
+    run, x, d = run_of(range(3)), normal(3, 4), 4
+    spread = Spread([linear(d, d, 1), linear(d, d, 2)])
+    gather = Gather([linear(d, d, 3), linear(d, d, 4)], spread, d)
+    op, planes = spread.build(run, x)
+    lengths = planes.unflatten(-1, (3, d)).norm(dim=-1)
+    torch.testing.assert_close(lengths, x.norm(dim=-1, keepdim=True).expand(3, 3))
+    assert not torch.allclose(planes[:, d : 2 * d], planes[:, 2 * d :])
+    torch.testing.assert_close(op.apply(x), planes)
+    behind = torch.cat((planes, normal(3, 2)), -1)  # lanes that are none of the planes
+    op, y = gather.build(run, behind)
+    torch.testing.assert_close(op.apply(behind), y)
+    op, same = gather.build(run, x)
+    torch.testing.assert_close(same, y)
+    torch.testing.assert_close(op.apply(x), y)
+    alone = torch.cat((x, torch.zeros(3, 2 * d, dtype=x.dtype)), -1)
+    torch.testing.assert_close(gather.value(run, alone), x / 3)
+
+
+def test_a_correction_moves_every_plane_by_what_was_new() -> None:
+    d, n = 4, 3
+    router, coefficients = linear(2, d, 1), linear(n, 2, 2)
+    made, planes = normal(5, d), normal(5, n * d).flip(0)
+    state = torch.cat((made, planes[:, d:], planes[:, :d]), -1)
+    run = run_of(range(5))
+    op, y = Correct(router, coefficients, n).build(run, state)
+    c = 1 + coefficients.value(run, router.value(run, made))
+    expected = planes.unflatten(-1, (n, d)) + c[..., None] * (made - planes[:, :d])[:, None]
+    torch.testing.assert_close(y.unflatten(-1, (n, d)), expected)
+    torch.testing.assert_close(op.apply(state), y)
+
+
+def test_rows_of_the_tokens_are_constant_and_read_once() -> None:
+    table = np.arange(30, dtype=np.float32).reshape(5, 6)
+    packed = QuantTensor("table", GGMLType.F32, 6, table.view(np.uint8))
+    run, x = run_of([4, 0, 4]), normal(3, 2)
+    op, y = TokenRows(packed, 2, 10.0).build(run, x)
+    torch.testing.assert_close(y - x, torch.tensor([[260.0, 270.0], [20.0, 30.0], [260.0, 270.0]]).double())
+    torch.testing.assert_close(op.apply(x), x)
+    assert run.shared["table"].shape == (3, 6)

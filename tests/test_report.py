@@ -12,22 +12,21 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from conftest import IDS
 from ggufjac.analyses.agreement import ROUNDING, compare
 from ggufjac.analyses.decode import Decoder
 from ggufjac.analyses.prediction import Analysis, Options, analyze
+from ggufjac.analyses.result import RESULT, load
 from ggufjac.analyses.text import Piece, readable
+from ggufjac.atomic import require_writable, write
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.quants import native
-from ggufjac.reports import files
-from ggufjac.reports.analysis import AnalysisReport
 
 
 @pytest.fixture(scope="module")
-def made(tiny: Model) -> tuple[Analysis, dict[str, Tensor]]:
+def result(tiny: Model) -> Analysis:
     def judge(linear):  # type: ignore[no-untyped-def]
         return compare(linear.logits.numpy(), linear.logits.numpy(), ROUNDING), ""
 
@@ -35,14 +34,9 @@ def made(tiny: Model) -> tuple[Analysis, dict[str, Tensor]]:
         return analyze(tiny, IDS, Options(top=5, ordinary=True), judge)
 
 
-@pytest.fixture(scope="module")
-def result(made: tuple[Analysis, dict[str, Tensor]]) -> Analysis:
-    return made[0]
-
-
 def text(result: Analysis, width: int, **options: object) -> str:
     console = Console(file=io.StringIO(), width=width, **options)  # type: ignore[arg-type]
-    console.print(AnalysisReport(result))
+    console.print(result)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
@@ -57,7 +51,7 @@ def test_components_of_a_token_add_up_to_its_term(tiny: Model) -> None:
     """With every triplet asked for, sigma_i (v_i . x_t)(w . u_i) over i is the token's whole term of the logit."""
     options = Options(top=tiny.family.d, tokens="each", dtype=torch.float64)
     with torch.no_grad():
-        full, _ = analyze(tiny, IDS[:3], options, lambda _: (None, ""))
+        full = analyze(tiny, IDS[:3], options, lambda _: (None, ""))
     for row in full.tokens:
         assert sum(t.logit for t in row.triplets) == pytest.approx(row.logit, abs=1e-6 * abs(full.target.logit))
 
@@ -131,28 +125,27 @@ def test_readable() -> None:
 
 
 def test_json_is_complete_and_valid(result: Analysis) -> None:
-    plain = json.loads(files.to_json(result))
+    plain = json.loads(result.to_json())
     assert plain["schema"] == "ggufjac.analysis/1"
     assert len(plain["tokens"]) == len(IDS)
     assert len(plain["tokens"][0]["triplets"]) == 5
     assert plain["agreement"]["verdict"] == "MATCH"
     broken = replace(result, combined_stable_rank=math.nan)
-    assert json.loads(files.to_json(broken))["combined_stable_rank"] is None
+    assert json.loads(broken.to_json())["combined_stable_rank"] is None
 
 
-def test_saved_and_loaded_is_the_same(made: tuple[Analysis, dict[str, Tensor]], tmp_path: Path) -> None:
-    result, arrays = made
+def test_saved_and_loaded_is_the_same(result: Analysis, tmp_path: Path) -> None:
     target = tmp_path / "run.safetensors"
-    files.save(target, result, arrays)
-    again, loaded = files.load(target)
-    assert again == result
-    assert loaded.keys() == arrays.keys()
-    assert all(torch.equal(loaded[name], arrays[name]) for name in arrays)
+    result.save(target)
+    again = Analysis.load(target)
+    assert again == result == load(target)
+    assert again.arrays.keys() == result.arrays.keys()
+    assert all(torch.equal(again.arrays[name], array) for name, array in result.arrays.items())
     assert [path.name for path in tmp_path.iterdir()] == ["run.safetensors"]
 
 
-def test_arrays_are_what_their_names_say(tiny: Model, made: tuple[Analysis, dict[str, Tensor]]) -> None:
-    _, arrays = made
+def test_arrays_are_what_their_names_say(tiny: Model, result: Analysis) -> None:
+    arrays = result.arrays
     linear = tiny.linearize(IDS)
     y = linear.output
     torch.testing.assert_close(arrays["terms"][0], linear.terms() @ y / (y @ y), rtol=1e-4, atol=1e-5)
@@ -164,13 +157,19 @@ def test_arrays_are_what_their_names_say(tiny: Model, made: tuple[Analysis, dict
 
 def test_a_result_with_one_part_only(tiny: Model) -> None:
     with torch.no_grad():
-        each, _ = analyze(tiny, IDS, Options(top=2, tokens="each"), lambda _: (None, "not today"))
-        combined, arrays = analyze(tiny, IDS, Options(top=2, tokens="combined"), lambda _: (None, "not today"))
+        each = analyze(tiny, IDS, Options(top=2, tokens="each"), lambda _: (None, "not today"))
+        combined = analyze(tiny, IDS, Options(top=2, tokens="combined"), lambda _: (None, "not today"))
     assert "Whole map" not in text(each, 100)
     assert "not today" in text(each, 100)
     assert "writes (u₁)" not in text(combined, 100)
-    assert "each.U" not in arrays
-    assert files.to_json(combined)
+    assert "each.U" not in combined.arrays
+    assert combined.to_json()
+
+
+def test_a_result_shows_itself_in_a_notebook(result: Analysis) -> None:
+    cell = result._repr_html_()
+    assert cell.startswith("<pre")
+    assert "Input tokens" in cell
 
 
 def test_files_that_hold_no_result_are_refused(tmp_path: Path) -> None:
@@ -179,9 +178,9 @@ def test_files_that_hold_no_result_are_refused(tmp_path: Path) -> None:
     plain = tmp_path / "plain.safetensors"
     save_file({"x": torch.zeros(2)}, plain)
     other = tmp_path / "other.safetensors"
-    save_file({"x": torch.zeros(2)}, other, metadata={files.RESULT: '{"schema": "ggufjac.analysis/999"}'})
+    save_file({"x": torch.zeros(2)}, other, metadata={RESULT: '{"schema": "ggufjac.analysis/999"}'})
     torn = tmp_path / "torn.safetensors"
-    save_file({"x": torch.zeros(2)}, torn, metadata={files.RESULT: '{"schema": "ggufjac.analysis/1"}'})
+    save_file({"x": torch.zeros(2)}, torn, metadata={RESULT: '{"schema": "ggufjac.analysis/1"}'})
     text_file = tmp_path / "text"
     text_file.write_text("hello")
     for path, message in (
@@ -192,7 +191,7 @@ def test_files_that_hold_no_result_are_refused(tmp_path: Path) -> None:
         (tmp_path / "none", "no such file"),
     ):
         with pytest.raises(UserError, match=message):
-            files.load(path)
+            load(path)
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
@@ -200,7 +199,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        files.write(tmp_path / "x.json", fail)
+        write(tmp_path / "x.json", fail)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UserError, match="missing or not writable"):
-        files.require_writable(str(tmp_path / "missing" / "x.json"))
+        require_writable(str(tmp_path / "missing" / "x.json"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -27,12 +28,16 @@ class Nearest:
 
 
 class Decoder:
-    """Decodes vectors of one model in one dtype; the norms of the embedding rows are taken once."""
+    """Decodes vectors of one model in one dtype; the norms of the embedding rows are taken once, when first needed."""
 
     def __init__(self, family: Family, dtype: torch.dtype) -> None:
         self._head = family.head_matrix().weight
         self._embedding = family.embedding
-        self._norms = _row_norms(family.embedding, dtype)
+        self._dtype = dtype
+
+    @cached_property
+    def _norms(self) -> Tensor:
+        return _row_norms(self._embedding, self._dtype)
 
     def writes(self, u: Tensor, m: int) -> Nearest:
         """The m tokens with the largest logits head @ u for every vector of u [n, d]."""
@@ -54,6 +59,7 @@ def _best(weight: QuantTensor, vectors: Tensor, m: int, norms: Tensor | None) ->
 
 def _best_in_pieces(weight: QuantTensor, vectors: Tensor, m: int, norms: Tensor | None) -> Nearest:
     step = max(1, SCORES // weight.n_out)
+    norms = None if norms is None else norms.to(vectors.device)
     ids, values = [], []
     for piece in vectors.split(step):
         scores = products.apply(weight, piece)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-import ggufjac
 from ggufjac.analyses.agreement import Agreement
 from ggufjac.analyses.decode import Decoder, Nearest
 from ggufjac.analyses.facts import ModelFacts, facts_of
+from ggufjac.analyses.following import LlamaRun, llama_run_of
+from ggufjac.analyses.result import Result
+from ggufjac.analyses.stopwatch import Progress, Stopwatch
 from ggufjac.analyses.text import Piece, Speller
 from ggufjac.errors import UserError
-from ggufjac.maps.detached import SVD, DetachedMap
+from ggufjac.maps.detached import DetachedMap
+from ggufjac.maps.followed import Settings
+from ggufjac.maps.linear import SVD, LinearMap
 from ggufjac.maps.model import Model
 
-SCHEMA = "ggufjac.analysis/1"
 #: How many predictions and how many tokens of a decoded vector a result keeps.
 PREDICTIONS = 10
 TOKENS_PER_VECTOR = 8
@@ -66,16 +68,18 @@ class TokenRow:
 
 
 @dataclass(frozen=True)
-class Analysis:
+class Analysis(Result):
     """One prompt, explained. Shares of the output add up to 1 and logits to the target's logit, constant included.
 
     norms_exact: whether the stable ranks come from the full map or from random probes. reconstruction: relative error
     of the detached map, ordinary that of the ordinary Jacobian (None: not asked for). agreement: None when llama.cpp
-    was not asked, with the reason in agreement_note.
+    was not asked, with the reason in agreement_note. llama: llama.cpp's own run, where the map explains that instead of
+    exact arithmetic; the output, its logits and the predictions are then llama.cpp's.
     """
 
-    schema: str
-    version: str
+    kind: ClassVar[str] = "analysis"
+    report: ClassVar[str] = "analysis"
+
     model: ModelFacts
     prompt: str
     dtype: str
@@ -95,11 +99,13 @@ class Analysis:
     agreement_note: str
     llama_prediction: Piece | None
     seconds: dict[str, float]
+    llama: LlamaRun | None = None
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to compute. target: a token id whose logit is attributed (None: the prediction)."""
+    """What to compute. target: a token id whose logit is attributed (None: the prediction); device: torch's name; run:
+    whose computation is explained, with llama.cpp's as `llama` says."""
 
     top: int = 8
     tokens: Which = "both"
@@ -109,10 +115,11 @@ class Options:
     seed: int = 0
     ordinary: bool = False
     memory: int | None = None
+    device: str = "cpu"
+    run: Literal["exact", "llama.cpp"] = "exact"
+    llama: Settings = field(default_factory=Settings)
 
 
-#: Told what is being done now, for a progress display.
-Progress = Callable[[str], None]
 #: Asked for llama.cpp's opinion once the exact logits are known; None and the reason where it is not to be had.
 Judge = Callable[[DetachedMap], "tuple[Agreement | None, str]"]
 
@@ -123,18 +130,26 @@ def analyze(
     options: Options,
     judge: Judge,
     progress: Progress = lambda _: None,
-) -> tuple[Analysis, dict[str, Tensor]]:
-    """The analysis of one prompt and the arrays behind it (named as in `ggufjac show`)."""
-    watch = _Stopwatch(progress)
+) -> Analysis:
+    """The analysis of one prompt, with the arrays behind it."""
+    watch = Stopwatch(progress)
     watch.lap("tokens")
     ids = model.ids_of(prompt)
     speller = Speller(model.vocab)
     if options.target is not None and not 0 <= options.target < model.family.n_vocab:
         raise UserError(f"there is no token {options.target}; the vocabulary has {model.family.n_vocab} tokens, from 0")
     watch.lap("forward pass")
-    linear = model.linearize(ids, options.dtype, path=options.path, memory=options.memory)
-    predictions = _predictions(linear, speller)
-    target = _target(linear, speller, options.target)
+    linear = model.linearize(
+        ids,
+        options.dtype,
+        path=options.path,
+        memory=options.memory,
+        device=options.device,
+        run=options.run,
+        llama=options.llama,
+    )
+    predictions = top_predictions(linear, speller)
+    target = prediction_of(linear, speller, options.target)
     watch.lap("reconstruction")
     functional, offset = linear.logit_functional(target.token.id)
     y = linear.output
@@ -143,21 +158,19 @@ def analyze(
     ordinary = None
     if options.ordinary:
         watch.lap("ordinary Jacobian")
-        ordinary = model.ordinary(ids, options.dtype).reconstruction_error(linear.output)
+        ordinary = model.ordinary(ids, linear.dtype).reconstruction_error()
     watch.lap("singular vectors")
     each = linear.svd(options.top, "each", seed=options.seed) if options.tokens != "combined" else None
     combined = linear.svd(options.top, "combined", seed=options.seed)
     norms, norms_exact = linear.squared_norms(combined, seed=options.seed)
     watch.lap("decoding")
-    decoder = Decoder(model.family, options.dtype)
+    decoder = Decoder(model.family, linear.dtype)
     rows = _token_rows(linear, shares, logits, functional, each, norms, decoder, speller)
-    triplets = _combined(linear, functional, combined, decoder, speller) if options.tokens != "each" else ()
+    triplets = combined_triplets(linear, functional, combined, decoder, speller) if options.tokens != "each" else ()
     watch.lap("llama.cpp")
     agreement, note = judge(linear)
     seconds = watch.stop()
-    result = Analysis(
-        schema=SCHEMA,
-        version=ggufjac.__version__,
+    return Analysis(
         model=facts_of(model.file),
         prompt=prompt if isinstance(prompt, str) else model.detokenize(ids),
         dtype=str(options.dtype).removeprefix("torch."),
@@ -177,11 +190,13 @@ def analyze(
         agreement_note=note,
         llama_prediction=speller.piece(agreement.theirs) if agreement else None,
         seconds=seconds,
+        llama=llama_run_of(linear),
+        arrays=_arrays(linear, torch.stack((shares, logits)), each, combined),
     )
-    return result, _arrays(linear, torch.stack((shares, logits)), each, combined)
 
 
-def _predictions(linear: DetachedMap, speller: Speller) -> tuple[Prediction, ...]:
+def top_predictions(linear: DetachedMap, speller: Speller) -> tuple[Prediction, ...]:
+    """The likeliest next tokens, the first one first."""
     probabilities = linear.logits.double().softmax(-1)
     top = linear.logits.topk(min(PREDICTIONS, linear.logits.shape[0])).indices.tolist()
     return tuple(
@@ -190,7 +205,8 @@ def _predictions(linear: DetachedMap, speller: Speller) -> tuple[Prediction, ...
     )
 
 
-def _target(linear: DetachedMap, speller: Speller, target: int | None) -> Prediction:
+def prediction_of(linear: DetachedMap, speller: Speller, target: int | None) -> Prediction:
+    """What the model thinks of one token as the next; None: of the likeliest."""
     i = int(linear.logits.argmax()) if target is None else target
     logit = linear.logits[i]
     probability = float(linear.logits.double().softmax(-1)[i])
@@ -235,9 +251,10 @@ def _token_rows(
     )
 
 
-def _combined(
-    linear: DetachedMap, functional: Tensor, svd: SVD, decoder: Decoder, speller: Speller
+def combined_triplets(
+    linear: LinearMap, functional: Tensor, svd: SVD, decoder: Decoder, speller: Speller
 ) -> tuple[Triplet, ...]:
+    """The triplets of the combined map, decoded, with what each contributes to a functional of the output [d]."""
     parts = svd.S * torch.einsum("ktn,tn->k", svd.V, linear.inputs) * (svd.U @ functional)
     weights = svd.V.square().sum(-1)
     positions = weights.argmax(-1)
@@ -273,25 +290,3 @@ def _arrays(linear: DetachedMap, terms: Tensor, each: SVD | None, combined: SVD)
     if each is not None:
         arrays |= {"each.U": each.U, "each.S": each.S, "each.V": each.V}
     return arrays
-
-
-class _Stopwatch:
-    """Seconds per named step, announced as they begin."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._seconds: dict[str, float] = {}
-        self._name = ""
-        self._since = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        self.stop()
-        self._name = name
-        self._progress(name)
-
-    def stop(self) -> dict[str, float]:
-        now = time.perf_counter()
-        if self._name:
-            self._seconds[self._name] = now - self._since
-        self._since = now
-        return self._seconds

@@ -9,11 +9,17 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
+#: The key in a field's metadata that marks it as arrays, which are kept apart from the plain values.
+ARRAYS = "arrays"
+
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses, tuples and dicts as dicts and lists that json can write."""
+    """Dataclasses, tuples and dicts as dicts and lists that json can write; numbers that are not finite are None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        fields = (field for field in dataclasses.fields(value) if not field.metadata.get(ARRAYS))
+        return {field.name: to_plain(getattr(value, field.name)) for field in fields}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, tuple | list):
         return [to_plain(item) for item in value]
     if isinstance(value, dict):
@@ -34,8 +40,9 @@ def _build(kind: Any, value: Any) -> Any:
         (kind,) = [argument for argument in arguments if argument is not type(None)]
         return _build(kind, value)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = get_type_hints(kind)
-        return kind(**{field.name: _build(hints[field.name], value[field.name]) for field in dataclasses.fields(kind)})
+        plain = [field for field in dataclasses.fields(kind) if not field.metadata.get(ARRAYS)]
+        hints = get_type_hints(kind) if plain else {}
+        return kind(**{field.name: _build(hints[field.name], value[field.name]) for field in plain})
     if origin is tuple:
         return tuple(_build(arguments[0], item) for item in value)
     if origin is dict:

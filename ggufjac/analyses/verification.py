@@ -151,7 +151,7 @@ def _twin_check(
     worst, same_gelu = _worst(exact, logits), None
     steady = worst <= _limit(model)
     if gelu_table:
-        gates = runner.capture(ids, lambda name: name.startswith(("ffn_gate", "ffn_up", "ffn_moe_gate")))
+        gates = runner.capture(ids, lambda name: name.startswith(("ffn_gate", "ffn_up", "ffn_moe_gate", "inp_gate")))
         same_gelu = _worst(states_of(model, ids, gates, gelu_table=True, n_ctx=n_ctx)["result_output"], logits)
         steady = same_gelu <= SAME_GELU  # free-running, arguments that are rounded the other way add up
     steps: tuple[LayerCheck, ...] = ()

@@ -48,6 +48,24 @@ def add_threads(command: argparse.ArgumentParser) -> None:
     command.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all of this process)")
 
 
+def add_memory(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--memory",
+        type=byte_count,
+        metavar="SIZE",
+        help="what everything but the mapped file may take, e.g. 8GiB (default: a quarter of the machine's)",
+    )
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--device",
+        default="cpu",
+        metavar="NAME",
+        help="where to compute, in torch's words: cpu (default), cuda, mps, xpu",
+    )
+
+
 def add_prompt(command: argparse.ArgumentParser) -> None:
     command.add_argument("prompt", metavar="PROMPT", nargs="?", help="the text; '-' or nothing reads standard input")
     command.add_argument("--prompt-file", metavar="FILE", help="read the prompt from a UTF-8 file")

@@ -9,7 +9,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import ggufjac
-from ggufjac.cli import analyze, families, inspect, models, show, verify
+from ggufjac.cli import (
+    ablate,
+    analyze,
+    attribute,
+    extremes,
+    families,
+    inspect,
+    layers,
+    models,
+    ordinary,
+    plan,
+    show,
+    verify,
+)
 from ggufjac.errors import UserError
 
 EPILOG = """\
@@ -35,7 +48,20 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"ggufjac {ggufjac.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for module in (analyze, verify, inspect, show, models, families):
+    for module in (
+        analyze,
+        layers,
+        attribute,
+        ordinary,
+        extremes,
+        ablate,
+        plan,
+        verify,
+        inspect,
+        show,
+        models,
+        families,
+    ):
         module.add_parsers(commands)
     return top
 

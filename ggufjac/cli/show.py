@@ -19,9 +19,10 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def run(args: argparse.Namespace) -> int:
-    from ggufjac.reports import files
+    from ggufjac.analyses.result import load
+    from ggufjac.atomic import require_writable
+    from ggufjac.reports.files import publish
 
-    files.require_writable(args.json, args.save, args.svg, args.html)
-    result, arrays = files.load(args.file)
-    files.publish(result, arrays, args)
+    require_writable(args.json, args.save, args.svg, args.html)
+    publish(load(args.file), args)
     return 0

@@ -31,11 +31,11 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def run(args: argparse.Namespace) -> int:
-    from ggufjac.reports import files
+    from ggufjac.atomic import require_writable, write_text
 
     if args.tmp is not None and not Path(args.tmp).is_dir():
         raise UserError(f"--tmp: {args.tmp} is no folder")
-    files.require_writable(args.json)
+    require_writable(args.json)
     with common.open_model(args.model) as model:
         from rich.console import Console
 
@@ -69,6 +69,6 @@ def run(args: argparse.Namespace) -> int:
             if args.json == "-":
                 print(text)
                 return 0 if agrees else 1
-            files.write_text(args.json, text + "\n")
+            write_text(args.json, text + "\n")
         Console().print(VerificationReport(results, Speller(model.vocab)))
     return 0 if agrees else 1

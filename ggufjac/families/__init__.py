@@ -22,6 +22,7 @@ from ggufjac.families.falcon_h1 import FalconH1
 from ggufjac.families.gemma import Gemma
 from ggufjac.families.gemma2 import Gemma2
 from ggufjac.families.gemma3 import Gemma3
+from ggufjac.families.gemma3n import Gemma3n
 from ggufjac.families.gemma4 import Gemma4
 from ggufjac.families.glm4 import GLM4
 from ggufjac.families.glm4moe import Glm4MoE
@@ -51,6 +52,8 @@ from ggufjac.families.plamo import Plamo
 from ggufjac.families.plamo2 import Plamo2
 from ggufjac.families.qwen import Qwen2, Qwen2MoE, Qwen3, Qwen3MoE
 from ggufjac.families.qwen3next import Qwen3Next, Qwen35, Qwen35MoE
+from ggufjac.families.rwkv6 import RWKV6, RWKV6Qwen2
+from ggufjac.families.rwkv7 import ARWKV7, RWKV7
 from ggufjac.families.seed_oss import SeedOss
 from ggufjac.families.smollm3 import SmolLM3
 from ggufjac.families.source import Source
@@ -70,6 +73,7 @@ FAMILIES: tuple[type[Family], ...] = (
     Gemma,
     Gemma2,
     Gemma3,
+    Gemma3n,
     Phi3,
     Olmo2,
     Olmoe,
@@ -87,6 +91,10 @@ FAMILIES: tuple[type[Family], ...] = (
     Qwen35,
     Qwen35MoE,
     Plamo2,
+    RWKV7,
+    ARWKV7,
+    RWKV6,
+    RWKV6Qwen2,
     DeepSeek2,
     Glm4MoE,
     Dots1,

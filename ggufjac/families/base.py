@@ -51,7 +51,7 @@ class Family(Hyperparameters, ABC):
         self.embedding = self._embedding()
         self.n_vocab = self.embedding.n_out
         self.layers = [self.layer(i) for i in range(self.n_layer)]
-        self.output_norm = self.norm(self.output_norm_name, self.d)
+        self.output_norm = self.final_norm()
         self.head = self.output_head()
         for i in range(self.n_layer, source.count("block_count")):  # they guess the tokens after the next one
             source.skip(f"blk.{i}.")
@@ -84,6 +84,16 @@ class Family(Hyperparameters, ABC):
     def embedding_scale(self) -> float:
         """What the embeddings are multiplied by before block 0."""
         return 1.0
+
+    @property
+    def leaving(self) -> int:
+        """How many entries of the state that leaves a block are the residual stream, the first ones; a stream of
+        several planes has them side by side."""
+        return self.d
+
+    def final_norm(self) -> Part:
+        """From the state that leaves a block to the normalised stream that the head reads."""
+        return self.norm(self.output_norm_name, self.d)
 
     def output_head(self) -> Part:
         """From the normalised final state to the logits; tied to the embeddings where the file has no head."""

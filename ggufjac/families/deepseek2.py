@@ -48,18 +48,20 @@ class DeepSeek2(Mixture):
         n_content = d_key - rope.n_rot
         if self.split:
             keys = self.source.stack(b + "attn_k_b.weight", n_head, rank, n_content)
-            values: Part = Linear(self.source.stack(b + "attn_v_b.weight", n_head, d_value, rank))
+            apart = Linear(self.source.stack(b + "attn_v_b.weight", n_head, d_value, rank))
+            values: Part = apart
 
             def content(c: Tensor) -> Tensor:
                 heads = [products.adjoint(keys.rows(h * rank, (h + 1) * rank), c) for h in range(n_head)]
                 return torch.stack(heads, -2)
         else:
+            apart = None
             both = self.linear(b + "attn_kv_b", n_head * (n_content + d_value), rank)
             entries = torch.arange(n_head * (n_content + d_value)).unflatten(0, (n_head, -1))
             values = Then(both, Some(entries[:, n_content:].flatten(), entries.numel()))
 
             def content(c: Tensor) -> Tensor:
-                heads: Tensor = both.operator(c).apply(c).unflatten(-1, (n_head, -1))
+                heads: Tensor = products.apply(both.weight, c).unflatten(-1, (n_head, -1))
                 return heads[..., :n_content]
 
         return LatentAttention(
@@ -74,6 +76,7 @@ class DeepSeek2(Mixture):
             temperature=self.temperature(),
             latent=latent,
             content=content,
+            values=apart,
         )
 
     def queries(self, i: int) -> Part:

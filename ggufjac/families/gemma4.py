@@ -1,8 +1,4 @@
-"""gemma4: the text part of Gemma 4 31B and 26B-A4B.
-
-The files of E2B and E4B have inputs of their own for every layer, and layers that take keys and values from others;
-they are refused.
-"""
+"""gemma4: the text part of Gemma 4."""
 
 from __future__ import annotations
 
@@ -10,39 +6,69 @@ import math
 from dataclasses import replace
 
 from ggufjac.errors import UserError
-from ggufjac.families.gemma import Gemma
-from ggufjac.families.parts import Add, Attention, Beside, Factors, Named, Part, RMSNorm, Rope, Then, Times
+from ggufjac.families.parts import (
+    Append,
+    Beside,
+    Factors,
+    Lane,
+    Named,
+    NamedLane,
+    Part,
+    RMSNorm,
+    Rope,
+    Then,
+    Times,
+    Within,
+    Write,
+)
 from ggufjac.families.parts.activations import gelu
-from ggufjac.families.parts.heads import HeadNorm
-from ggufjac.families.source import Source
+from ggufjac.families.wide_gemma import WideGemma
 
 
-class Gemma4(Gemma):
-    """Gemma 4 31B and 26B-A4B: norms before and after each part, queries, keys and values normalised per head, local
-    layers with heads and a RoPE of their own, global ones whose values may be their keys, GeGLU, optional experts."""
+class Gemma4(WideGemma):
+    """Gemma 4 at all sizes: norms before and after each part, queries, keys and values normalised per head, local
+    layers with heads and a RoPE of their own, global ones whose values may be their keys, GeGLU, optional experts; in
+    E2B and E4B keys and values of earlier layers, and inputs of each layer's own."""
 
     architectures = ("gemma4",)
 
-    def __init__(self, source: Source) -> None:
-        if source.integer("embedding_length_per_layer_input") or source.integer("attention.shared_kv_layers", 0):
-            raise UserError(
-                f"{source.file.path}: Gemma 4 with inputs per layer or shared keys and values (E2B, E4B) is not "
-                "supported; 31B and 26B-A4B are"
-            )
-        super().__init__(source)
+    @property
+    def n_own(self) -> int:
+        return self.n_layer - self.source.integer("attention.shared_kv_layers", 0)
+
+    @property
+    def n_input(self) -> int:
+        return self.source.integer("embedding_length_per_layer_input")
 
     def layer(self, i: int) -> Part:
-        b = f"blk.{i}."
-        attn_norm = Named("attn_norm", self.norm(b + "attn_norm", self.d))
-        after = Named("attn_post_norm", self.norm(b + "post_attention_norm", self.d))
-        post = Named("ffn_post_norm", self.norm(b + "post_ffw_norm", self.d))
-        mlp = self.mixture(i) if self.source.has(b + "ffn_gate_inp.weight") else self.dense(i)
-        scale = self.source.optional_vector(b + "layer_output_scale.weight", 1)
-        end = [] if scale is None else [Times(float(scale))]
+        b, d = f"blk.{i}.", self.d
+        read = Then(Lane(0, d), Named("attn_norm", self.norm(b + "attn_norm", d)))
+        after = Named("attn_post_norm", self.norm(b + "post_attention_norm", d))
         return Then(
-            Named("attn_out", Add("attn", attn_norm, self.normalised_attention(i), after)),
-            Named("l_out", Then(Add("mlp", mlp, post), *end)),
+            *([Append()] if i == 0 and self.n_input else []),
+            *self.opened(i, read),
+            self.named("attn_out", Write("attn", 0, d, self.attention_on_state(i, read), after)),
+            self.named("l_out", *self.after_attention(i), *self.closed()),
         )
+
+    def after_attention(self, i: int) -> list[Part]:
+        """The MLP of layer i, what its own input adds, and the factor of the whole."""
+        b, d = f"blk.{i}.", self.d
+        mlp = self.mixture(i) if self.source.has(b + "ffn_gate_inp.weight") else self.dense(i)
+        post = Named("ffn_post_norm", self.norm(b + "post_ffw_norm", d))
+        parts: list[Part] = [Write("mlp", 0, d, Lane(0, d), mlp, post)]
+        if self.n_input:
+            norm = Named("per_layer_embd_out", self.norm(b + "post_norm", d))
+            parts = [self.named("pe_in", *parts), Write("input", 0, d, self.gated_input(i, Lane(0, d)), norm)]
+        scale = self.source.optional_vector(b + "layer_output_scale.weight", 1)
+        return parts if scale is None else [*parts, Within(0, d, Times(float(scale)))]
+
+    def named(self, name: str, *parts: Part) -> Part:
+        """Parts whose first lane llama.cpp knows by a name."""
+        return NamedLane(name, 0, self.d, Then(*parts))
+
+    def final_norm(self) -> Part:
+        return Then(Lane(0, self.d), super().final_norm())
 
     def dense(self, i: int) -> Part:
         return Then(Named("ffn_norm", self.norm(f"blk.{i}.ffn_norm", self.d)), self.gated_mlp(i, gelu))
@@ -69,12 +95,6 @@ class Gemma4(Gemma):
             Named("ffn_mlp", self.norm(b + "post_ffw_norm_1", self.d)),
         )
         return Beside(one, Then(experts, Named("ffn_moe", self.norm(b + "post_ffw_norm_2", self.d))))
-
-    def normalised_attention(self, i: int) -> Attention:
-        """Scores are not scaled; a layer without values takes its keys as they are before their norm."""
-        eps, n_head_kv = self.source.number("attention.layer_norm_rms_epsilon"), self.n_head_kv(i)
-        plain = self.attention(i, norms="head")
-        return replace(plain, v=Then(plain.v, HeadNorm(n_head_kv, eps)), scale=1.0)
 
     def value_projection(self, i: int) -> str:
         return "v" if self.source.has(f"blk.{i}.attn_v.weight") else "k"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from ggufjac.quants.tensor import QuantTensor
 from ggufjac.reader.types import INTEGERS, GGMLType
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from ggufjac.reader import GGUFFile
@@ -109,6 +111,12 @@ class Source:
     def has(self, name: str) -> bool:
         return name in self.file.tensors
 
+    def packed(self, prefix: str) -> Iterator[NDArray[np.uint8]]:
+        """The bytes of the matrices whose names begin so, without those of experts, of which few are read."""
+        for name, info in self.file.tensors.items():
+            if name.startswith(prefix) and len(info.shape) == 2:
+                yield self.file.data(name)
+
     def matrix(self, name: str, n_out: int, n_in: int) -> QuantTensor:
         """The packed matrix [n_out, n_in] called `name`."""
         return self._tensor(name, (n_out, n_in))
@@ -121,9 +129,9 @@ class Source:
         """The vector [n] called `name`, as float32."""
         return self._values(name, (n,))
 
-    def table(self, name: str, n: int, n_in: int) -> Tensor:
-        """The small table [n, n_in] called `name`, as float32: the biases of experts and the like."""
-        return self._values(name, (n, n_in))
+    def table(self, name: str, *shape: int) -> Tensor:
+        """The small table of this shape called `name`, as float32: the biases of experts and the like."""
+        return self._values(name, shape)
 
     def _values(self, name: str, shape: tuple[int, ...]) -> Tensor:
         import torch

@@ -35,13 +35,21 @@ _NEEDED_FIELDS: Final = {
 
 
 class TensorPrefix(ctypes.Structure):
-    """The first fields of ggml.h's `struct ggml_tensor`: `ne` elements, `nb` bytes of stride; innermost axis first."""
+    """The first fields of ggml.h's `struct ggml_tensor`: `ne` elements, `nb` bytes of stride; innermost axis first.
+
+    `op` made the tensor from the tensors at the addresses `src`; `view_src`: whose memory a view shows, or None.
+    """
 
     _fields_ = [
         ("type", ctypes.c_int),
         ("buffer", ctypes.c_void_p),
         ("ne", ctypes.c_int64 * 4),
         ("nb", ctypes.c_size_t * 4),
+        ("op", ctypes.c_int),
+        ("op_params", ctypes.c_int32 * 16),
+        ("flags", ctypes.c_int32),
+        ("src", ctypes.c_void_p * 10),
+        ("view_src", ctypes.c_void_p),
     ]
 
 
@@ -139,8 +147,11 @@ def supported_version() -> str:
     return f"llama.cpp {llama} (ggml {loaded.ggml.ggml_version().decode()}, llama-cpp-python {_package_version()})"
 
 
-def load_model(path: str | os.PathLike[str], *, vocab_only: bool) -> Handle:
+def load_model(path: str | os.PathLike[str], *, vocab_only: bool, repack: bool = False) -> Handle:
     """A `llama_model` on the CPU, memory-mapped; freed when the handle is closed.
+
+    repack: lay weights out anew for faster kernels, as llama.cpp does unless it is told not to; they are then copied
+    into private memory, which a mapped file is there to avoid.
 
     Raises UserError with llama.cpp's own reason when it cannot load the file.
     """
@@ -151,8 +162,7 @@ def load_model(path: str | os.PathLike[str], *, vocab_only: bool) -> Handle:
     params.vocab_only = vocab_only
     params.n_gpu_layers = 0
     params.load_mode = loaded.api.LLAMA_LOAD_MODE_MMAP
-    # repacking for faster kernels would copy the weights into private memory, which a mapped file is there to avoid
-    params.use_extra_bufts = False
+    params.use_extra_bufts = repack
     loaded.log.clear()
     pointer = loaded.api.llama_model_load_from_file(os.fsencode(path), params)
     if not pointer:
@@ -202,6 +212,8 @@ def _declare(ggml: ctypes.CDLL) -> None:
         "ggml_set_name": (pointer, [pointer, ctypes.c_char_p]),
         "ggml_get_name": (ctypes.c_char_p, [pointer]),
         "ggml_type_name": (ctypes.c_char_p, [ctypes.c_int]),
+        "ggml_op_name": (ctypes.c_char_p, [ctypes.c_int]),
+        "ggml_op_desc": (ctypes.c_char_p, [pointer]),
         "ggml_nbytes": (size, [pointer]),
         "ggml_backend_tensor_get": (None, [pointer, pointer, size, size]),
     }
@@ -230,6 +242,8 @@ def _check_tensor_layout(ggml: ctypes.CDLL) -> None:
             and tuple(seen.ne) == (3, 2, 5, 7)
             and tuple(seen.nb) == (4, 2, 12, 60)
             and ggml.ggml_nbytes(tensor) == 2 * 2 * 3 * 5 * 7
+            and ggml.ggml_op_name(seen.op) == b"PERMUTE"
+            and (seen.src[0], seen.src[1], seen.view_src) == (plain, None, plain)
         )
     finally:
         ggml.ggml_free(context)

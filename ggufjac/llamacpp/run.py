@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import ctypes
 import operator
 import os
-from collections.abc import Callable, Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from ggufjac.errors import UserError
-from ggufjac.llamacpp.library import Handle, Library, TensorPrefix, library, load_model
+from ggufjac.llamacpp.library import Handle, Library, library, load_model
+from ggufjac.llamacpp.tensors import Array, GraphTensor
+from ggufjac.llamacpp.trace import Recorder, Trace
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Array = npt.NDArray[np.float32]
-
 _CACHE_TYPES = {"f32": 0, "f16": 1}  # enum ggml_type
-_BF16 = 30
-_NUMBERS: dict[int, Any] = {  # enum ggml_type -> numpy
-    0: np.float32,
-    1: np.float16,
-    24: np.int8,
-    25: np.int16,
-    26: np.int32,
-    27: np.int64,
-    28: np.float64,
-    _BF16: np.uint16,
-}
 _BUCKET = 64  # prompts of similar length share a context
+
+
+class Observer(Protocol):
+    """Watches a graph being computed: is asked about every tensor, and shown those that it wants once they are done."""
+
+    def wants(self, tensor: GraphTensor) -> bool: ...
+
+    def take(self, tensor: GraphTensor) -> None: ...
 
 
 class Runner:
@@ -49,9 +46,11 @@ class Runner:
         kv: Literal["f16", "f32"] = "f16",
         flash_attention: bool = False,
         threads: int | None = None,
+        repack: bool = False,
     ) -> None:
         """Load the file. `n_ctx`: longest prompt (llama.cpp rounds it up to a multiple of 256, and picks LongRoPE's
-        factors by it); `kv`: type of the key/value cache; `threads`: the CPUs of this process when None.
+        factors by it); `kv`: type of the key/value cache; `threads`: the CPUs of this process when None; `repack`:
+        copy the weights into a form that it multiplies with faster.
 
         Raises UserError when llama.cpp cannot load the file or cannot run it on text alone.
         """
@@ -65,15 +64,15 @@ class Runner:
         self._path = os.fspath(path)
         self._kv = kv
         self._flash_attention = flash_attention
-        self._threads = threads or _available_cpus()
-        self._model = load_model(path, vocab_only=False)
+        self.threads = threads or _available_cpus()
+        self._model = load_model(path, vocab_only=False, repack=repack)
         api, model = self._library.api, self._model.pointer
         if api.llama_model_has_encoder(model):
             raise UserError(f"{path}: encoder models cannot be run on a prompt alone; give a decoder-only model")
         self._n_ctx = n_ctx
         self.n_vocab = int(api.llama_vocab_n_tokens(api.llama_model_get_vocab(model)))
-        self._capture = _Capture(self._library)
-        self._callback = api.ggml_backend_sched_eval_callback(self._capture.on_tensor)
+        self._watching = _Watching(self._library)
+        self._callback = api.ggml_backend_sched_eval_callback(self._watching.on_tensor)
         self._context: Handle | None = None
         self._capacity = 0
 
@@ -95,8 +94,23 @@ class Runner:
 
         Raises UserError for an empty prompt, one longer than the context, or an id outside the vocabulary.
         """
-        context = self._decode(ids, all_positions)
-        rows = range(len(ids)) if all_positions else (len(ids) - 1,)
+        return self._logits(self._decode(ids, all_positions), len(ids), all_positions)
+
+    def trace(self, ids: Sequence[int], recorder: Recorder) -> Trace:
+        """Run the prompt under the eyes of the recorder, whose trace is returned, with the logits of the last position.
+
+        Raises UserError as `logits` does.
+        """
+        self._context_for(len(self._checked(ids)))
+        started = time.perf_counter()
+        with self._watching.by(recorder):
+            context = self._decode(ids, False)
+        recorder.trace.seconds = time.perf_counter() - started
+        recorder.trace.logits = self._logits(context, len(ids), False)
+        return recorder.trace
+
+    def _logits(self, context: Any, n_tokens: int, all_positions: bool) -> Array:
+        rows = range(n_tokens) if all_positions else (n_tokens - 1,)
         out = np.empty((len(rows), self.n_vocab), np.float32)
         for row, position in zip(out, rows, strict=True):
             pointer = self._library.api.llama_get_logits_ith(context, position)
@@ -124,14 +138,10 @@ class Runner:
         with `all_positions`, otherwise the last alone.
         """
         wanted = names if callable(names) else frozenset(names).__contains__
-        self._capture.begin(wanted)
-        try:
+        observer = _Named(wanted)
+        with self._watching.by(observer):
             self._decode(ids, all_positions)
-        finally:
-            found, failure = self._capture.end()
-        if failure is not None:
-            raise failure
-        return found
+        return observer.found
 
     def _decode(self, ids: Sequence[int], all_positions: bool) -> Any:
         """Run the prompt through an empty context and return it."""
@@ -190,7 +200,7 @@ class Runner:
         params.n_ctx = self._n_ctx
         params.n_batch = params.n_ubatch = capacity
         params.n_seq_max = 1
-        params.n_threads = params.n_threads_batch = self._threads
+        params.n_threads = params.n_threads_batch = self.threads
         params.type_k = params.type_v = _CACHE_TYPES[self._kv]
         params.flash_attn_type = (
             api.LLAMA_FLASH_ATTN_TYPE_ENABLED if self._flash_attention else api.LLAMA_FLASH_ATTN_TYPE_DISABLED
@@ -210,7 +220,21 @@ class Runner:
         self._context, self._capacity = None, 0
 
 
-class _Capture:
+class _Named:
+    """Keeps the tensors that carry one of the names."""
+
+    def __init__(self, wanted: Callable[[str], bool]) -> None:
+        self._wanted = wanted
+        self.found: dict[str, list[Array]] = {}
+
+    def wants(self, tensor: GraphTensor) -> bool:
+        return bool(self._wanted(tensor.title))
+
+    def take(self, tensor: GraphTensor) -> None:
+        self.found.setdefault(tensor.title, []).append(tensor.read())
+
+
+class _Watching:
     """The evaluation callback: llama.cpp asks it for every tensor whether it is needed, and shows the needed ones.
 
     What nobody asks for is computed in one go with its neighbours, so an idle callback costs only the questions.
@@ -218,50 +242,33 @@ class _Capture:
 
     def __init__(self, loaded: Library) -> None:
         self._ggml = loaded.ggml
-        self._wanted: Callable[[str], bool] | None = None
-        self._found: dict[str, list[Array]] = {}
+        self._observer: Observer | None = None
         self._failure: BaseException | None = None
 
-    def begin(self, wanted: Callable[[str], bool]) -> None:
-        self._wanted, self._found, self._failure = wanted, {}, None
-
-    def end(self) -> tuple[dict[str, list[Array]], BaseException | None]:
-        found, failure = self._found, self._failure
-        self._wanted, self._found, self._failure = None, {}, None
-        return found, failure
+    @contextmanager
+    def by(self, observer: Observer) -> Iterator[None]:
+        """Show the tensors of what is computed inside to the observer; what it raised comes out at the end."""
+        self._observer, self._failure = observer, None
+        try:
+            yield
+        finally:
+            failure, self._observer, self._failure = self._failure, None, None
+        if failure is not None:
+            raise failure
 
     def on_tensor(self, tensor: int, ask: bool, _data: object) -> bool:
         """ggml_backend_sched_eval_callback: True means "needed" when asked, "go on" otherwise."""
-        if self._wanted is None or self._failure is not None:
+        if self._observer is None or self._failure is not None:
             return False
         try:
-            name = self._ggml.ggml_get_name(tensor).decode("utf-8", "replace")
+            seen = GraphTensor(self._ggml, tensor)
             if ask:
-                return bool(self._wanted(name))
-            self._found.setdefault(name, []).append(_read_tensor(self._ggml, tensor, name))
+                return self._observer.wants(seen)
+            self._observer.take(seen)
         except BaseException as failure:  # C cannot carry it: raised once llama_decode is back
             self._failure = failure
             return False
         return True
-
-
-def _read_tensor(ggml: ctypes.CDLL, tensor: int, name: str) -> Array:
-    """Copy a tensor, strided or not, out of llama.cpp's memory as float32."""
-    header = TensorPrefix.from_address(tensor)
-    number = _NUMBERS.get(header.type)
-    if number is None:
-        raise UserError(
-            f"llama.cpp's tensor {name} is stored as {ggml.ggml_type_name(header.type).decode()}, not as plain numbers"
-        )
-    # for a view, ggml_nbytes is the span from its first element to its last
-    span = np.empty(ggml.ggml_nbytes(tensor), np.uint8)
-    ggml.ggml_backend_tensor_get(tensor, span.ctypes.data, 0, span.size)
-    array: npt.NDArray[Any] = np.ndarray(tuple(header.ne)[::-1], number, span, strides=tuple(header.nb)[::-1])
-    while array.ndim > 2 and array.shape[0] == 1:
-        array = array[0]
-    if header.type == _BF16:  # the upper half of a float32
-        return np.ascontiguousarray((array.astype(np.uint32) << 16).view(np.float32))
-    return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _available_cpus() -> int:

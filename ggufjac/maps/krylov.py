@@ -88,7 +88,8 @@ def _leading(below: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Values come out with a relative error of about 1e-16 (s_1 / s_i)^2, far below the residuals asked for; those below
     NOTHING times the first cannot be told from rounding and count as 0.
     """
-    wide = below.double()
+    # Metal has no float64
+    wide = (below.cpu() if below.device.type == "mps" else below).double()
     squares, w = torch.linalg.eigh(wide @ wide.mT)
     k = min(k, w.shape[-1])
     s = squares[..., -k:].flip(-1).clamp_min(0).sqrt()

@@ -14,12 +14,16 @@ from torch import Tensor
 from ggufjac.errors import UserError
 from ggufjac.families import Family, family_of
 from ggufjac.llamacpp.vocab import Vocab
+from ggufjac.maps.captured import concluded, follow
 from ggufjac.maps.detached import DetachedMap
+from ggufjac.maps.devices import default_budget, device_called
+from ggufjac.maps.followed import Settings
 from ggufjac.maps.ordinary import OrdinaryMap
 from ggufjac.maps.passes import Pass, propagate, run_of
+from ggufjac.quants.device import DeviceWeights, weights_from
 from ggufjac.reader import GGUFFile
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
 
 class Model:
@@ -93,29 +97,47 @@ class Model:
         path: Literal["up", "gate"] = "up",
         n_ctx: int | None = None,
         memory: int | None = None,
+        device: str | torch.device = "cpu",
+        run: Literal["exact", "llama.cpp"] = "exact",
+        llama: Settings | None = None,
     ) -> DetachedMap:
         """The detached map of one prompt (text or token ids) at its last position.
 
-        dtype: torch.float32 or torch.float64, kept from the embeddings to the logits. path: the live factor of gated
-        MLPs. n_ctx: the context that the model is run with, where its positions depend on it (LongRoPE); None: as long
-        as the prompt. memory: bytes that a sweep's values may take.
+        dtype: torch.float32 or torch.float64, kept from the embeddings to the logits; or torch.bfloat16 for a quick
+        look: coefficients and values in float32, sweeps on columns of bfloat16 with float32 sums. path: the live factor
+        of gated MLPs. n_ctx: the context that the model is run with, where its positions depend on it (LongRoPE); None:
+        as long as the prompt. memory: bytes that everything but the mapped file may take on the device; None: a quarter
+        of what is there. device: where values live and are computed (torch's names). run: whose computation is
+        explained, that of exact arithmetic or llama.cpp's own of the file as it is, roundings included; llama: how
+        llama.cpp is run.
+
+        Raises UserError for a prompt that does not fit the model, for a device that this machine does not have, and for
+        a file that llama.cpp cannot run or whose run cannot be followed.
         """
         if dtype not in DTYPES.values():
             raise UserError(f"{dtype} is not supported; use {' or '.join(DTYPES)}")
-        ids = self.ids_of(prompt)
-        with torch.no_grad():
-            inputs = self.embed(ids, dtype)
-            done = propagate(self.family, run_of(len(ids), n_ctx, path=path), inputs)
-        return DetachedMap(
-            tuple(ids), inputs, (*done.layers, done.final), done.output[0], done.logits[0], done.head, memory
-        )
+        ids, where = self.ids_of(prompt), device_called(device)
+        budget = default_budget(where) if memory is None else memory
+        blocks, dtype = (dtype, torch.float32) if dtype == torch.bfloat16 else (None, dtype)
+        store = None if where.type == "cpu" else DeviceWeights(where, keep=budget // 2)
+        values = budget if store is None else budget - store.keep
+        with torch.no_grad(), weights_from(store):
+            inputs = self.embed(ids, dtype).to(where)
+            how = run_of(ids, n_ctx, path=path)
+            if run == "llama.cpp":
+                how = follow(self.family, how, llama or Settings())
+            done = concluded(propagate(self.family, how, inputs, keep=values // 2))
+        return DetachedMap(tuple(ids), done, max(values - done.states_bytes, values // 2), blocks)
 
-    def ordinary(self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32) -> OrdinaryMap:
-        """The ordinary Jacobian at the same prompt."""
-        return OrdinaryMap(self.family, self.embed(self.ids_of(prompt), dtype))
+    def ordinary(
+        self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, memory: int | None = None
+    ) -> OrdinaryMap:
+        """The ordinary Jacobian at the same prompt; memory: as for `linearize`, roughly."""
+        ids = self.ids_of(prompt)
+        return OrdinaryMap(self.family, ids, self.embed(ids, dtype), memory)
 
     def run(self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, **options: Any) -> Pass:
         """A plain forward pass with the logits of every position; `options` are those of `run_of`."""
         ids = self.ids_of(prompt)
         with torch.no_grad():
-            return propagate(self.family, run_of(len(ids), **options), self.embed(ids, dtype), last_only=False)
+            return propagate(self.family, run_of(ids, **options), self.embed(ids, dtype), last_only=False)

@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.autograd.forward_ad as dual
 from torch import Tensor
 
 from ggufjac.families import Family
+from ggufjac.maps.linear import LinearMap
 from ggufjac.maps.passes import propagate, run_of
+from ggufjac.quants.threads import kernels_first
+
+#: Numbers that autograd keeps for each layer and position of a copy, in multiples of the stream's width; and how many
+#: positions' scores weigh as much as one of these.
+KEPT, SCORES = 48, 8
 
 
-class OrdinaryMap:
-    """dy/dx at the prompt's embeddings x [T, d]; columns are handled as a batch of copies of the prompt."""
+class OrdinaryMap(LinearMap):
+    """dy/dx at the embeddings x [T, d] of the tokens; columns are handled as a batch of copies of the prompt.
 
-    def __init__(self, family: Family, inputs: Tensor) -> None:
+    It has no constant, and does not reconstruct y. memory: bytes that the copies of a batch may take together (None: a
+    quarter of the machine's), by a rough count.
+    """
+
+    def __init__(self, family: Family, tokens: Sequence[int], inputs: Tensor, memory: int | None = None) -> None:
         self.family = family
-        self.inputs = inputs
-        self._run = run_of(inputs.shape[0], detached=False)
+        self._run = run_of(tokens, detached=False)
+        with torch.no_grad():
+            output = propagate(family, self._run, inputs).output[0]
+        super().__init__(inputs, (), output, memory)
+        kept = family.n_layer * inputs.numel() * (KEPT + len(inputs) // SCORES) * inputs.element_size()
+        self._copies = max(1, self.memory // kept)
 
     def _output(self, x: Tensor) -> Tensor:
         return propagate(self.family, self._run, x).output[..., 0, :]
 
     def matmat(self, x: Tensor) -> Tensor:
         """J x for every column: [n, T, d] -> [n, d], by forward-mode differentiation."""
+        return self._in_batches(self._forward, x)
+
+    def rmatmat(self, y: Tensor) -> Tensor:
+        """J^T y for every column: [n, d] -> [n, T, d], by reverse-mode differentiation."""
+        return self._in_batches(self._reverse, y)
+
+    def surprise(self, token: int) -> Tensor:
+        """The derivative of the logarithm of a token's probability by the final state y: [d]."""
+        with torch.enable_grad():
+            point = self.output.detach()[None].requires_grad_()
+            _, logits = self.family.head.build(self._run, point)
+            (gradient,) = torch.autograd.grad(logits[0].log_softmax(-1)[token], point)
+        return gradient[0]
+
+    def _forward(self, x: Tensor) -> Tensor:
         with dual.dual_level():
             point = dual.make_dual(self.inputs.expand_as(x).clone(), x)
             tangent: Tensor | None = dual.unpack_dual(self._output(point)).tangent
@@ -30,13 +61,12 @@ class OrdinaryMap:
             raise RuntimeError("the network's output does not depend on its input")
         return tangent
 
-    def rmatmat(self, y: Tensor) -> Tensor:
-        """J^T y for every column: [n, d] -> [n, T, d], by reverse-mode differentiation."""
+    def _reverse(self, y: Tensor) -> Tensor:
         with torch.enable_grad():
             point = self.inputs.expand(y.shape[0], *self.inputs.shape).clone().requires_grad_()
             (gradient,) = torch.autograd.grad(self._output(point), point, y)
         return gradient
 
-    def reconstruction_error(self, output: Tensor) -> float:
-        """||sum_t J_t x_t - y|| / ||y||: how far the ordinary Jacobian is from reproducing y [d]."""
-        return float((self.matmat(self.inputs[None])[0] - output).norm() / output.norm())
+    def _in_batches(self, differentiate: Callable[[Tensor], Tensor], columns: Tensor) -> Tensor:
+        with kernels_first():
+            return torch.cat([differentiate(batch) for batch in columns.split(self._copies)])

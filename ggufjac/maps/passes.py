@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ggufjac.families import Family
-from ggufjac.families.parts import Run
-from ggufjac.operators import Operator
+from ggufjac.families.parts import Part, Run
+from ggufjac.families.parts.narrowing import kept
+from ggufjac.operators import Chain, Deferred, Operator
+from ggufjac.operators.walk import coefficient_bytes
+from ggufjac.quants.device import DeviceWeights, current, weights_from
+from ggufjac.quants.readahead import Readahead
 from ggufjac.quants.threads import kernels_first
 
 
@@ -18,38 +24,77 @@ from ggufjac.quants.threads import kernels_first
 class Pass:
     """What one pass leaves behind.
 
+    run: how it was run. states: [..., T, n], what entered every block, and what left the last one (T' positions).
     layers: the operator of every block; final: the output norm's; head: from the normalised state to the logits.
     output: [..., T', d] after the output norm, T' positions; logits: [..., T', n_vocab].
     """
 
+    run: Run
+    states: tuple[Tensor, ...]
     layers: tuple[Operator, ...]
     final: Operator
     head: Operator
     output: Tensor
     logits: Tensor
 
+    @property
+    def states_bytes(self) -> int:
+        """Memory of the states between the blocks."""
+        return sum(state.numel() * state.element_size() for state in self.states)
 
-def run_of(n_tokens: int, n_ctx: int | None = None, **options: Any) -> Run:
+
+def run_of(tokens: Sequence[int], n_ctx: int | None = None, **options: Any) -> Run:
     """The run of a prompt from position 0, in a context of n_ctx tokens (None: as long as the prompt).
 
     llama.cpp rounds its context up to a multiple of 256, and so does this.
     """
+    n_tokens = len(tokens)
     context = n_tokens if n_ctx is None else max(n_ctx, n_tokens)
-    return Run(positions=torch.arange(n_tokens), n_ctx=-(-context // 256) * 256, **options)
+    return Run(torch.tensor(list(tokens)), torch.arange(n_tokens), n_ctx=-(-context // 256) * 256, **options)
 
 
-def propagate(family: Family, run: Run, x: Tensor, *, last_only: bool = True) -> Pass:
-    """Run the embeddings x [..., T, d] through the family; with `last_only` the last layer keeps the last position."""
-    with kernels_first():
-        return _propagate(family, run, x, (x.shape[-2] - 1,) if last_only else None)
+def propagate(family: Family, run: Run, x: Tensor, *, last_only: bool = True, keep: int | None = None) -> Pass:
+    """Run the embeddings x [..., T, d] through the family; with `last_only` the last layer keeps the last position.
+
+    keep: bytes that the coefficients may take (None: any). From the layer on that exceeds them, operators are made
+    anew from the state that enters whenever they are needed.
+    """
+    with kernels_first(), Readahead() as ahead:
+        return _propagate(family, run, x, (x.shape[-2] - 1,) if last_only else None, keep, ahead)
 
 
-def _propagate(family: Family, run: Run, x: Tensor, last: tuple[int, ...] | None) -> Pass:
-    operators = []
+def _propagate(
+    family: Family, run: Run, x: Tensor, last: tuple[int, ...] | None, keep: int | None, ahead: Readahead
+) -> Pass:
+    operators: list[Operator] = []
+    states, held = [x], 0
     for i, part in enumerate(family.layers):
-        op, x = part.build(run.at(i, last if i == family.n_layer - 1 else None), x)
+        ahead.ask(family.source.packed(f"blk.{i + 1}."))
+        here = run.at(i, last if i == family.n_layer - 1 else None)
+        op, y = build(part, here, x)
+        if keep is not None:
+            held += coefficient_bytes([op])
+            op = op if held <= keep else Deferred(partial(_again, part, here, x, current()), op.affine)
         operators.append(op)
+        states.append(x := y)
     final, y = family.output_norm.build(run, x)
     y = run.value("result_norm", y)
     head, logits = family.head.build(run, y)
-    return Pass(tuple(operators), final, head, y, run.value("result_output", logits))
+    return Pass(run, tuple(states), tuple(operators), final, head, y, run.value("result_output", logits))
+
+
+def build(part: Part, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+    """A layer's operator at x [..., T, n] and its output, at the positions that the run asks for.
+
+    A layer that mixes no positions drops none by itself.
+    """
+    op, y = part.build(run, x)
+    if run.rows is None or y.shape[-2] == len(run.rows):
+        return op, y
+    keep = kept(run, x)
+    return Chain([op, keep]), keep.apply(y)
+
+
+def _again(part: Part, run: Run, x: Tensor, store: DeviceWeights | None) -> Operator:
+    with torch.no_grad(), weights_from(store):
+        return build(part, run, x)[0]

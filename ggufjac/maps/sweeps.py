@@ -1,66 +1,106 @@
 """Columns through a stack of operators, forwards or backwards, in pieces that fit a memory budget.
 
-Layers are the outer loop: each layer's weights are met once per sweep however many columns there are.
+Layers are the outer loop: each layer's weights are met once per sweep however many columns there are, and the next
+layer's are asked for while this one computes.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+import math
+from collections.abc import Callable, Iterator, Sequence
 
-import torch
 from torch import Tensor
 
 from ggufjac.errors import UserError
-from ggufjac.operators import One, Operator
+from ggufjac.operators import One, Operator, built
 from ggufjac.operators.fold import fold
+from ggufjac.operators.walk import positions, stored_elsewhere, weights, widest
+from ggufjac.quants.readahead import Readahead
 from ggufjac.quants.threads import kernels_first
 
 #: Columns are cut so that the values of one piece stay near the caches.
 PIECE_BYTES = 3 << 20
-
-
-def default_budget() -> int:
-    """A quarter of the machine's memory, in bytes; 4 GiB where the machine does not tell."""
-    with suppress(ValueError, OSError, AttributeError):
-        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
-    return 4 << 30
+#: Fewer rows (positions of all columns) than this would make the products wait for the weights.
+FEWEST_ROWS = 128
+#: How many values as wide as the widest one live at once while a piece passes a layer.
+ALIVE = 4
+#: The share of the budget that the values inside a layer may take, half of it for folded MLPs; the rest is for the
+#: columns themselves.
+INSIDE = 0.25
+#: For sweeps of a few columns, whose caller gives no budget.
+BUDGET = 1 << 30
 
 
 def columns_within(budget: int, column_bytes: int) -> int:
-    """How many columns of the given size fit; two blocks of them live at once."""
-    columns = budget // (2 * column_bytes)
+    """How many columns of the given size fit: two blocks of them live at once, beside what a layer needs inside."""
+    columns = int((1 - INSIDE) * budget) // (2 * column_bytes)
     if columns < 1:
-        need = -(-2 * column_bytes >> 20)
+        need = math.ceil(2 * column_bytes / (1 - INSIDE) / 2**20)
         raise UserError(f"the memory budget of {budget >> 20} MiB does not hold one column; the smallest is {need} MiB")
     return columns
 
 
-def forward(operators: Iterable[Operator], x: Tensor, one: One = None) -> Tensor:
+def piece_columns(op: Operator, x: Tensor, budget: int) -> int:
+    """How many columns of x [n, T, d] should pass `op` together."""
+    n_tokens, d, itemsize = max(x.shape[-2], positions(op)), x.shape[-1], x.element_size()
+    inside = ALIVE * n_tokens * max(d, widest(op)) * itemsize
+    most = max(1, int(INSIDE / 2 * budget) // max(1, inside))
+    if stored_elsewhere(op):  # every piece expands the weights anew
+        return most
+    return min(most, max(-(-FEWEST_ROWS // n_tokens), PIECE_BYTES // max(1, n_tokens * d * itemsize)))
+
+
+def forward(operators: Sequence[Operator], x: Tensor, one: One = None, budget: int = BUDGET) -> Tensor:
     """x [n, T, d] through the operators in order."""
-    with kernels_first():
-        for op in operators:
-            x = _joined([op.apply(piece, unit) for piece, unit in _pieces(x, one)])
+    owned = False
+    with kernels_first(), Readahead() as ahead:
+        for op in visited(operators, ahead):
+            y = through(op, x, one, budget, owned=owned)
+            owned, x = owned or y is not x, y
     return x
 
 
-def backward(operators: Sequence[Operator], g: Tensor) -> Tensor:
+def backward(operators: Sequence[Operator], g: Tensor, budget: int = BUDGET) -> Tensor:
     """g [n, T', d] through the transposed operators, last to first."""
-    columns = g.shape[0]
-    with kernels_first():
-        for op in reversed(operators):
-            cheap = fold(op, columns)
-            g = _joined([cheap.adjoint(piece) for piece, _ in _pieces(g, None)])
+    owned = False
+    with kernels_first(), Readahead() as ahead:
+        for op in visited(operators[::-1], ahead):
+            h = back_through(op, g, budget, owned=owned)
+            owned, g = owned or h is not g, h
     return g
 
 
-def _joined(pieces: list[Tensor]) -> Tensor:
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+def through(op: Operator, x: Tensor, one: One, budget: int, *, owned: bool) -> Tensor:
+    """x [n, T, d] through one operator; an owned x may be overwritten."""
+    return _in_pieces(op.apply, x, one, piece_columns(op, x, budget), owned)
 
 
-def _pieces(x: Tensor, one: One) -> Iterable[tuple[Tensor, One]]:
-    step = max(16, PIECE_BYTES // max(1, x[0].numel() * x.element_size())) if x.shape[0] else 1
-    for start in range(0, max(1, x.shape[0]), step):
-        unit = one[start : start + step] if isinstance(one, Tensor) else one
-        yield x[start : start + step], unit
+def back_through(op: Operator, g: Tensor, budget: int, *, owned: bool) -> Tensor:
+    """g [n, T', d] through one transposed operator, with its MLPs folded where that pays; an owned g may be
+    overwritten."""
+    cheap = fold(op, g.shape[0], int(INSIDE / 2 * budget))
+    return _in_pieces(lambda piece, _: cheap.adjoint(piece), g, None, piece_columns(op, g, budget), owned)
+
+
+def visited(operators: Sequence[Operator], ahead: Readahead) -> Iterator[Operator]:
+    """The operators in order, each made where it was put off, while the next one's weights are on their way."""
+    for i, op in enumerate(operators):
+        if i + 1 < len(operators):
+            ahead.ask(weight.data for weight in weights(operators[i + 1]))
+        yield built(op)
+
+
+def _in_pieces(step: Callable[[Tensor, One], Tensor], x: Tensor, one: One, columns: int, owned: bool) -> Tensor:
+    """`step` on pieces of x; what is owned is overwritten where the result has the same shape."""
+    n = x.shape[0]
+    if n <= columns:
+        return step(x, one)
+    out: Tensor | None = None
+    for start in range(0, n, columns):
+        unit = one[start : start + columns] if isinstance(one, Tensor) else one
+        y = step(x[start : start + columns], unit)
+        if out is None:
+            out = x if owned and y.shape[1:] == x.shape[1:] else x.new_empty(n, *y.shape[1:])
+        out[start : start + columns] = y
+    assert out is not None
+    return out

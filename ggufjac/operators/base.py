@@ -34,7 +34,12 @@ class Operator(ABC):
     @property
     def affine(self) -> bool:
         """Whether b can differ from zero."""
-        return False
+        return any(op.affine for op in self.children)
+
+    @property
+    def children(self) -> tuple[Operator, ...]:
+        """The operators of which this one is made; empty for one that does its own work."""
+        return ()
 
 
 class Identity(Operator):
@@ -67,8 +72,8 @@ class Chain(Operator):
         return g
 
     @property
-    def affine(self) -> bool:
-        return any(op.affine for op in self.operators)
+    def children(self) -> tuple[Operator, ...]:
+        return self.operators
 
 
 class Sum(Operator):
@@ -92,8 +97,8 @@ class Sum(Operator):
         return x
 
     @property
-    def affine(self) -> bool:
-        return any(op.affine for op in self.operators)
+    def children(self) -> tuple[Operator, ...]:
+        return self.operators
 
 
 class Residual(Sum):
@@ -104,3 +109,32 @@ class Residual(Sum):
         self.branch = branch
         self.skip = skip
         self.name = name
+
+
+class Deferred(Operator):
+    """An operator that is made anew whenever it is needed, so that its coefficients take no memory in between.
+
+    make: gives the operator, the same one every time. Sweeps call `built` once per visit.
+    """
+
+    def __init__(self, make: Callable[[], Operator], affine: bool) -> None:
+        self._make = make
+        self._affine = affine
+
+    def built(self) -> Operator:
+        return self._make()
+
+    def apply(self, x: Tensor, one: One = None) -> Tensor:
+        return self.built().apply(x, one)
+
+    def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
+        return self.built().adjoint(g, tally)
+
+    @property
+    def affine(self) -> bool:
+        return self._affine
+
+
+def built(op: Operator) -> Operator:
+    """The operator itself, made now where it was put off."""
+    return op.built() if isinstance(op, Deferred) else op

@@ -24,13 +24,20 @@ class Scale(Operator):
 
 
 class Center(Operator):
-    """y = x - mean(x) over the last dimension: the linear part of a LayerNorm. Its own transpose."""
+    """y = x - mean(x) over the last dimension: the linear part of a LayerNorm. Its own transpose.
+
+    groups: so many equal parts of the last dimension have a mean each.
+    """
+
+    def __init__(self, groups: int = 1) -> None:
+        self.groups = groups
 
     def apply(self, x: Tensor, one: One = None) -> Tensor:
-        return x - x.mean(-1, keepdim=True)
+        parts: Tensor = x.unflatten(-1, (self.groups, -1))
+        return (parts - parts.mean(-1, keepdim=True)).flatten(-2)
 
     def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
-        return g - g.mean(-1, keepdim=True)
+        return self.apply(g)
 
 
 class Bias(Operator):

@@ -15,7 +15,8 @@ from torch import Tensor
 from ggufjac.operators.base import Chain, One, Operator, Residual, Tally
 from ggufjac.operators.elementwise import Bias, Scale
 from ggufjac.operators.matmul import MatMul
-from ggufjac.quants import products
+from ggufjac.quants import device, products
+from ggufjac.quants.tensor import QuantTensor
 
 
 class PerToken(Operator):
@@ -31,24 +32,28 @@ class PerToken(Operator):
         return torch.stack([f.adjoint(g[..., t, :]) for t, f in enumerate(self.weights)], -2)
 
 
-def fold(op: Operator, columns: int) -> Operator:
-    """`op`, with every MLP in it folded for which that pays at this many columns."""
+#: Rows of the down projection that are expanded at a time.
+ROWS = 1 << 10
+
+
+def fold(op: Operator, columns: int, room: int) -> Operator:
+    """`op`, with every MLP in it folded for which that pays at this many columns and fits into `room` bytes."""
     if isinstance(op, Residual):
-        branch = fold(op.branch, columns)
+        branch = fold(op.branch, columns, room)
         return op if branch is op.branch else Residual(branch, op.skip, op.name)
     if not isinstance(op, Chain):
         return op
-    parts = [fold(part, columns) for part in op.operators]
+    parts = [fold(part, columns, room) for part in op.operators]
     out: list[Operator] = []
     for part in parts:
         out.append(part)
         if isinstance(part, Bias):
             continue
-        _fold_tail(out, columns)
+        _fold_tail(out, columns, room)
     return op if out == list(op.operators) else Chain(out)
 
 
-def _fold_tail(out: list[Operator], columns: int) -> None:
+def _fold_tail(out: list[Operator], columns: int, room: int) -> None:
     live = [(i, part) for i, part in enumerate(out) if not isinstance(part, Bias)][-3:]
     if len(live) < 3:
         return
@@ -58,6 +63,7 @@ def _fold_tail(out: list[Operator], columns: int) -> None:
         and isinstance(scale, Scale)
         and isinstance(down, MatMul)
         and _pays(up, scale, down, columns)
+        and _folded_bytes(up, scale, down) <= room
     ):
         out[start:] = [PerToken(_matrices(up, scale, down))]
 
@@ -69,6 +75,24 @@ def _pays(up: MatMul, scale: Scale, down: MatMul, columns: int) -> bool:
     return columns * (n_ff * (n_in + n_out) - n_in * n_out) > n_ff * n_in * n_out
 
 
+def _folded_bytes(up: MatMul, scale: Scale, down: MatMul) -> int:
+    """Of the matrices of all tokens, and of what is expanded on the way to them."""
+    (n_ff, n_in), n_out = up.weight.shape, down.weight.n_out
+    return (scale.s.shape[0] * n_in * n_out + 2 * min(ROWS, n_out) * n_ff) * scale.s.element_size()
+
+
+def _expanded(weight: QuantTensor, like: Tensor) -> Tensor:
+    if like.is_meta and device.current() is None:
+        return like.new_empty(weight.shape)
+    return weight.dequantize(like.dtype) if like.device.type == "cpu" else device.expand(weight, like)
+
+
 def _matrices(up: MatMul, scale: Scale, down: MatMul) -> list[Tensor]:
-    dense = down.weight.dequantize(scale.s.dtype)
-    return [products.adjoint(up.weight, dense * s) for s in scale.s]
+    n_out, n_in = down.weight.n_out, up.weight.n_in
+    made = [scale.s.new_empty(n_out, n_in) for _ in scale.s]
+    with device.weights_from(up.store):
+        for start in range(0, n_out, ROWS):
+            rows = _expanded(down.weight.rows(start, start + ROWS), scale.s)
+            for matrix, s in zip(made, scale.s, strict=True):
+                matrix[start : start + ROWS] = products.adjoint(up.weight, rows * s)
+    return made

@@ -36,8 +36,8 @@ class Routed(Operator):
         )
 
     @property
-    def affine(self) -> bool:
-        return any(op.affine for _, op in self.routes)
+    def children(self) -> tuple[Operator, ...]:
+        return tuple(op for _, op in self.routes)
 
     def _take(self, x: Tensor, tokens: Tensor) -> Tensor:
         return x.flatten(-1 - len(self.shape), -2).index_select(-2, tokens.to(x.device))

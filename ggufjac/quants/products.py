@@ -1,8 +1,8 @@
 """x W^T and g W for packed W, tile by tile, on any torch device.
 
-On the CPU the C++ kernels dequantise a tile into cache and multiply. On other devices a tile of rows is sent packed,
-expanded there by torch operations and multiplied there. Both directions are linear in x, so each is the other's
-derivative: autograd sees one function whose backward pass is the opposite product.
+On the CPU the C++ kernels dequantise a tile into cache and multiply; other devices are `ggufjac.quants.device`. Both
+directions are linear in x, so each is the other's derivative: autograd sees one function whose backward pass is the
+opposite product.
 """
 
 from __future__ import annotations
@@ -13,14 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ggufjac.quants import native
+from ggufjac.quants import device, native
 from ggufjac.quants.tensor import QuantTensor
 from ggufjac.quants.threads import kernel_threads
-from ggufjac.quants.torch_formats import dequantize_blocks
 from ggufjac.reader.types import GGMLType
-
-#: Weights expanded at a time on a device: 16 Mi weights are 64 MiB in float32.
-TILE_WEIGHTS = 1 << 24
 
 
 def apply(weight: QuantTensor, x: Tensor) -> Tensor:
@@ -66,11 +62,15 @@ class _Product(torch.autograd.Function):
         n = weight.n_out if transposed else weight.n_in
         if x.shape[-1] != n:
             raise ValueError(f"{weight.name}: a block with {x.shape[-1]} columns meets a matrix that wants {n}")
-        flat = x.reshape(-1, n)
-        if flat.device.type == "cpu" and flat.dtype in (torch.float32, torch.float64):
+        flat, store = x.reshape(-1, n), device.current()
+        if flat.is_meta and store is None:  # a rehearsal: shapes and operations alone
+            nothing = flat.new_empty(1, 1).expand(weight.shape)
+            out = flat @ (nothing if transposed else nothing.T)
+        elif store is None and flat.device.type == "cpu" and flat.dtype in (torch.float32, torch.float64):
             out = _on_cpu(flat, weight, transposed)
         else:
-            out = _on_device(flat, weight, transposed)
+            product = device.adjoint if transposed else device.apply
+            out = product(store or device.DeviceWeights(flat.device), weight, flat)
         return out.reshape(*x.shape[:-1], out.shape[-1])
 
     @staticmethod
@@ -86,26 +86,3 @@ def _on_cpu(x: Tensor, weight: QuantTensor, transposed: bool) -> Tensor:
     product = native.matmul_adjoint if transposed else native.matmul
     out = product(weight.type, weight.data, x.detach().numpy(), threads=kernel_threads())
     return torch.from_numpy(out)
-
-
-def _on_device(x: Tensor, weight: QuantTensor, transposed: bool) -> Tensor:
-    n_out, n_in = weight.shape
-    step = max(1, TILE_WEIGHTS // max(1, n_in))
-    if transposed:
-        out = x.new_zeros(x.shape[0], n_in)
-        for start in range(0, n_out, step):
-            tile = expand(weight.rows(start, start + step), x)
-            out += x[:, start : start + step] @ tile
-        return out
-    out = x.new_empty(x.shape[0], n_out)
-    for start in range(0, n_out, step):
-        tile = expand(weight.rows(start, start + step), x)
-        out[:, start : start + step] = x @ tile.T
-    return out
-
-
-def expand(weight: QuantTensor, like: Tensor) -> Tensor:
-    """The weights [n_out, n_in] on the device and in the dtype of `like`; the bytes travel packed."""
-    packed = torch.from_numpy(np.array(weight.data)).to(like.device)
-    blocks = packed.reshape(-1, weight.type.block_bytes)
-    return dequantize_blocks(weight.type, blocks).reshape(weight.shape).to(like.dtype)

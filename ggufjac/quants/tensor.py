@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 class QuantTensor:
     """A packed matrix W [n_out, n_in]: `data` is uint8 [n_out, row_bytes], usually a view into the mapped file.
 
-    A stack of matrices (the experts of a layer) is one tall matrix; `rows` takes one of them out.
+    A stack of matrices (the experts of a layer) is one tall matrix; `rows` takes one of them out. first: the number of
+    the first row within the tensor of that name.
     """
 
     name: str
     type: GGMLType
     n_in: int
     data: NDArray[np.uint8]
+    first: int = 0
 
     @property
     def n_out(self) -> int:
@@ -43,7 +45,7 @@ class QuantTensor:
 
     def rows(self, start: int, stop: int) -> QuantTensor:
         """The rows [start, stop) as a view; where a family fuses projections, this takes one of them out."""
-        return replace(self, data=self.data[start:stop])
+        return replace(self, data=self.data[start:stop], first=self.first + start)
 
     def gather(self, ids: NDArray[np.int64], dtype: torch.dtype) -> torch.Tensor:
         """The rows with the given numbers, dequantised: [len(ids), n_in]. Used for token embeddings."""

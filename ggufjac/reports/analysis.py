@@ -3,82 +3,58 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
-from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.panel import Panel
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.agreement import Agreement
-from ggufjac.analyses.facts import ModelFacts
-from ggufjac.analyses.prediction import Analysis, TokenRow, Triplet
+from ggufjac.analyses.following import LlamaRun
+from ggufjac.analyses.prediction import Analysis, TokenRow
 from ggufjac.analyses.text import readable
-from ggufjac.reports import words
+from ggufjac.reports import layout, words
+from ggufjac.reports.layout import ROOMY, WIDE
 
-#: Terminal widths from which a table has room for more columns.
-ROOMY, WIDE = 100, 130
-#: Relative error up to which a reconstruction counts as exact, by dtype (DESIGN: checked in every run).
-EXACT = {"float32": 1e-5, "float64": 1e-13}
-
-
-class AnalysisReport:
-    """An Analysis as a rich renderable; its tables adapt to the width they get."""
-
-    def __init__(self, analysis: Analysis) -> None:
-        self.analysis = analysis
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        a, width = self.analysis, options.max_width
-        yield _head(a, width)
-        yield from _titled(
-            "Input tokens", "what each one gives to the prediction, and its own map J_t", _tokens(a, width)
-        )
-        if a.combined:
-            explained = "leading singular triplets of the map of all tokens together"
-            yield from _titled("Whole map", explained, _combined(a, width))
-        yield _foot(a)
+#: What the map may miss of llama.cpp's final state, relative, and of its logits, over their spread.
+FOLLOWED, FOLLOWED_LOGITS = 1e-5, 1e-4
 
 
-def _titled(title: str, subtitle: str, body: RenderableType) -> RenderResult:
-    yield Text()
-    yield Text.assemble((title, "bold"), ("  " + subtitle, words.DIM))
-    yield body
+def report(analysis: Analysis) -> RenderableType:
+    """The report of one prompt's analysis."""
+    return layout.Fitted(lambda width: _draw(analysis, width))
+
+
+def _draw(a: Analysis, width: int) -> Iterable[RenderableType]:
+    yield _head(a, width)
+    explained = "what each one gives to the prediction, and its own map J_t"
+    yield from layout.titled("Input tokens", explained, _tokens(a, width))
+    if a.combined:
+        explained = "leading singular triplets of the map of all tokens together"
+        yield from layout.titled("Whole map", explained, _combined(a, width))
+    yield _foot(a)
 
 
 def _head(a: Analysis, width: int) -> RenderableType:
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style=words.DIM, no_wrap=True)
-    facts.add_column()
-    facts.add_row("model", _model(a.model))
-    facts.add_row("prompt", Text(readable(a.prompt), style="italic"))
-    facts.add_row("predicts", _predictions(a, 5 if width >= ROOMY else 4))
-    facts.add_row("llama.cpp", _judgement(a))
-    facts.add_row("exactness", _exactness(a))
+    facts: list[tuple[str, RenderableType]] = [
+        ("model", layout.model_line(a.model)),
+        ("prompt", Text(readable(a.prompt), style="italic")),
+        ("predicts", layout.predictions_line(a.predictions, width)),
+        ("llama.cpp", _judgement(a)),
+        ("exactness", _exactness(a)),
+    ]
+    if a.llama is not None:
+        facts.insert(2, ("run", llama_run_line(a.llama)))
     if a.target.rank != 1:
         of = Text.assemble("the logit of ", words.token(a.target.token), f" {a.target.logit:.2f}, rank {a.target.rank}")
-        of.append(f", {words.percent(a.target.probability)}")
-        facts.add_row("explains", of)
-    return Panel(facts, title=Text("ggufjac analyze", style="bold"), title_align="left", box=box.ROUNDED)
-
-
-def _model(m: ModelFacts) -> Text:
-    mix = ", ".join(f"{kind} {words.percent(share)}" for kind, share in m.mix.items() if share >= 0.005)
-    return Text.assemble(
-        (m.name, "bold"), f"  {m.architecture}, {words.count(m.weights)} weights, {mix}, {words.byte_size(m.bytes)}"
-    )
-
-
-def _predictions(a: Analysis, n: int) -> Text:
-    shown = []
-    for i, p in enumerate(a.predictions[:n]):
-        word = words.token(p.token, words.TOKEN if i == 0 else "")
-        shown.append(word.append(f" {words.percent(p.probability)}", style="" if i == 0 else words.DIM))
-    return Text("   ").join(shown)
+        facts.append(("explains", of.append(f", {words.percent(a.target.probability)}")))
+    return layout.frame("ggufjac analyze", facts)
 
 
 def _judgement(a: Analysis) -> Text:
     g = a.agreement
+    if a.llama is not None and g is not None and g.verdict != "MATCH":
+        return agreement_line(g, words.token(a.predictions[0].token))
     if g is None:
         return Text(f"not asked: {a.agreement_note}", style=words.DIM)
     return agreement_line(g, Text() if a.llama_prediction is None else words.token(a.llama_prediction))
@@ -97,21 +73,41 @@ def agreement_line(g: Agreement, theirs: Text) -> Text:
     return out.append(f" (first ten: {g.overlap} shared, KL {words.small(g.kl)})", style=words.DIM)
 
 
+def llama_run_line(run: LlamaRun) -> Text:
+    """Which run of llama.cpp is explained, and what capturing it took."""
+    cpus = f"{run.threads} thread" + ("s" if run.threads != 1 else "")
+    how = f"{run.cache} cache, {cpus}, {'repacked weights' if run.repack else 'weights as they lie in the file'}"
+    out = Text.assemble(("llama.cpp's own run", "bold"), f" of this file, all its roundings included ({how})")
+    took = f"; {run.seconds:.1f} s, of which {run.copying:.2f} s to copy {words.byte_size(run.copied)}"
+    return out.append(took, style=words.DIM)
+
+
 def _exactness(a: Analysis) -> Text:
-    limit = EXACT[a.dtype]
-    good = a.reconstruction < limit
-    out = Text.assemble(
-        (words.small(a.reconstruction), words.GOOD if good else words.BAD),
-        f"  is what the linear map misses of the output ({a.dtype})"
-        + ("" if good else f"; it should be below {limit}"),
-    )
+    if a.llama is not None:
+        return _followed(a.reconstruction, a.llama)
+    out = layout.exactness_line(a.reconstruction, a.dtype)
     if a.ordinary is not None:
         out.append(f"; the ordinary Jacobian misses {a.ordinary:.2f}", style=words.DIM)
     return out
 
 
+def _followed(reconstruction: float, run: LlamaRun) -> Text:
+    """How far the map is from what llama.cpp computed, whose own arithmetic is float32."""
+    good = reconstruction < FOLLOWED and run.logits < FOLLOWED_LOGITS and run.same_first
+    worst = run.worst
+    where = f"{worst.part}, layer {worst.layer}" if worst.layer >= 0 else worst.part
+    out = Text.assemble(
+        (words.small(reconstruction), words.GOOD if good else words.BAD),
+        f"  is what the linear map misses of llama.cpp's output, {words.small(run.logits)} of its logits' spread; ",
+        f"the largest remainder of a step is {words.small(worst.relative)} ({where})",
+    )
+    if not good:
+        out.append(f"; they should be below {FOLLOWED:g} and {FOLLOWED_LOGITS:g}")
+    return out
+
+
 def _tokens(a: Analysis, width: int) -> Table:
-    table = _table()
+    table = layout.table()
     table.add_column("#", justify="right", style=words.DIM)
     table.add_column("token", no_wrap=True)
     table.add_column("output", justify="right")
@@ -170,7 +166,7 @@ def _own(row: TokenRow, exact: bool, roomy: bool, wide: bool) -> list[Renderable
 
 def _combined(a: Analysis, width: int) -> Table:
     roomy = width >= ROOMY
-    table = _table()
+    table = layout.table()
     table.add_column("", justify="right", style=words.DIM)
     table.add_column("σ", justify="right")
     table.add_column("logit", justify="right")
@@ -183,26 +179,20 @@ def _combined(a: Analysis, width: int) -> Table:
         cells: list[RenderableType] = [str(i), words.sigma(t.sigma), words.signed(t.logit)]
         if roomy:
             cells.append(words.small(t.residual))
-        cells += [words.tokens(t.writes, 3 + roomy), _origin(a, t), words.tokens(t.reads, 2 + roomy)]
+        cells += [
+            words.tokens(t.writes, 3 + roomy),
+            layout.origin(a.tokens[t.position].token, t.weight),
+            words.tokens(t.reads, 2 + roomy),
+        ]
         table.add_row(*cells)
     return table
-
-
-def _origin(a: Analysis, t: Triplet) -> Text:
-    source = words.token(a.tokens[t.position].token)
-    return source.append(f" {words.percent(t.weight)}", style=words.DIM)
 
 
 def _foot(a: Analysis) -> RenderableType:
     approximate = "" if a.norms_exact else "; ≈: from random probes"
     total = sum(a.seconds.values())
-    notes = [
+    return layout.notes(
         "output: share of the final hidden state; logit: exact terms, they add up; stable rank: ‖J‖²/σ₁²" + approximate,
         f"frozen: norms, attention, gates (path {a.path!r}); combined stable rank {a.combined_stable_rank:.3g}; "
         f"{total:.1f} s of computing",
-    ]
-    return Group(Text(), *(Text(note, style=words.DIM) for note in notes))
-
-
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
+    )

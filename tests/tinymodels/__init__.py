@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tinymodels import classics, decoders, mixtures, more_decoders, recurrent, shared_experts
+from tinymodels import classics, decoders, mixtures, more_decoders, recurrent, rwkv, shared_experts, wide_gemmas
 from tinymodels.builder import Shape, Tiny, Value
 from tinymodels.tokenizer import BOS, EOS, TOKENS, UNK, VOCAB_SIZE
 
@@ -26,6 +26,7 @@ class Family:
     variants: name -> overrides of `make`. ignored: keys that real files have and llama.cpp does not read. gated:
     whether its MLPs have a gate. state, steps: llama.cpp's name for what a layer hands on, and how many values of a
     layer it names at least. attends: how many layers have attention, if not all of them. sizes: keys that fix shapes.
+    idle: how the names of tensors begin that files have and nothing uses.
     """
 
     fill: Callable[..., None]
@@ -36,11 +37,16 @@ class Family:
     state: str = "l_out"
     steps: int = 3
     attends: int | None = None
+    idle: tuple[str, ...] = ()
     sizes: tuple[str, ...] = ("embedding_length", "attention.head_count", "block_count", "feed_forward_length")
 
 
 #: The sizes of a model of state spaces alone.
 SSM_SIZES = ("embedding_length", "ssm.inner_size", "block_count", "ssm.state_size")
+
+#: The sizes of RWKV 7, and of RWKV 6.
+RWKV7_SIZES = ("embedding_length", "attention.decay_lora_rank", "block_count", "feed_forward_length")
+RWKV6_SIZES = ("embedding_length", "time_mix_extra_dim", "block_count", "feed_forward_length")
 
 #: The sizes of a mixture whose experts' own size is a key that is not read.
 OTHER_SIZES = ("embedding_length", "attention.head_count", "block_count")
@@ -145,14 +151,28 @@ FAMILIES: dict[str, Family] = {
         ignored=frozenset({"rope.scaling.finetuned"}),
     ),
     "smollm3": Family(decoders.smollm3, Shape(n_layer=4), variants={"tied": {"tied": True}}),
+    "gemma3n": Family(
+        wide_gemmas.gemma3n,
+        Shape(n_layer=22, n_ff=256),  # the last two have no keys and values of their own
+        variants={"period": {"n_layer": 25, "listed": False, "swa_base": None}},
+        ignored=frozenset(
+            {"altup.active_idx", "altup.num_inputs", "activation_sparsity_scale", "final_logit_softcapping"}
+        ),
+        idle=tuple(f"blk.{i}.attn_{x}" for i in range(20, 25) for x in "kv"),
+    ),
     "gemma4": Family(
-        more_decoders.gemma4,
+        wide_gemmas.gemma4,
         Shape(n_layer=3),
         variants={
+            "e2b": {"n_layer": 8, "n_input": 256, "shared": 3, "double": True},
+            "e4b": {"n_layer": 8, "n_input": 256, "shared": 3, "left": True, "values": False},
+            "local donor alone": {"n_layer": 6, "shared": 1},
+            "inputs alone": {"n_input": 256},
             "31b": {"values": False, "swa_base": None, "keys": {"final_logit_softcapping": 0.0}},
             "26b-a4b": {"experts": 4},
             "26b-a4b, fused": {"experts": 4, "fused": True},
         },
+        idle=tuple(f"blk.{i}.attn_{x}" for i in range(5, 8) for x in "kv"),
     ),
     "exaone": Family(more_decoders.exaone, variants={"tied": {"tied": True, "rope_freqs": False, "keys": YARN}}),
     "exaone4": Family(
@@ -411,6 +431,41 @@ FAMILIES: dict[str, Family] = {
         Shape(n_layer=3),
         variants={"sizes left out": {"sizes": False}},
         attends=1,
+    ),
+    "rwkv7": Family(
+        rwkv.rwkv7,
+        Shape(n_layer=3),
+        variants={"large heads": {"head_dim": 128}, "one layer": {"n_layer": 1}},
+        gated=False,
+        steps=4,
+        attends=0,
+        sizes=RWKV7_SIZES,
+    ),
+    "arwkv7": Family(
+        rwkv.arwkv7,
+        Shape(n_layer=3),
+        variants={"no gate, no norm": {"gate": False, "norm": False}},
+        steps=4,
+        attends=0,
+        sizes=RWKV7_SIZES,
+    ),
+    "rwkv6": Family(
+        rwkv.rwkv6,
+        Shape(n_layer=3),
+        variants={"early": {"fused": False, "keys": {"rescale_every_n_layers": None}}},
+        gated=False,
+        steps=4,
+        attends=0,
+        sizes=RWKV6_SIZES,
+    ),
+    "rwkv6qwen2": Family(
+        rwkv.rwkv6qwen2,
+        Shape(n_layer=3),
+        variants={"own keys": {"n_head_kv": 0, "bias": False}},
+        ignored=frozenset({"rescale_every_n_layers"}),
+        steps=4,
+        attends=0,
+        sizes=RWKV6_SIZES,
     ),
 }
 

@@ -6,7 +6,7 @@ variants that real files of the family come in.
 
 from __future__ import annotations
 
-from tinymodels.builder import QK, Tiny, attention, blocks, ends, expert_mlps, gated_mlp, transformer_keys
+from tinymodels.builder import Tiny, attention, blocks, ends, gated_mlp, transformer_keys
 
 
 def freqs(t: Tiny) -> None:
@@ -136,61 +136,3 @@ def apertus(t: Tiny, *, bias: bool = False, longrope: bool = False) -> None:
         head_norms(t, block)
         t.norm(f"{block}.ffn_norm", s.n_embd)
         plain_mlp(t, block)
-
-
-def gemma4(
-    t: Tiny,
-    *,
-    window: int = 12,
-    experts: int = 0,
-    fused: bool = False,
-    values: bool = True,
-    swa_base: float | None = 300.0,
-) -> None:
-    """Gemma 4 without inputs per layer: every third layer is global, with larger heads, fewer of them for keys, and
-    (`values` False) its keys for values. Scores are not scaled, so the norms of queries and keys are small.
-    """
-    s = t.shape
-    transformer_keys(t, rope_base=1e6, eps=1e-6)
-    local, wide = s.head_dim, 2 * s.head_dim
-    pattern = [i % 3 != 1 for i in range(s.n_layer)]
-    n_head_kv = [s.n_head_kv if is_local else 1 for is_local in pattern]
-    t.kv("attention.head_count_kv", n_head_kv)
-    t.kv("attention.key_length", wide)
-    t.kv("attention.value_length", wide)
-    t.kv("attention.key_length_swa", local)
-    t.kv("attention.value_length_swa", local)
-    t.kv("rope.dimension_count", wide)
-    t.kv("rope.dimension_count_swa", local)
-    t.kv("rope.freq_base_swa", swa_base)
-    t.kv("attention.sliding_window", window)
-    t.kv("attention.sliding_window_pattern", pattern)
-    t.kv("embedding_length_per_layer_input", 0)
-    t.kv("attention.shared_kv_layers", 0)
-    t.kv("final_logit_softcapping", 3.0)
-    t.factors("rope_freqs", wide // 2, 1.0, 8.0)
-    ends(t, tied=True, size=1.5 / s.n_embd**0.5)
-    if experts:
-        t.kv("expert_feed_forward_length", 96)
-    for block, is_local, n_kv in zip(blocks(t), pattern, n_head_kv, strict=True):
-        head = local if is_local else wide
-        t.norm(f"{block}.attn_norm", s.n_embd)
-        t.matrix(f"{block}.attn_q", s.n_head * head, s.n_embd, QK)
-        t.matrix(f"{block}.attn_k", n_kv * head, s.n_embd, QK)
-        if values or is_local:
-            t.matrix(f"{block}.attn_v", n_kv * head, s.n_embd)
-        for name in ("attn_q_norm", "attn_k_norm"):
-            t.factors(f"{block}.{name}", head, 0.1, 0.6)
-        t.matrix(f"{block}.attn_output", s.n_embd, s.n_head * head)
-        t.norm(f"{block}.post_attention_norm", s.n_embd)
-        t.norm(f"{block}.ffn_norm", s.n_embd)
-        gated_mlp(t, block)
-        t.norm(f"{block}.post_ffw_norm", s.n_embd)
-        if block != blocks(t)[-1]:  # the output norm would undo it
-            t.factors(f"{block}.layer_output_scale", 1, 0.3, 0.8)
-        if experts:
-            expert_mlps(t, block, experts=experts, used=2, n_ff=96, fused=fused)
-            t.uniform(f"{block}.ffn_gate_inp.scale", (s.n_embd,), 8.0, 24.0)  # divided by sqrt(n_embd)
-            t.uniform(f"{block}.ffn_down_exps.scale", (experts,), 0.4, 2.0)
-            for name in ("pre_ffw_norm_2", "post_ffw_norm_1", "post_ffw_norm_2"):
-                t.norm(f"{block}.{name}", s.n_embd)

@@ -5,6 +5,7 @@ from ggufjac.families.parts.delta import GatedDeltaNet
 from ggufjac.families.parts.elementary import Elementwise, Gated, LayerNorm, Linear, Plus, RMSNorm, Times
 from ggufjac.families.parts.interleave import interleaved
 from ggufjac.families.parts.joins import Add, Beside, Named, Then
+from ggufjac.families.parts.lanes import Append, Copies, Lane, NamedLane, Within, Write
 from ggufjac.families.parts.mlp import GatedMLP, PlainMLP
 from ggufjac.families.parts.moe import Experts, Routing
 from ggufjac.families.parts.parallel import Parallel
@@ -16,20 +17,24 @@ from ggufjac.families.parts.statespace import Mamba1, Mamba2, Plamo2Mamba, Short
 
 __all__ = [
     "Add",
+    "Append",
     "Attention",
     "Beside",
+    "Copies",
     "Elementwise",
     "Experts",
     "Factors",
     "Gated",
     "GatedDeltaNet",
     "GatedMLP",
+    "Lane",
     "LayerNorm",
     "LearnedPositions",
     "Linear",
     "Mamba1",
     "Mamba2",
     "Named",
+    "NamedLane",
     "Parallel",
     "Part",
     "PlainMLP",
@@ -45,6 +50,8 @@ __all__ = [
     "Then",
     "Times",
     "Watch",
+    "Within",
+    "Write",
     "Yarn",
     "interleaved",
 ]

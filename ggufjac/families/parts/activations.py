@@ -27,10 +27,19 @@ def gelu(u: Tensor) -> Tensor:
 
 
 def gelu_table(u: Tensor) -> Tensor:
-    """GELU as llama.cpp's CPU backend reads it: argument and value rounded to float16 (ggml's vec.h)."""
-    half = u.to(torch.float16).to(u.dtype)
-    value = (half * gelu(half)).to(torch.float16).to(u.dtype)
-    value = torch.where(u <= -10, torch.zeros_like(u), torch.where(u >= 10, u, value))
+    """GELU as llama.cpp's CPU backend reads it: argument and value rounded to float16 (ggml's vec.h).
+
+    The table is made in float32, where 1 + tanh loses digits; tanh itself is rounded once.
+    """
+    half = u.to(torch.float16).float()
+    inner = math.sqrt(2 / math.pi) * half * (1 + 0.044715 * half * half)
+    value = half * (0.5 * (1 + torch.tanh(inner.double()).float()))
+    return tabulated_ratio(u, value.to(torch.float16))
+
+
+def tabulated_ratio(u: Tensor, value: Tensor) -> Tensor:
+    """value / u for a GELU whose value was found in the table, which serves -10 < u < 10 alone."""
+    value = torch.where(u <= -10, torch.zeros_like(u), torch.where(u >= 10, u, value.to(u)))
     return torch.where(u == 0, torch.full_like(u, 0.5), value / u)
 
 

@@ -63,38 +63,44 @@ class Attention(Part):
     gate: Part | None = None
 
     narrows = True
+    resumes = True
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        p = self.probabilities(run, run.freeze(x))
+        p = run.attended(x, lambda: self.probabilities(run, run.freeze(x)))
         values, v = self.v.build(run, x)
-        gathered: list[Operator] = [Mix(p, self.n_head_kv)]
+        keep, v = run.stored(v)
+        mix = Mix(p, self.n_head_kv)
+        y = mix.apply(v)
+        operators = [values, keep, mix]
         if self.gate is not None:
-            gathered.append(Scale(self.gate.value(run, kept(run, x).apply(run.freeze(x))).sigmoid()))
-        gather = Chain([*gathered, self.out.operator(x)])
-        return Chain([values, gather]), gather.apply(v, 1.0)
+            gate = Scale(self.gate.value(run, kept(run, x).apply(run.freeze(x))).sigmoid())
+            y = gate.apply(y)
+            operators.append(gate)
+        out, y = self.out.build(run, y)
+        return Chain([*operators, out]), y
 
     def probabilities(self, run: Run, x: Tensor) -> Tensor:
-        """P [..., n_head, Tq, T]: which earlier position every query reads, and how much."""
+        """P [..., n_head, Tq, T']: which of the positions that it can see every query reads, and how much."""
         rows: Sequence[int] = range(x.shape[-2]) if run.rows is None else run.rows
-        chosen = torch.as_tensor(list(rows), device=x.device)
+        chosen = torch.as_tensor(list(rows))
         at = run.positions[chosen]
-        q = self._heads(run, self.q, self.q_norm, x.index_select(-2, chosen), at, self.n_head)
+        q = self._heads(run, self.q, self.q_norm, x.index_select(-2, chosen.to(x.device)), at, self.n_head)
         if self.temperature is not None:
             q = q * self.temperature.factors(at)[:, None, None].to(q)
-        k = self.keys(run, x)
+        k, there = run.all_keys(self.keys(run, x)), run.readable
         k = k.repeat_interleave(self.n_head // k.shape[-2], -2)
         scores = torch.einsum("...qhd,...khd->...hqk", q, k) * self.scale
         if self.softcap:
             scores = self.softcap * torch.tanh(scores / self.softcap)
-        distance = at[:, None] - run.positions[None, :]
+        distance = at[:, None] - there[None, :]
         if self.alibi:
-            scores = scores - alibi_slopes(self.n_head, self.alibi).to(scores)[:, None, None] * distance
+            scores = scores - (alibi_slopes(self.n_head, self.alibi)[:, None, None] * distance).to(scores)
         hidden = distance < 0
         if self.window is not None:
             hidden = hidden | (distance >= self.window)
         if self.chunk is not None:
-            hidden = hidden | (at[:, None] // self.chunk != run.positions[None, :] // self.chunk)
-        scores = scores.masked_fill(hidden, -torch.inf)
+            hidden = hidden | (at[:, None] // self.chunk != there[None, :] // self.chunk)
+        scores = scores.masked_fill(hidden.to(scores.device), -torch.inf)
         if self.sinks is None:
             return scores.softmax(-1)
         sinks = self.sinks.to(scores)[:, None, None].expand(*scores.shape[:-1], 1)

@@ -57,8 +57,9 @@ class GatedDeltaNet(Part):
         gate = F.silu(self.z.value(run, keep.apply(frozen)))
         heads = run.freeze(y).unflatten(-1, (-1, self.d_head))
         s = torch.rsqrt(heads.square().mean(-1, keepdim=True) + self.eps) * self.norm.to(x)
-        weigh, out = Scale(gate * s.flatten(-2)), self.out.operator(x)
-        return Chain([project, remember, mix, weigh, out]), out.apply(weigh.apply(y), 1.0)
+        weigh = Scale(gate * s.flatten(-2))
+        out, y = self.out.build(run, weigh.apply(y))
+        return Chain([project, remember, mix, weigh, out]), y
 
     def _heads(self, t: Tensor) -> Tensor:
         """Queries or keys for the heads of the values: [..., T, n_key] -> [..., T, n_head, d_head]."""

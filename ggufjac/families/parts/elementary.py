@@ -8,7 +8,7 @@ from torch import Tensor
 from ggufjac.families.parts import activations
 from ggufjac.families.parts.activations import Ratio
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Bias, Center, Chain, MatMul, Operator, Pick, Scale
+from ggufjac.operators import Bias, Center, Chain, Operator, Pick, Scale
 from ggufjac.quants.tensor import QuantTensor
 
 
@@ -56,17 +56,15 @@ class Linear(Part):
         self.bias = bias
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        op = self.operator(x)
-        return op, op.apply(x, 1.0)
+        op, y = run.product(self.weight, x)
+        if self.bias is None:
+            return op, y
+        bias = Bias(self.bias.to(x))
+        return Chain([op, bias]), bias.apply(y, 1.0)
 
     def rows(self, start: int, stop: int) -> Linear:
         """The outputs [start, stop) alone; this takes fused projections apart."""
         return Linear(self.weight.rows(start, stop), None if self.bias is None else self.bias[start:stop])
-
-    def operator(self, like: Tensor) -> Operator:
-        """The operator without a value; it does not depend on one."""
-        product = MatMul(self.weight)
-        return product if self.bias is None else Chain([product, Bias(self.bias.to(like))])
 
 
 class Some(Part):
@@ -80,9 +78,9 @@ class Some(Part):
 
 
 class Times(Part):
-    """y = factor x with a constant factor: a family's multipliers."""
+    """y = factor x with a constant factor, a number or one for each entry: a family's multipliers."""
 
-    def __init__(self, factor: float) -> None:
+    def __init__(self, factor: float | Tensor) -> None:
         self.factor = factor
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
@@ -126,7 +124,5 @@ class Elementwise(Part):
 
 
 def activation_ratio(run: Run, ratio: Ratio, u: Tensor) -> Tensor:
-    """f(u)/u, with GELU evaluated llama.cpp's way where the run asks for it."""
-    if ratio is activations.gelu and run.gelu_table:
-        return activations.gelu_table(u)
-    return ratio(u)
+    """f(u)/u; how GELU is evaluated, the run decides."""
+    return run.gelu(u) if ratio is activations.gelu else ratio(u)

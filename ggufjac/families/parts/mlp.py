@@ -14,24 +14,25 @@ class GatedMLP(Part):
     """y = down(f(gate(x)) * up(x)): f(gate) is frozen and up is live, whatever the family (the path "up").
 
     The path "gate" freezes f(gate)/gate * up instead and keeps gate live; it reconstructs as exactly and is another
-    map. up is a projection, or one followed by elementwise parts.
+    map. gate and up are projections, or parts with more than that. name: llama.cpp's for what f is taken of.
     """
 
-    def __init__(self, gate: Linear, up: Part, down: Linear, ratio: Ratio) -> None:
+    def __init__(self, gate: Part, up: Part, down: Linear, ratio: Ratio, name: str = "") -> None:
         self.gate = gate
         self.up = up
         self.down = down
         self.ratio = ratio
+        biased = isinstance(gate, Linear) and gate.bias is not None
+        self.name = name or ("ffn_gate_b" if biased else "ffn_gate")
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         frozen = run.freeze(x)
-        name = "ffn_gate" if self.gate.bias is None else "ffn_gate_b"
-        u = run.value(name, self.gate.value(run, frozen))
+        u = run.value(self.name, self.gate.value(run, frozen))
         ratio = activation_ratio(run, self.ratio, u)
         live, value = self.up.build(run, x) if run.path == "up" else self.gate.build(run, x)
         scale = Scale(ratio * (u if run.path == "up" else self.up.value(run, frozen)))
-        down = self.down.operator(x)
-        return Chain([live, scale, down]), down.apply(scale.apply(value), 1.0)
+        down, y = self.down.build(run, scale.apply(value))
+        return Chain([live, scale, down]), y
 
 
 class PlainMLP(Part):
@@ -43,8 +44,8 @@ class PlainMLP(Part):
         self.ratio = ratio
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        up = self.up.operator(x)
-        u = run.value("ffn_up" if self.up.bias is None else "ffn_up_b", up.apply(x, 1.0))
+        up, u = self.up.build(run, x)
+        u = run.value("ffn_up" if self.up.bias is None else "ffn_up_b", u)
         scale = Scale(activation_ratio(run, self.ratio, run.freeze(u)))
-        down = self.down.operator(x)
-        return Chain([up, scale, down]), down.apply(scale.apply(u), 1.0)
+        down, y = self.down.build(run, scale.apply(u))
+        return Chain([up, scale, down]), y

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ggufjac.families.parts.elementary import Linear
-from ggufjac.families.parts.run import Part, Run
+from ggufjac.families.parts.run import Part, Run, Taken
 from ggufjac.operators import Chain, Identity, Operator, Routed, Scale
 from ggufjac.operators.routed import routes_of
 
@@ -38,16 +39,21 @@ class Routing:
     groups: int = 1
     groups_used: int = 1
 
-    def choose(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """logits [..., n_expert] -> the chosen experts' numbers and their weights, both [..., used]."""
+    def choose(
+        self, logits: Tensor, settle: Callable[[Tensor], Tensor] = lambda chosen: chosen
+    ) -> tuple[Tensor, Tensor]:
+        """logits [..., n_expert] -> the chosen experts' numbers and their weights, both [..., used].
+
+        settle: has the last word on the numbers.
+        """
         scores = self._scores(logits)
         ranking = scores.detach()
         if self.selection_bias is not None:
             ranking = ranking + self.selection_bias.to(ranking)
         if self.groups > 1:
             ranking = self._within_groups(ranking)
-        chosen = ranking.topk(self.used, -1).indices
-        weights = scores.gather(-1, chosen)
+        chosen = settle(dealt(ranking, self.used) if ranking.is_meta else ranking.topk(self.used, -1).indices)
+        weights = scores.gather(-1, chosen.to(scores.device))
         if self.gating == "softmax of chosen":
             weights = weights.softmax(-1)
         elif self.gating == "sigmoid of chosen":
@@ -72,6 +78,12 @@ class Routing:
         return grouped.masked_fill(shut[..., None], -torch.inf).flatten(-2)
 
 
+def dealt(scores: Tensor, k: int) -> Tensor:
+    """Choices [..., k] as different as they can be, for a rehearsal, in which scores [..., n] have no values."""
+    rows = torch.arange(math.prod(scores.shape[:-1])).reshape(*scores.shape[:-1], 1)
+    return (rows * k + torch.arange(k)) % scores.shape[-1]
+
+
 @dataclass(frozen=True)
 class Experts(Part):
     """y = sum over the token's experts of weight * expert(x). Experts that no token chose are not touched.
@@ -91,7 +103,7 @@ class Experts(Part):
         biased = isinstance(self.router, Linear) and self.router.bias is not None
         name = "ffn_moe_logits_biased" if biased else "ffn_moe_logits"
         logits = run.value(name, self.router.value(run, run.freeze(x)))
-        chosen, weights = (t.flatten(0, -2) for t in self.routing.choose(logits))
+        chosen, weights = (t.flatten(0, -2) for t in self.routing.choose(logits, run.routed))
         before: Operator = Identity()
         if self.before is not None:
             before, x = self.before.build(run, x)
@@ -101,7 +113,8 @@ class Experts(Part):
         routes: list[tuple[Tensor, Operator]] = []
         for number, tokens, rank in routes_of(chosen):
             # an expert's values are those of a few tokens: names would be announced once per expert, each for others
-            inside = replace(run, watch=None if gates is None else _Given(gates[tokens, rank]))
+            gate = None if gates is None else _Given(gates[tokens, rank])
+            inside = replace(run, watch=gate, taken=Taken(tokens, rank, len(tokens_in)))
             weigh, y = Scale(weights[tokens, rank, None]), tokens_in[tokens]
             if self.weigh_first:
                 expert, y = self.expert(number).build(inside, weigh.apply(y))
@@ -110,7 +123,7 @@ class Experts(Part):
                 expert, y = self.expert(number).build(inside, y)
                 route, y = Chain([expert, weigh]), weigh.apply(y)
             routes.append((tokens, route))
-            total = total.index_add(0, tokens, y)
+            total = total.index_add(0, tokens.to(y.device), y)
         n = x.shape[-1]
         routed = Routed(routes, tuple(x.shape[:-1]), n, n)
         return routed if self.before is None else Chain([before, routed]), total.reshape(x.shape)

@@ -16,6 +16,7 @@ class Parallel(Part):
     """
 
     narrows = True
+    resumes = True
 
     def __init__(self, norm: Part, attention: Part, mlp: Part, mlp_norm: Part | None = None) -> None:
         self.norm = norm

@@ -9,29 +9,49 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, TypeAlias
 
 from torch import Tensor
 
-from ggufjac.operators import Operator
+from ggufjac.families.parts import activations
+from ggufjac.operators import Identity, MatMul, Operator
+from ggufjac.quants.tensor import QuantTensor
 
 #: Sees every named intermediate value (llama.cpp's names, "attn_norm-3") and returns the value to go on with.
 Watch: TypeAlias = "Callable[[str, Tensor], Tensor]"
 
 
 @dataclass(frozen=True)
-class Run:
-    """How one prompt is run.
+class Taken:
+    """Which positions an expert sees: of `rows` positions the `tokens` [m], which made it their choice number `rank`
+    [m]."""
 
-    positions: [T] int64, the prompt's positions.
+    tokens: Tensor
+    rank: Tensor
+    rows: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """How one prompt is run: in exact arithmetic, unless a subclass says otherwise.
+
+    tokens, positions: [T] int64, the numbers of the prompt's tokens and their positions; tokens of several texts that
+    are run side by side are [..., T].
     n_ctx: the context length that the run pretends to have (some position encodings depend on it).
     detached: freeze the coefficients (the detached Jacobian) or leave them attached to autograd (the ordinary one).
     path: which factor of a gated MLP stays live; "up" is the definition, "gate" the named alternative.
     gelu_table: evaluate GELU as llama.cpp does on the CPU, through values rounded to float16; for comparisons only.
     rows: the positions whose output is needed from the layer in hand; None for all of them.
+    shared: coefficients that earlier layers leave for later ones (keys that are used again), by name.
+    taken: inside an expert, the positions that it sees.
     """
 
+    #: Whether latent attention mixes the latent vectors and makes values of them afterwards, as llama.cpp does; before
+    #: is cheaper and, without rounding, the same.
+    mixes_latent: ClassVar[bool] = False
+
+    tokens: Tensor
     positions: Tensor
     n_ctx: int
     detached: bool = True
@@ -40,6 +60,8 @@ class Run:
     watch: Watch | None = None
     layer: int = -1
     rows: tuple[int, ...] | None = None
+    shared: dict[str, Tensor] = field(default_factory=dict)
+    taken: Taken | None = None
 
     def at(self, layer: int, rows: tuple[int, ...] | None = None) -> Run:
         """The same run inside one layer."""
@@ -55,12 +77,48 @@ class Run:
             return x
         return self.watch(f"{name}-{self.layer}" if self.layer >= 0 else name, x)
 
+    # --- where a text goes on from positions that were run before ---------------------------------------------
+
+    @property
+    def readable(self) -> Tensor:
+        """The positions [T'] that a query can look at; the run's own are the last ones."""
+        return self.positions
+
+    def all_keys(self, k: Tensor) -> Tensor:
+        """The keys [..., T', n_head_kv, d_head] of those positions, k being those of the run's own."""
+        return k
+
+    # --- where computing with rounded numbers differs ---------------------------------------------------------
+
+    def product(self, weight: QuantTensor, x: Tensor) -> tuple[Operator, Tensor]:
+        """The product x W^T at this value x [..., n_in], and its value."""
+        op = MatMul(weight)
+        return op, op.apply(x)
+
+    def stored(self, v: Tensor) -> tuple[Operator, Tensor]:
+        """What becomes of the values v [..., T, n] that a layer keeps for all later positions."""
+        return Identity(), v
+
+    def attended(self, x: Tensor, probabilities: Callable[[], Tensor]) -> Tensor:
+        """What the layer's attention reads at this value x [..., T, n] of its input: P [..., n_head, Tq, T]."""
+        return probabilities()
+
+    def routed(self, chosen: Tensor) -> Tensor:
+        """The numbers of the layer's experts that every position takes, [n_tokens, used]."""
+        return chosen
+
+    def gelu(self, u: Tensor) -> Tensor:
+        """GELU's ratio gelu(u)/u."""
+        return activations.gelu_table(u) if self.gelu_table else activations.gelu(u)
+
 
 class Part(ABC):
     """A building block of a network: from the value that enters, its operator and the operator's output."""
 
     #: Whether the part mixes positions, and so returns only `run.rows` where they are set.
     narrows: bool = False
+    #: Whether a part that mixes positions can go on from those that a `Continued` run has behind it.
+    resumes: bool = False
 
     @abstractmethod
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:

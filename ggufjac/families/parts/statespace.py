@@ -65,8 +65,8 @@ class Mamba2(Part):
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         n, n_key = self.n_inner, self.n_group * self.n_state
         frozen, keep = run.freeze(x), kept(run, x)
-        project = self.projection.rows(n, 2 * n).operator(x)
-        remember, v = self.memory.rows(0, n).build(run, project.apply(x, 1.0))
+        project, v = self.projection.rows(n, 2 * n).build(run, x)
+        remember, v = self.memory.rows(0, n).build(run, v)
         keys = self.projection.rows(2 * n, 2 * n + 2 * n_key).value(run, frozen)
         b, c = self.memory.rows(n, n + 2 * n_key).build(run, keys)[1].split(n_key, -1)
         dt = self.projection.rows(2 * n + 2 * n_key, self.projection.weight.n_out).value(run, frozen)
@@ -77,9 +77,9 @@ class Mamba2(Part):
         gate = F.silu(z)
         if self.norm is not None:
             gate = gate * self._scale(run.freeze(y) * gate)
-        weigh, out = Scale(gate), self.out.operator(x)
-        op = Chain([project, remember, mix, weigh, out])
-        return op, run.value("mamba_out", out.apply(weigh.apply(y), 1.0))
+        weigh = Scale(gate)
+        out, y = self.out.build(run, weigh.apply(y))
+        return Chain([project, remember, mix, weigh, out]), run.value("mamba_out", y)
 
     def _scale(self, y: Tensor) -> Tensor:
         """What the norm multiplies y [..., T', n] by."""
@@ -120,9 +120,9 @@ class Plamo2Mamba(Part):
         dt = self.step.value(run, dt)
         mix = Mix(mixing(run, dt, self.a.to(x), self.d.to(x), b[..., None, :], c[..., None, :]), n_head)
         z = interleaved(self.projection, 0, period // 2, period).value(run, kept(run, x).apply(frozen))
-        weigh, out = Scale(F.silu(z)), self.out.operator(x)
-        op = Chain([project, remember, mix, weigh, out])
-        return op, run.value("mamba_out", out.apply(weigh.apply(mix.apply(v)), 1.0))
+        weigh = Scale(F.silu(z))
+        out, y = self.out.build(run, weigh.apply(mix.apply(v)))
+        return Chain([project, remember, mix, weigh, out]), run.value("mamba_out", y)
 
 
 def mixing(run: Run, dt: Tensor, a: Tensor, d: Tensor, b: Tensor, c: Tensor) -> Tensor:
@@ -162,8 +162,8 @@ class Mamba1(Part):
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         n, n_state = self.a.shape
         keep = kept(run, x)
-        project = self.projection.rows(0, n).operator(x)
-        remember, v = self.memory.build(run, project.apply(x, 1.0))
+        project, v = self.projection.rows(0, n).build(run, x)
+        remember, v = self.memory.build(run, v)
         found = self.coefficients.value(run, run.freeze(v))
         parts = found.split([found.shape[-1] - 2 * n_state, n_state, n_state], -1)
         if self.norms is not None:
@@ -173,6 +173,6 @@ class Mamba1(Part):
         scan = Chain([Scale(dt), Scan(dt, self.a.to(x), b, c)])
         mix = Chain([Sum([scan, Scale(self.d.to(x))]), keep])
         z = self.projection.rows(n, 2 * n).value(run, keep.apply(run.freeze(x)))
-        weigh, out = Scale(F.silu(z)), self.out.operator(x)
-        op = Chain([project, remember, mix, weigh, out])
-        return op, out.apply(weigh.apply(mix.apply(v)), 1.0)
+        weigh = Scale(F.silu(z))
+        out, y = self.out.build(run, weigh.apply(mix.apply(v)))
+        return Chain([project, remember, mix, weigh, out]), y

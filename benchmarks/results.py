@@ -1,0 +1,166 @@
+"""Write benchmarks/RESULTS.md: every benchmark, each section with the machine that it ran on.
+
+    python -m benchmarks results                                  # all sections
+    python -m benchmarks results growth full_map                  # these; the others stay as they are
+    python -m benchmarks results scale --scale MODEL[:TOKENS] ... # the models of the section "scale"
+
+Without --scale the section "scale" measures a synthetic Llama 3.1 8B, which takes 5 GB of the disk meanwhile. The plot
+of "growth" needs matplotlib (the extra `plots`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.machine import machine
+from ggufjac.atomic import write_text
+from ggufjac.errors import UserError
+from ggufjac.registry import resolve
+
+FOLDER = Path(__file__).parent
+TARGET = FOLDER / "RESULTS.md"
+PLOT = FOLDER / "growth.svg"
+HEAD = """# What was measured
+
+Written by `python -m benchmarks results`. Ratios compare with a baseline that was measured in the same run.
+"""
+#: What the table of kernels shows: the types that most files are made of, at a shape of an 8B model.
+KERNELS = ("--types", "Q4_K,Q6_K,Q8_0,Q4_0,F16", "--shapes", "4096x14336", "--columns", "1,8,16,64,256,1024")
+
+#: The lines of one section, given the models of "scale".
+Section = Callable[[Sequence[str]], Iterator[str]]
+
+
+def _table(name: str) -> Section:
+    """The section of a benchmark that is one table."""
+
+    def section(_: Sequence[str]) -> Iterator[str]:
+        yield from import_module(f"benchmarks.{name}").table().lines()
+
+    return section
+
+
+def _kernels(_: Sequence[str]) -> Iterator[str]:
+    """The kernels' own benchmark prints a table of fixed width."""
+    command = [sys.executable, "-m", "benchmarks.kernels", *KERNELS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=FOLDER.parent) as ran:
+        assert ran.stdout is not None
+        yield "```"
+        yield from (line.rstrip() for line in ran.stdout)
+        yield "```"
+    if ran.returncode:
+        raise UserError(f"the benchmark of the kernels ended with status {ran.returncode}")
+
+
+def _scale(models: Sequence[str]) -> Iterator[str]:
+    if not models:
+        with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+            yield from _model(_synthetic(Path(folder)), 8)
+    for i, model in enumerate(models):
+        name, _, tokens = model.partition(":")
+        if tokens and not tokens.isdigit():
+            raise UserError(f"--scale {model}: write MODEL:TOKENS; {tokens!r} is no number of tokens")
+        if i:
+            yield ""
+        yield from _model(resolve(name), int(tokens or 8))
+
+
+def _model(path: Path, n_tokens: int) -> Iterator[str]:
+    from benchmarks import scale
+
+    yield from scale.table(path, n_tokens).lines()
+
+
+def _synthetic(folder: Path) -> Path:
+    from benchmarks.synth import synthesize
+    from benchmarks.synthetic.shapes import SHAPES
+
+    path = folder / "llama3.1-8b.synthetic.gguf"
+    synthesize(path, SHAPES["llama3.1-8b"])
+    return path
+
+
+def _growth(_: Sequence[str]) -> Iterator[str]:
+    from benchmarks import growth
+
+    seen: list[growth.Point] = []
+    yield from growth.table(seen).lines()
+    growth.plot(seen, PLOT)
+    yield ""
+    yield f"![Time against columns, tokens, layers, width and bits a weight]({PLOT.name})"
+
+
+SECTIONS: dict[str, Section] = {
+    "full_map": _table("full_map"),
+    "layers": _table("layers"),
+    "command": _table("command"),
+    "scale": _scale,
+    "growth": _growth,
+    "kernels": _kernels,
+    "families": _table("families"),
+}
+
+
+def measured(name: str, models: Sequence[str]) -> str:
+    """One section as Markdown: what it is, where and when it ran, its table. Lines are printed as they come."""
+    lines = [_about(name), "", f"{time.strftime('%Y-%m-%d')}: {machine()}.", ""]
+    print("\n".join(lines), flush=True)
+    for line in SECTIONS[name](models):
+        lines.append(line)
+        print(line, flush=True)
+    return "\n".join(lines)
+
+
+def _about(name: str) -> str:
+    """A benchmark's own description without its command lines."""
+    paragraphs = (import_module(f"benchmarks.{name}").__doc__ or "").strip().split("\n\n")
+    return "\n\n".join(text for text in paragraphs if not text.startswith("    "))
+
+
+def sections_of(text: str) -> dict[str, str]:
+    """The sections that a file of results has, by name."""
+    parts = text.split("\n## ")[1:]
+    return {name: body.strip() for name, _, body in (part.partition("\n") for part in parts)}
+
+
+def document(sections: dict[str, str]) -> str:
+    """The whole file, its sections in their usual order."""
+    return "\n".join([HEAD, *(f"## {name}\n\n{sections[name]}\n" for name in SECTIONS if name in sections)])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument("--scale", nargs="+", action="extend", default=[], metavar="MODEL[:TOKENS]")
+    args = parser.parse_args()
+    try:
+        _run(args.sections or list(SECTIONS), args.scale)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(names: Sequence[str], models: Sequence[str]) -> None:
+    for name in names:
+        if name not in SECTIONS:
+            raise UserError(f"no section {name!r}; there are {', '.join(SECTIONS)}")
+    if "growth" in names and find_spec("matplotlib") is None:
+        raise UserError("the plot of growth needs matplotlib: pip install 'ggufjac[plots]'")
+    for name in names:
+        found = sections_of(TARGET.read_text(encoding="utf-8")) if TARGET.exists() else {}
+        print(f"\n## {name}\n", flush=True)
+        found[name] = measured(name, models)
+        write_text(TARGET, document(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

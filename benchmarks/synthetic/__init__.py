@@ -1,0 +1,1 @@
+"""Models of any size with random quantised weights: what `python -m benchmarks.synth` writes."""

@@ -1,0 +1,242 @@
+"""What happens when a token's vector, or a singular component, is taken away: to the linear map, and to the model.
+
+The linear map predicts it exactly as it explains the logit: without token t the final state is y - J_t x_t, without
+component i it is y - sigma_i u_i (v_i . x). The model itself is run on the changed vectors, with x_t = 0 or with v_i
+projected out of x, and once more on the prompt without the token; then norms, attention and gates change as well,
+which the linear map holds fixed. Between the two stands the derivative, from the ordinary Jacobian.
+
+What is followed is ln p of one token: logits themselves may all move together, which changes no prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ggufjac.analyses.decode import Decoder
+from ggufjac.analyses.facts import ModelFacts, facts_of
+from ggufjac.analyses.options import MapOptions
+from ggufjac.analyses.prediction import (
+    Prediction,
+    Triplet,
+    combined_triplets,
+    prediction_of,
+    top_predictions,
+)
+from ggufjac.analyses.result import Result
+from ggufjac.analyses.stopwatch import Progress, Stopwatch
+from ggufjac.analyses.text import Piece, Speller
+from ggufjac.errors import UserError
+from ggufjac.maps.detached import DetachedMap
+from ggufjac.maps.model import Model
+from ggufjac.maps.variants import logits_at
+
+#: How many tokens are taken away, one at a time, where it is not said which.
+TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is predicted then. change: of the target's ln p, in nats; logit: the change of its logit; probability: the
+    target's; first: the token with the largest logit; kl: KL(the whole prompt's prediction || this one) in nats. NaN
+    where the model has no finite answer.
+    """
+
+    change: float
+    logit: float
+    probability: float
+    first: Piece
+    kl: float
+
+
+@dataclass(frozen=True)
+class TokenAblation:
+    """One input token taken away.
+
+    linear: its term taken off the linear map's output; derivative: by how much the target's ln p changes to first
+    order; zeroed: the model with the token's vector set to 0; left_out: the model on the prompt without the token (None
+    where nothing would be left of it).
+    """
+
+    position: int
+    token: Piece
+    linear: Outcome
+    derivative: float
+    zeroed: Outcome
+    left_out: Outcome | None
+
+
+@dataclass(frozen=True)
+class ComponentAblation:
+    """Components `first` to `last` of the combined map, counted from 1, taken away together.
+
+    triplet: the last of them. linear: without them in the map; derivative: the change to first order; projected: the
+    model with their right vectors projected out of its inputs.
+    """
+
+    first: int
+    last: int
+    triplet: Triplet
+    linear: Outcome
+    derivative: float
+    projected: Outcome
+
+
+@dataclass(frozen=True)
+class Ablation(Result):
+    """Parts of one prompt taken away, one at a time; `target` is the token whose ln p is followed."""
+
+    kind: ClassVar[str] = "ablation"
+    report: ClassVar[str] = "ablation"
+
+    model: ModelFacts
+    prompt: str
+    dtype: str
+    path: str
+    seed: int
+    predictions: tuple[Prediction, ...]
+    target: Prediction
+    tokens: tuple[TokenAblation, ...]
+    n_tokens: int
+    components: tuple[ComponentAblation, ...]
+    reconstruction: float
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(MapOptions):
+    """target: the id of the token whose ln p is followed (None: the prediction); tokens: the positions to take away
+    (none: those with the largest terms, all in a short prompt); components: how many leading ones.
+    """
+
+    target: int | None = None
+    tokens: tuple[int, ...] = ()
+    components: int = 4
+
+
+def ablate(
+    model: Model, prompt: str | Sequence[int], options: Options | None = None, progress: Progress = lambda _: None
+) -> Ablation:
+    """Take tokens and components of one prompt away. Raises UserError for tokens and positions that do not exist."""
+    options = options or Options()
+    watch = Stopwatch(progress)
+    ids = model.ids_of(prompt)
+    if options.target is not None and not 0 <= options.target < model.family.n_vocab:
+        raise UserError(f"there is no token {options.target}; the vocabulary has {model.family.n_vocab} tokens, from 0")
+    wrong = [t for t in options.tokens if not 0 <= t < len(ids)]
+    if wrong:
+        raise UserError(f"there is no token at position {wrong[0]}; the prompt has {len(ids)}, from 0")
+    watch.lap("forward pass")
+    speller = Speller(model.vocab)
+    linear = options.linearize(model, ids)
+    target = prediction_of(linear, speller, options.target)
+    watch.lap("linear map")
+    functional, _ = linear.logit_functional(target.token.id)
+    terms = linear.attribute(functional[None])[0, :-1]
+    positions = sorted(options.tokens or terms.abs().topk(min(TOKENS, len(ids))).indices.tolist())
+    reconstruction = linear.reconstruction_error()
+    svd = linear.svd(options.components, "combined", seed=options.seed)
+    reads = torch.einsum("ktn,tn->k", svd.V, linear.inputs)
+    groups = [(i, i) for i in range(len(svd.S))] + ([(0, len(svd.S) - 1)] if len(svd.S) > 1 else [])
+    lost_inputs = [_only(linear.inputs, t) for t in positions]
+    lost_inputs += [torch.einsum("k,ktn->tn", reads[i : j + 1], svd.V[i : j + 1]) for i, j in groups]
+    lost = torch.stack(lost_inputs)
+    lost_outputs = torch.cat((linear.matmat(lost[: len(positions)]), _written(svd.S * reads, svd.U, groups)))
+    frozen = linear.head.apply((linear.output - lost_outputs)[:, None], 1.0)[:, 0]
+    watch.lap("derivative")
+    ordinary = model.ordinary(ids, options.dtype, options.memory)
+    gradient = ordinary.rmatmat(ordinary.surprise(target.token.id)[None])[0]
+    slopes = -(lost.cpu() * gradient).sum((1, 2))
+    watch.lap("model with parts of its input taken away")
+    changed = logits_at(model.family, ids, (linear.inputs - lost).cpu(), options.memory)
+    watch.lap("model on shorter prompts")
+    shorter = _shorter(model, ids, positions, options)
+    watch.lap("decoding")
+    judge = _Judge(linear, target.token.id, speller)
+    by_map, by_model = [judge(row) for row in frozen], [judge(row) for row in changed]
+    triplets = combined_triplets(linear, functional, svd, Decoder(model.family, options.dtype), speller)
+    n = len(positions)
+    return Ablation(
+        model=facts_of(model.file),
+        prompt=prompt if isinstance(prompt, str) else model.detokenize(ids),
+        dtype=options.dtype_name,
+        path=options.path,
+        seed=options.seed,
+        predictions=top_predictions(linear, speller),
+        target=target,
+        tokens=tuple(
+            TokenAblation(
+                position=t,
+                token=speller.piece(ids[t]),
+                linear=by_map[i],
+                derivative=float(slopes[i]),
+                zeroed=by_model[i],
+                left_out=None if shorter is None else judge(shorter[i]),
+            )
+            for i, t in enumerate(positions)
+        ),
+        n_tokens=len(ids),
+        components=tuple(
+            ComponentAblation(a + 1, b + 1, triplets[b], by_map[i], float(slopes[i]), by_model[i])
+            for i, (a, b) in enumerate(groups, n)
+        ),
+        reconstruction=reconstruction,
+        seconds=watch.stop(),
+        arrays={
+            "tokens": torch.tensor(ids),
+            "positions": torch.tensor(positions),
+            "terms": terms,
+            "logits": linear.logits,
+            "logits.linear": frozen,
+            "logits.changed": changed,
+            **({} if shorter is None else {"logits.left_out": shorter}),
+            "derivatives": slopes,
+        },
+    )
+
+
+def _only(inputs: Tensor, position: int) -> Tensor:
+    """The inputs of one position, 0 at the others."""
+    alone = torch.zeros_like(inputs)
+    alone[position] = inputs[position]
+    return alone
+
+
+def _written(sizes: Tensor, u: Tensor, groups: Sequence[tuple[int, int]]) -> Tensor:
+    """What each group of components writes, [len(groups), d]: the sum of size u over its members."""
+    return torch.stack([sizes[i : j + 1] @ u[i : j + 1] for i, j in groups])
+
+
+def _shorter(model: Model, ids: Sequence[int], positions: Sequence[int], options: Options) -> Tensor | None:
+    """The logits of the prompt without each of the positions, [n, n_vocab]; None where it has only one token."""
+    if len(ids) < 2:
+        return None
+    rows = []
+    for t in positions:
+        rest = [*ids[:t], *ids[t + 1 :]]
+        rows.append(logits_at(model.family, rest, model.embed(rest, options.dtype)[None], options.memory)[0])
+    return torch.stack(rows)
+
+
+class _Judge:
+    """Turns logits into what they say, beside those of the whole prompt."""
+
+    def __init__(self, linear: DetachedMap, target: int, speller: Speller) -> None:
+        self._logits = linear.logits.cpu().double()
+        self._target = target
+        self._speller = speller
+
+    def __call__(self, logits: Tensor) -> Outcome:
+        now = logits.cpu().double()
+        before, after = self._logits.log_softmax(-1), now.log_softmax(-1)
+        return Outcome(
+            change=float(after[self._target] - before[self._target]),
+            logit=float(now[self._target] - self._logits[self._target]),
+            probability=float(after[self._target].exp()),
+            first=self._speller.piece(int(now.argmax())),
+            kl=float((before.exp() * (before - after)).sum()),
+        )

@@ -1,0 +1,311 @@
+"""How a prediction emerges: what every layer's map writes, how many dimensions it has, and which tokens it draws on.
+
+For each layer (and each part of it that is asked for) the cumulative map from the tokens' vectors through the lens: its
+leading singular triplets decoded to tokens, its stable rank, how close its leading left vectors are to those of the
+whole network, and what each input token carries of its output. And what every block's write gives to one logit on its
+way past all later blocks, which adds up to the logit exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ggufjac.analyses.decode import Decoder
+from ggufjac.analyses.facts import ModelFacts, facts_of
+from ggufjac.analyses.options import MapOptions
+from ggufjac.analyses.prediction import Prediction, prediction_of, top_predictions
+from ggufjac.analyses.result import Result
+from ggufjac.analyses.stopwatch import Progress, Stopwatch
+from ggufjac.analyses.text import Piece, Speller
+from ggufjac.errors import UserError
+from ggufjac.maps.detached import DetachedMap
+from ggufjac.maps.layers import LayerMaps, Place, Spectra
+from ggufjac.maps.model import Model
+from ggufjac.maps.sites import LAYER
+
+#: Tokens that a result keeps of every decoded vector.
+TOKENS_PER_VECTOR = 8
+#: What is written outside of the blocks, in the table of direct contributions.
+EMBEDDING, CONSTANT = "embedding", "constant"
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One triplet sigma u v^T: what it writes (head @ u), and where it reads.
+
+    residual: the larger one of ||A v - sigma u|| and ||A^T u - sigma v||, over sigma. position, weight: the token (in a
+    layerwise map, the position) with the longest part of v, and its share of ||v||^2. cosine: |u . u'| with the vector
+    u' of the same number of the whole network's map.
+    """
+
+    sigma: float
+    residual: float
+    position: int
+    weight: float
+    cosine: float
+    writes: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The leading triplets of one map.
+
+    stable_rank: ||A||_F^2 / sigma_1^2. overlap: how much of the leading left vectors lies in the span of those of the
+    whole network's map, from 0 to 1.
+    """
+
+    stable_rank: float
+    overlap: float
+    concepts: tuple[Concept, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One place: what leaves a layer (part "layer"), or what one of its parts writes.
+
+    lens: the likeliest tokens if the place itself went to the output norm and the head; rank, probability: of the
+    target there. shares: what each token carries of the place's output, y . J_t x_t / |y|^2; with constant_share they
+    add up to 1. cumulative: the map from the tokens; layerwise: the map from what enters the layer, if asked for.
+    """
+
+    layer: int
+    part: str
+    lens: tuple[Piece, ...]
+    rank: int
+    probability: float
+    shares: tuple[float, ...]
+    constant_share: float
+    cumulative: Spectrum
+    layerwise: Spectrum | None
+
+
+@dataclass(frozen=True)
+class Write:
+    """What one block gives to the target's logit past all later blocks; layer None: outside of the layers."""
+
+    layer: int | None
+    part: str
+    logit: float
+
+
+@dataclass(frozen=True)
+class Emergence:
+    """From which layer on something is so: the first layer, and the one from which it stays so; None: never."""
+
+    first: int | None
+    settled: int | None
+
+
+@dataclass(frozen=True)
+class Layers(Result):
+    """One prompt, layer by layer. The logits of `writes` add up to the target's.
+
+    readings: in the order of the network. concept, lens: where the target is the top token of the leading left vector,
+    and of the lens, among the layers that were read. layerwise_exact: whether the stable ranks of the layerwise maps
+    come from the full maps; those of the cumulative maps are estimated from random probes beyond their leading part.
+    reconstruction: how far the shares of any place are from adding up to 1.
+    """
+
+    kind: ClassVar[str] = "layers"
+    report: ClassVar[str] = "layers"
+
+    model: ModelFacts
+    prompt: str
+    dtype: str
+    path: str
+    seed: int
+    n_layer: int
+    tokens: tuple[Piece, ...]
+    predictions: tuple[Prediction, ...]
+    target: Prediction
+    readings: tuple[Reading, ...]
+    concept: Emergence
+    lens: Emergence
+    writes: tuple[Write, ...]
+    layerwise_exact: bool
+    reconstruction: float
+    seconds: dict[str, float]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What was read of the layers, what leaves them first."""
+        found = dict.fromkeys(reading.part for reading in self.readings)
+        return tuple(sorted(found, key=lambda part: part != LAYER))
+
+    def of_part(self, part: str) -> tuple[Reading, ...]:
+        return tuple(reading for reading in self.readings if reading.part == part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(MapOptions):
+    """top: triplets per map. layers: which ones, counted from 0 (None: all); every: every so many, the last one among
+    them. what: the parts, of "layer" and the names of the blocks ("attn", "mlp", "ssm", ...). layerwise: the layers'
+    own maps as well. target: the id of the token that is followed (None: the prediction). tolerance: of residuals.
+    """
+
+    top: int = 6
+    layers: tuple[int, ...] | None = None
+    every: int = 1
+    what: tuple[str, ...] = (LAYER,)
+    layerwise: bool = False
+    target: int | None = None
+    tolerance: float = 1e-2
+
+
+def layers(
+    model: Model, prompt: str | Sequence[int], options: Options | None = None, progress: Progress = lambda _: None
+) -> Layers:
+    """One prompt, layer by layer. Raises UserError for layers, parts and tokens that do not exist."""
+    options = options or Options()
+    watch = Stopwatch(progress)
+    ids = model.ids_of(prompt)
+    if options.target is not None and not 0 <= options.target < model.family.n_vocab:
+        raise UserError(f"there is no token {options.target}; the vocabulary has {model.family.n_vocab} tokens, from 0")
+    watch.lap("forward pass")
+    speller = Speller(model.vocab)
+    linear = options.linearize(model, ids)
+    maps = LayerMaps(model.family, linear)
+    places = maps.places(_chosen(maps.n_layer, options), options.what)
+    target = prediction_of(linear, speller, options.target)
+    watch.lap("direct contributions")
+    writes = _writes(maps, linear, target.token.id)
+    watch.lap("cumulative maps")
+    # the whole network's map is what the others are compared with
+    whole = (maps.n_layer - 1, LAYER)
+    swept = places if whole in places else (*places, whole)
+    spectra, shares = maps.spectra(swept, options.top, tolerance=options.tolerance, seed=options.seed)
+    reference = spectra.u[swept.index(whole)]
+    own: Spectra | None = None
+    if options.layerwise:
+        watch.lap("layerwise maps")
+        own = maps.layerwise_spectra(places, options.top, tolerance=options.tolerance, seed=options.seed)
+    watch.lap("decoding")
+    decoder = Decoder(model.family, options.dtype)
+    cumulative = _spectra(spectra, reference, decoder, speller)[: len(places)]
+    layerwise = [None] * len(places) if own is None else _spectra(own, reference, decoder, speller)
+    lens = _lens(maps, spectra.outputs[: len(places)], target.token.id, speller)
+    carried = shares[: len(places)].tolist()
+    readings = tuple(
+        Reading(layer, part, *seen, tuple(tokens), constant, of_all, of_layer)
+        for (layer, part), seen, (*tokens, constant), of_all, of_layer in zip(
+            places, lens, carried, cumulative, layerwise, strict=True
+        )
+    )
+    return Layers(
+        model=facts_of(model.file),
+        prompt=prompt if isinstance(prompt, str) else model.detokenize(ids),
+        dtype=options.dtype_name,
+        path=options.path,
+        seed=options.seed,
+        n_layer=maps.n_layer,
+        tokens=tuple(speller.piece(token) for token in ids),
+        predictions=top_predictions(linear, speller),
+        target=target,
+        readings=readings,
+        concept=_emergence(readings, lambda r: r.cumulative.concepts[0].writes[0].id == target.token.id),
+        lens=_emergence(readings, lambda r: r.rank == 1),
+        writes=writes,
+        layerwise_exact=own is not None and own.exact,
+        reconstruction=float((shares.sum(-1) - 1).abs().max()),
+        seconds=watch.stop(),
+        arrays=_arrays(ids, places, shares, spectra, own, writes),
+    )
+
+
+def _chosen(n_layer: int, options: Options) -> Sequence[int]:
+    if options.layers is not None:
+        return options.layers
+    return range((n_layer - 1) % options.every, n_layer, options.every)
+
+
+def _writes(maps: LayerMaps, linear: DetachedMap, target: int) -> tuple[Write, ...]:
+    functional, offset = linear.logit_functional(target)
+    found = maps.direct(functional[None])
+    blocks = (Write(layer, part, float(logit)) for (layer, part), logit in found.writes.items())
+    constant = float(found.constant) + offset
+    writes = (Write(None, EMBEDDING, float(found.embedding)), *blocks)
+    return (*writes, Write(None, CONSTANT, constant)) if constant else writes
+
+
+def _lens(
+    maps: LayerMaps, outputs: Tensor, target: int, speller: Speller
+) -> list[tuple[tuple[Piece, ...], int, float]]:
+    """The likeliest tokens at every output, and the target's rank and probability there."""
+    found = []
+    for logits in maps.lens_logits(outputs):
+        best = logits.topk(min(TOKENS_PER_VECTOR, len(logits))).indices
+        rank = int((logits > logits[target]).sum()) + 1
+        probability = float(logits.double().softmax(-1)[target])
+        found.append((tuple(map(speller.piece, best.tolist())), rank, probability))
+    return found
+
+
+def _spectra(found: Spectra, reference: Tensor, decoder: Decoder, speller: Speller) -> list[Spectrum]:
+    n, k, d = found.u.shape
+    writes = speller.rows(decoder.writes(found.u.reshape(-1, d), TOKENS_PER_VECTOR).ids)
+    cosines = (found.u @ reference.mT).double()
+    weights, positions = found.weights.max(-1)
+    shares = weights / found.weights.sum(-1).clamp_min(torch.finfo(weights.dtype).tiny)
+    return [
+        Spectrum(
+            stable_rank=float(found.stable_ranks[i]),
+            overlap=float(cosines[i].square().sum() / k),
+            concepts=tuple(
+                Concept(
+                    sigma=float(found.s[i, j]),
+                    residual=float(found.residuals[i, j]),
+                    position=int(positions[i, j]),
+                    weight=float(shares[i, j]),
+                    cosine=abs(float(cosines[i, j, j])),
+                    writes=writes[i * k + j],
+                )
+                for j in range(k)
+            ),
+        )
+        for i in range(n)
+    ]
+
+
+def _emergence(readings: Sequence[Reading], so: Callable[[Reading], bool]) -> Emergence:
+    """Since when something is so of what leaves the layers."""
+    leaving = [reading for reading in readings if reading.part == LAYER]
+    first = next((reading.layer for reading in leaving if so(reading)), None)
+    settled = None
+    for reading in reversed(leaving):
+        if not so(reading):
+            break
+        settled = reading.layer
+    return Emergence(first, settled)
+
+
+def _arrays(
+    ids: Sequence[int],
+    places: Sequence[Place],
+    shares: Tensor,
+    spectra: Spectra,
+    own: Spectra | None,
+    writes: Sequence[Write],
+) -> dict[str, Tensor]:
+    n = len(places)  # the whole network's map may have been read besides, to compare with
+    arrays = {
+        "tokens": torch.tensor(list(ids)),
+        "layers": torch.tensor([layer for layer, _ in places]),
+        "outputs": spectra.outputs[:n],
+        "shares": shares[:n],
+        "writes": torch.tensor([write.logit for write in writes]),
+    }
+    for name, found in (("cumulative", spectra), ("layerwise", own)):
+        if found is not None:
+            arrays |= {
+                f"{name}.U": found.u[:n],
+                f"{name}.S": found.s[:n],
+                f"{name}.residuals": found.residuals[:n],
+                f"{name}.weights": found.weights[:n],
+                f"{name}.stable_ranks": found.stable_ranks[:n],
+            }
+    return arrays

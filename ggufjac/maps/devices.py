@@ -1,0 +1,47 @@
+"""Where values live: the devices that torch knows here, and the memory that an analysis may take on each."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+import torch
+
+from ggufjac.errors import UserError
+
+#: The share of the memory that an analysis takes unless it is told otherwise.
+SHARE = 0.25
+#: Where the machine does not tell how much memory it has.
+GUESS = 4 << 30
+KINDS = ("cpu", "cuda", "mps", "xpu")
+
+
+def device_called(name: str | torch.device) -> torch.device:
+    """The device of torch's name for it ("cpu", "cuda:1"). Raises UserError where it is not to be had."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"there is no device {str(name)!r}; use {', '.join(available())}") from None
+    if device.type == "meta" or device.type in available():
+        return device
+    raise UserError(f"torch finds no device {str(name)!r} on this machine; use {', '.join(available())}")
+
+
+def available() -> list[str]:
+    """The kinds of devices that torch can compute on here."""
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "xpu": hasattr(torch, "xpu") and torch.xpu.is_available(),
+    }
+    return [kind for kind in KINDS if there[kind]]
+
+
+def default_budget(device: torch.device) -> int:
+    """A quarter of the device's memory, in bytes."""
+    if device.type == "cuda":
+        return int(SHARE * torch.cuda.mem_get_info(device)[1])
+    with suppress(ValueError, OSError, AttributeError):
+        return int(SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return GUESS

@@ -1,0 +1,320 @@
+"""A network, or a part of one, at one prompt as a linear map from the token vectors to one vector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from ggufjac.maps import sweeps
+from ggufjac.maps.devices import default_budget
+from ggufjac.maps.disk import on_disk_tensor
+from ggufjac.maps.krylov import Triplets, block_krylov
+from ggufjac.operators import Operator
+from ggufjac.operators.cast import cast
+from ggufjac.operators.walk import coefficient_bytes
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
+
+#: Columns beyond k in the first Krylov block: they make convergence fast where singular values lie close.
+OVERSAMPLING = 8
+#: Residuals of triplets that are good enough: singular values are right to the square. The second is for bfloat16.
+TOLERANCE, ROUGH = 1e-3, 5e-2
+#: Columns among which the tokens are dealt out to check that the map reconstructs the output.
+GROUPS = 16
+#: Sweeps that triplets usually take, forwards and backwards together.
+USUAL_SWEEPS = 12
+#: Random vectors from which norms are estimated.
+PROBES = 16
+
+
+@dataclass(frozen=True)
+class SVD:
+    """Singular triplets: U [..., k, d], S [..., k], V [..., k, n] (rows are vectors), residuals [..., k].
+
+    For the combined map n = T d and V is [k, T, d]; for each token's own map the first dimension is the token's.
+    Every pair (u, v) is signed so that u . y >= 0. `exact` tells whether the spectra come from the full map.
+    """
+
+    U: Tensor
+    S: Tensor
+    V: Tensor
+    residuals: Tensor
+    exact: bool
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """u, s, v, residuals = m.svd(k)"""
+        return iter((self.U, self.S, self.V, self.residuals))
+
+
+class LinearMap:
+    """y = sum_t J_t x_t + c, applied straight from the packed weights: operators in a row, the last one giving one row.
+
+    inputs x [T, n_in], the vectors that enter; output y [n_out], what the operators make of them. memory: bytes that
+    coefficients and sweeps may take. blocks: the precision that columns have inside a sweep (None: that of the inputs).
+    """
+
+    def __init__(
+        self,
+        inputs: Tensor,
+        operators: Sequence[Operator],
+        output: Tensor,
+        memory: int | None = None,
+        blocks: torch.dtype | None = None,
+    ) -> None:
+        self.inputs = inputs
+        self.operators = tuple(operators if blocks is None else (cast(op, blocks) for op in operators))
+        self.output = output
+        self.memory = default_budget(inputs.device) if memory is None else memory
+        self.blocks = blocks
+        self._jacobian: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_out, T, n_in): the output's dimension and the inputs'."""
+        n_tokens, d = self.inputs.shape
+        return self.output.shape[-1], n_tokens, d
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.inputs.dtype
+
+    @property
+    def _inside(self) -> torch.dtype:
+        return self.blocks or self.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.inputs.device
+
+    def _random(self, seed: int, *shape: int) -> Tensor:
+        """Normal numbers that are the same on every device."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(*shape, generator=generator, dtype=self.dtype).to(self.device)
+
+    # --- the operator -----------------------------------------------------------------------------------------
+
+    def matmat(self, x: Tensor) -> Tensor:
+        """sum_t J_t x_t for every column: [n, T, d] -> [n, d]."""
+        d, n_tokens, d_in = self.shape
+        self._expect(x, (n_tokens, d_in))
+
+        def sweep(piece: Tensor) -> Tensor:
+            return sweeps.forward(self.operators, piece.to(self._inside), None, self.room)[:, 0].to(self.dtype)
+
+        return self._chunked(x, sweep, (d,), False)
+
+    def rmatmat(self, y: Tensor) -> Tensor:
+        """J_t^T y for every column and token: [n, d] -> [n, T, d]."""
+        d, n_tokens, d_in = self.shape
+        self._expect(y, (d,))
+
+        def sweep(piece: Tensor) -> Tensor:
+            return sweeps.backward(self.operators, piece[:, None].to(self._inside), self.room).to(self.dtype)
+
+        return self._chunked(y, sweep, (n_tokens, d_in), True)
+
+    def jacobian(self) -> Tensor:
+        """The full map [d, T, d]: jacobian()[:, t] is J_t. One backward sweep of d columns, in pieces if need be."""
+        if self._jacobian is None:
+            self._jacobian = self.rmatmat(torch.eye(self.shape[0], dtype=self.dtype, device=self.device))
+        return self._jacobian
+
+    def to_scipy(self) -> LinearOperator:
+        """The map as a scipy LinearOperator [d, T d]; a column's T d entries run over tokens first."""
+        from scipy.sparse.linalg import LinearOperator
+
+        d, n_tokens, d_in = self.shape
+
+        def matmat(x):  # type: ignore[no-untyped-def]
+            columns = torch.as_tensor(x.T.reshape(-1, n_tokens, d_in), dtype=self.dtype, device=self.device)
+            return self.matmat(columns).T.cpu().numpy()
+
+        def rmatmat(y):  # type: ignore[no-untyped-def]
+            columns = torch.as_tensor(y.T.reshape(-1, d), dtype=self.dtype, device=self.device)
+            return self.rmatmat(columns).reshape(-1, n_tokens * d_in).T.cpu().numpy()
+
+        numpy_dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
+        return LinearOperator(
+            shape=(d, n_tokens * d_in),
+            dtype=numpy_dtype,
+            matmat=matmat,
+            rmatmat=rmatmat,
+            matvec=matmat,
+            rmatvec=rmatmat,
+        )
+
+    # --- exactness --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def constant(self) -> Tensor:
+        """c [d]: what the network's constants contribute to y; 0 in a model without biases."""
+        if not any(op.affine for op in self.operators):
+            return torch.zeros_like(self.output)
+        zero = self.inputs.new_zeros(1, *self.inputs.shape)
+        return sweeps.forward(self.operators, zero.to(self._inside), 1.0, self.room)[0, 0].to(self.dtype)
+
+    def reconstruction_error(self) -> float:
+        """||sum_t J_t x_t + c - y|| / ||y||.
+
+        Every token is a column of its own; in prompts of more than GROUPS tokens, every GROUPS-th shares one. All in
+        one column would only repeat the forward pass and prove nothing.
+        """
+        n_tokens = self.shape[1]
+        groups = min(n_tokens, GROUPS)
+        x = self.inputs.new_zeros(groups, *self.inputs.shape)
+        x[[t % groups for t in range(n_tokens)], range(n_tokens)] = self.inputs
+        rebuilt = self.matmat(x).sum(0) + self.constant
+        return float((rebuilt - self.output).norm() / self.output.norm())
+
+    def terms(self) -> Tensor:
+        """[T + 1, d]: J_t x_t for every token, and the constant last; they add up to y. A sweep of T columns."""
+        return torch.cat((self.each_matmat(self.inputs[:, None])[:, 0], self.constant[None]))
+
+    def attribute(self, functionals: Tensor) -> Tensor:
+        """f . J_t x_t for every functional f of y and every token, f . c last: [m, d] -> [m, T + 1].
+
+        Each row adds up to f . y. One backward sweep of m columns, however long the prompt.
+        """
+        tokens = torch.einsum("mtd,td->mt", self.rmatmat(functionals), self.inputs)
+        return torch.cat((tokens, (functionals @ self.constant)[:, None]), 1)
+
+    # --- spectra ----------------------------------------------------------------------------------------------
+
+    def svd(
+        self,
+        k: int = 8,
+        tokens: Literal["each", "combined"] = "combined",
+        *,
+        method: Literal["auto", "dense", "sweeps"] = "auto",
+        tolerance: float | None = None,
+        seed: int = 0,
+    ) -> SVD:
+        """The k leading triplets of every J_t, or of [J_1 ... J_T].
+
+        The products come from sweeps over the weights, or from the full map where that is known or cheaper; `method`
+        forces one of them. Residuals are ||J v - s u|| / s; tolerance: what they should come below (None: 1e-3, or
+        what the precision of the blocks allows).
+        """
+        if tolerance is None:
+            tolerance = TOLERANCE if self.blocks is None else ROUGH
+        d, n_tokens, d_in = self.shape
+        batch = n_tokens if tokens == "each" else 1
+        block = min(d, k + OVERSAMPLING)
+        dense = method == "dense" or (method == "auto" and self.dense_is_cheaper(batch * block))
+        start = self._random(seed, batch, block, d)
+        start[:, 0] = self.output
+        if dense:
+            j = self.jacobian()
+            a = j.transpose(0, 1) if tokens == "each" else j.reshape(1, d, n_tokens * d_in)
+            found = block_krylov(lambda x: x @ a.mT, lambda y: y @ a, start, k, tolerance=tolerance)
+        elif tokens == "each":
+            found = block_krylov(self.each_matmat, self.each_rmatmat, start, k, tolerance=tolerance)
+        else:
+            found = block_krylov(
+                lambda x: self.matmat(x[0].reshape(-1, n_tokens, d_in))[None],
+                lambda y: self.rmatmat(y[0]).flatten(1)[None],
+                start,
+                k,
+                tolerance=tolerance,
+            )
+        return self._signed(found, tokens, dense)
+
+    def squared_norms(self, combined: SVD, *, probes: int = PROBES, seed: int = 0) -> tuple[Tensor, bool]:
+        """||J_t||_F^2 of every token [T], and whether they are exact.
+
+        Exact where the full map is known. Otherwise what lies in the span of the combined map's leading left vectors
+        is counted exactly and the rest is estimated from random probes y, as the mean of ||J_t^T (y - U U^T y)||^2
+        (Hutchinson's estimator on what is left; one backward sweep).
+        """
+        if self._jacobian is not None:
+            return self._jacobian.square().sum((0, 2)), True
+        inside = (combined.S[:, None, None] * combined.V).square().sum((0, 2))
+        y = self._random(seed + 1, probes, self.shape[0])
+        outside = self.rmatmat(y - (y @ combined.U.T) @ combined.U)
+        return inside + outside.square().sum((0, 2)) / probes, False
+
+    def _signed(self, found: Triplets, tokens: str, exact: bool) -> SVD:
+        sign = torch.where(found.u @ self.output < 0, -1.0, 1.0).to(self.dtype)[..., None]
+        u, s, v, residuals = found.u * sign, found.s, found.v * sign, found.residuals
+        if tokens == "combined":
+            _, n_tokens, d_in = self.shape
+            return SVD(u[0], s[0], v[0].reshape(-1, n_tokens, d_in), residuals[0], exact)
+        return SVD(u, s, v, residuals, exact)
+
+    def dense_is_cheaper(self, columns: int) -> bool:
+        """Whether d columns once cost less than `columns` columns in every sweep, and the full map fits the budget."""
+        d, n_tokens, d_in = self.shape
+        if self._jacobian is not None:
+            return True
+        fits = 4 * d * n_tokens * d_in * self.inputs.element_size() <= self.memory
+        return fits and d <= USUAL_SWEEPS * columns
+
+    def each_matmat(self, x: Tensor) -> Tensor:
+        """J_t x_t for columns of every token alone: [T, n, d] -> [T, n, d]. A sweep of T n columns."""
+        n_tokens, columns, d_in = x.shape
+        out = x.new_empty(n_tokens, columns, self.shape[0])
+        for part in self._tokens_at_once(columns):
+            spread = x.new_zeros(len(part), columns, n_tokens, d_in)
+            spread[range(len(part)), :, part] = x[part]
+            out[part] = self.matmat(spread.flatten(0, 1)).unflatten(0, (len(part), columns))
+        return out
+
+    def each_rmatmat(self, y: Tensor) -> Tensor:
+        """J_t^T y_t for columns that differ from token to token: [T, n, d] -> [T, n, d]. A sweep of T n columns."""
+        n_tokens, columns, d = y.shape
+        out = y.new_empty(n_tokens, columns, self.shape[2])
+        for part in self._tokens_at_once(columns):
+            pulled = self.rmatmat(y[part].reshape(-1, d)).unflatten(0, (len(part), columns))
+            out[part] = pulled[range(len(part)), :, part]
+        return out
+
+    def _tokens_at_once(self, columns: int) -> Iterator[list[int]]:
+        """The tokens in groups whose columns, `columns` each, fill half the budget at most."""
+        n_tokens = self.shape[1]
+        column = self.inputs.numel() * self.inputs.element_size()
+        step = max(1, sweeps.columns_within(self.room // 2, column) // columns)
+        for start in range(0, n_tokens, step):
+            yield list(range(start, min(start + step, n_tokens)))
+
+    # --- pieces -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def room(self) -> int:
+        """Bytes of the budget that are left beside the coefficients; at least half of it."""
+        return max(self.memory - coefficient_bytes(self.operators), self.memory // 2)
+
+    def cut(self, columns: int, *, transposed: bool) -> tuple[int, bool]:
+        """How many of so many columns a sweep takes at once, and whether the result goes to disk.
+
+        Raises UserError where the budget does not hold one column.
+        """
+        d, n_tokens, d_in = self.shape
+        itemsize = self.inputs.element_size()
+        column, result = n_tokens * d_in * itemsize, columns * (n_tokens * d_in if transposed else d) * itemsize
+        if columns <= sweeps.columns_within(self.room, column):
+            return columns, False
+        on_disk = 2 * result > self.room
+        return sweeps.columns_within(self.room if on_disk else self.room - result, column), on_disk
+
+    def _chunked(
+        self, x: Tensor, sweep: Callable[[Tensor], Tensor], out_shape: tuple[int, ...], transposed: bool
+    ) -> Tensor:
+        step, on_disk = self.cut(x.shape[0], transposed=transposed)
+        if x.shape[0] <= step:
+            return sweep(x)
+        out = on_disk_tensor((x.shape[0], *out_shape), x.dtype) if on_disk else x.new_empty(x.shape[0], *out_shape)
+        for start in range(0, x.shape[0], step):
+            out[start : start + step] = sweep(x[start : start + step])
+        return out
+
+    def _expect(self, x: Tensor, tail: tuple[int, ...]) -> None:
+        if x.shape[1:] != tail:
+            raise ValueError(f"expected blocks of shape [n, {', '.join(map(str, tail))}], got {list(x.shape)}")
+        if x.dtype != self.dtype:
+            raise ValueError(f"this map was made in {self.dtype}; the block is {x.dtype}")

@@ -1,0 +1,52 @@
+"""What an operator is made of: its weights, its coefficients, and how wide its values get on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from torch import Tensor
+
+from ggufjac.operators.base import Operator
+from ggufjac.operators.elementwise import Select
+from ggufjac.operators.matmul import MatMul
+from ggufjac.quants.tensor import QuantTensor
+
+
+def leaves(op: Operator) -> Iterator[Operator]:
+    """The operators that do the work, in the order of application; one that is put off is not made for this."""
+    if not op.children:
+        yield op
+    for child in op.children:
+        yield from leaves(child)
+
+
+def weights(op: Operator) -> Iterator[QuantTensor]:
+    """The packed matrices that a product with `op` reads."""
+    return (leaf.weight for leaf in leaves(op) if isinstance(leaf, MatMul))
+
+
+def stored_elsewhere(op: Operator) -> bool:
+    """Whether the weights live on a device of their own, and not in the file that the kernels read."""
+    return any(leaf.store is not None for leaf in leaves(op) if isinstance(leaf, MatMul))
+
+
+def widest(op: Operator) -> int:
+    """The largest dimension of any vector inside a product with `op`; 0 where nothing tells."""
+    return max((n for weight in weights(op) for n in weight.shape), default=0)
+
+
+def positions(op: Operator) -> int:
+    """The positions that enter an operator which drops some; 0 for one that does not."""
+    return max((leaf.n_positions for leaf in leaves(op) if isinstance(leaf, Select)), default=0)
+
+
+def coefficient_bytes(operators: Iterable[Operator]) -> int:
+    """Memory that the operators' own tensors hold; what several share counts once."""
+    held = {
+        value.untyped_storage()._cdata: value.untyped_storage().nbytes()
+        for op in operators
+        for leaf in leaves(op)
+        for value in vars(leaf).values()
+        if isinstance(value, Tensor)
+    }
+    return sum(held.values())

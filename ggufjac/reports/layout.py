@@ -1,0 +1,88 @@
+"""What reports look alike in: the frame at the top, tables under titles, notes at the foot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ggufjac.analyses.facts import ModelFacts
+from ggufjac.analyses.prediction import Prediction
+from ggufjac.analyses.text import Piece
+from ggufjac.reports import words
+
+#: Terminal widths from which a table has room for more columns.
+ROOMY, WIDE = 100, 130
+#: Relative error up to which a reconstruction counts as exact, by dtype (DESIGN: checked in every run).
+EXACT = {"float32": 1e-5, "float64": 1e-13, "bfloat16": 5e-2}
+
+
+class Fitted:
+    """A report that is drawn anew for every width: draw(width) gives its parts from top to bottom."""
+
+    def __init__(self, draw: Callable[[int], Iterable[RenderableType]]) -> None:
+        self._draw = draw
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self._draw(options.max_width)
+
+
+def frame(title: str, facts: Iterable[tuple[str, RenderableType]]) -> RenderableType:
+    """The box at the top: names and what there is to say about them."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style=words.DIM, no_wrap=True)
+    grid.add_column()
+    for name, fact in facts:
+        grid.add_row(name, fact)
+    return Panel(grid, title=Text(title, style="bold"), title_align="left", box=box.ROUNDED)
+
+
+def titled(title: str, subtitle: str, body: RenderableType) -> Iterable[RenderableType]:
+    """A table under a heading that says in words what it shows."""
+    yield Text()
+    yield Text.assemble((title, "bold"), ("  " + subtitle, words.DIM))
+    yield body
+
+
+def table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
+
+
+def notes(*lines: str) -> RenderableType:
+    """What the columns mean, and what the reader should know besides."""
+    return Group(Text(), *(Text(line, style=words.DIM) for line in lines))
+
+
+def model_line(m: ModelFacts) -> Text:
+    mix = ", ".join(f"{kind} {words.percent(share)}" for kind, share in m.mix.items() if share >= 0.005)
+    return Text.assemble(
+        (m.name, "bold"), f"  {m.architecture}, {words.count(m.weights)} weights, {mix}, {words.byte_size(m.bytes)}"
+    )
+
+
+def predictions_line(predictions: Sequence[Prediction], width: int) -> Text:
+    """The likeliest next tokens with their probabilities, as many as the width has room for."""
+    shown = []
+    for i, p in enumerate(predictions[: 5 if width >= ROOMY else 4]):
+        word = words.token(p.token, words.TOKEN if i == 0 else "")
+        shown.append(word.append(f" {words.percent(p.probability)}", style="" if i == 0 else words.DIM))
+    return Text("   ").join(shown)
+
+
+def exactness_line(reconstruction: float, dtype: str) -> Text:
+    """How far the linear map is from the output, judged by what its dtype can do."""
+    limit = EXACT[dtype]
+    good = reconstruction < limit
+    return Text.assemble(
+        (words.small(reconstruction), words.GOOD if good else words.BAD),
+        f"  is what the linear map misses of the output ({dtype})" + ("" if good else f"; it should be below {limit}"),
+    )
+
+
+def origin(source: Piece, weight: float) -> Text:
+    """The token where most of a right vector lies, and how much of it."""
+    return words.token(source).append(f" {words.percent(weight)}", style=words.DIM)

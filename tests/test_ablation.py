@@ -1,0 +1,131 @@
+"""Ablation of a small model: the map's side by dense algebra, the model's side by plain forward passes."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from conftest import IDS
+from ggufjac.analyses.ablation import Ablation, Options, ablate
+from ggufjac.analyses.result import load
+from ggufjac.cli.main import run
+from ggufjac.errors import UserError
+from ggufjac.maps.model import Model
+from ggufjac.maps.passes import propagate, run_of
+from ggufjac.maps.variants import logits_at
+from tinymodels import make
+
+PROMPT, TARGET = IDS[:6], 42
+
+
+@pytest.fixture(scope="module")
+def result(tiny: Model) -> Ablation:
+    with torch.no_grad():
+        return ablate(tiny, PROMPT, Options(target=TARGET, components=3, dtype=torch.float64))
+
+
+def surprise(logits: torch.Tensor) -> float:
+    return float(logits.log_softmax(-1)[TARGET])
+
+
+def test_the_linear_side_is_that_of_the_full_map(tiny: Model, result: Ablation) -> None:
+    linear = tiny.linearize(PROMPT, torch.float64)
+    before = surprise(linear.logits)
+    head = torch.stack([linear.logit_functional(k)[0] for k in range(tiny.family.n_vocab)])
+    offset = linear.logits - head @ linear.output
+    for t, row in enumerate(result.tokens):
+        without = head @ (linear.output - linear.jacobian()[:, t] @ linear.inputs[t]) + offset
+        assert row.linear.change == pytest.approx(surprise(without) - before, abs=1e-9)
+        assert row.linear.first.id == int(without.argmax())
+        kl = (linear.logits.softmax(-1) * (linear.logits.log_softmax(-1) - without.log_softmax(-1))).sum()
+        assert row.linear.kl == pytest.approx(float(kl), abs=1e-9)
+    u, s, v, _ = tiny.linearize(PROMPT, torch.float64).svd(3)
+    for row in result.components:
+        which = slice(row.first - 1, row.last)
+        part = (s[which] * (v[which].flatten(1) @ linear.inputs.flatten())) @ u[which]
+        without = head @ (linear.output - part) + offset
+        assert row.linear.change == pytest.approx(surprise(without) - before, abs=1e-9)
+    assert [(row.first, row.last) for row in result.components] == [(1, 1), (2, 2), (3, 3), (1, 3)]
+
+
+def test_the_models_side_is_that_of_plain_passes(tiny: Model, result: Ablation) -> None:
+    linear = tiny.linearize(PROMPT, torch.float64)
+    before = surprise(linear.logits)
+    for t, row in enumerate(result.tokens):
+        zeroed = linear.inputs.clone()
+        zeroed[t] = 0
+        with torch.no_grad():
+            ran = propagate(tiny.family, run_of(PROMPT), zeroed).logits[0]
+        assert row.zeroed.change == pytest.approx(surprise(ran) - before, abs=1e-9)
+        assert row.left_out is not None
+        rest = tiny.run([*PROMPT[:t], *PROMPT[t + 1 :]], torch.float64).logits[-1]
+        assert row.left_out.change == pytest.approx(surprise(rest) - before, abs=1e-9)
+        assert row.left_out.probability == pytest.approx(float(rest.softmax(-1)[TARGET]))
+    v = linear.svd(3).V.flatten(1)
+    for row in result.components:
+        mine = v[row.first - 1 : row.last]
+        projected = (linear.inputs.flatten() - mine.T @ (mine @ linear.inputs.flatten())).view_as(linear.inputs)
+        with torch.no_grad():
+            ran = propagate(tiny.family, run_of(PROMPT), projected).logits[0]
+        assert row.projected.change == pytest.approx(surprise(ran) - before, abs=1e-9)
+
+
+def test_the_slope_is_the_derivative(tiny: Model, result: Ablation) -> None:
+    inputs = tiny.embed(PROMPT, torch.float64)
+    for t, row in enumerate(result.tokens):
+        step = torch.zeros_like(inputs)
+        step[t] = inputs[t]
+        more, less = logits_at(tiny.family, PROMPT, torch.stack((inputs - 1e-5 * step, inputs + 1e-5 * step)))
+        assert row.derivative == pytest.approx((surprise(more) - surprise(less)) / 2e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("family", ["qwen3moe", "gemma4", "mamba2", "rwkv7"])
+def test_variants_in_one_batch_are_those_alone(family: str, tmp_path: Path) -> None:
+    with Model.open(make(family, tmp_path / "tiny.gguf")) as model:
+        inputs = model.embed(PROMPT, torch.float64)
+        variants = inputs * torch.linspace(0.5, 1.5, 5, dtype=torch.float64)[:, None, None]
+        together = logits_at(model.family, PROMPT, variants)
+        tight = logits_at(model.family, PROMPT, variants, memory=1)
+        torch.testing.assert_close(tight, together)
+        torch.testing.assert_close(together[2], model.run(PROMPT, torch.float64).logits[-1])
+
+
+def test_positions_and_targets_that_do_not_exist(tiny: Model) -> None:
+    with pytest.raises(UserError, match="no token at position 9"):
+        ablate(tiny, PROMPT, Options(tokens=(0, 9)))
+    with pytest.raises(UserError, match="no token 99999"):
+        ablate(tiny, PROMPT, Options(target=99999))
+
+
+def test_one_token_cannot_be_left_out(tiny: Model) -> None:
+    with torch.no_grad():
+        only = ablate(tiny, [5], Options(components=1))
+    assert only.tokens[0].left_out is None
+    assert [(row.first, row.last) for row in only.components] == [(1, 1)]
+
+
+@pytest.mark.parametrize("width", [50, 80, 104])
+def test_the_report_fits(result: Ablation, width: int) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(result)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, shown.splitlines())) <= width
+    for word in ("linear", "zeroed", "projected", "1–3"):
+        assert word in shown
+
+
+def test_the_command_and_its_round_trip(tiny_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = tmp_path / "a.safetensors"
+    assert run(["ablate", str(tiny_path), "The bridge", "--tokens", "0,1", "--save", str(saved)]) == 0
+    printed = capsys.readouterr().out
+    assert "2 of" in printed or "each" in printed
+    again = load(saved)
+    assert isinstance(again, Ablation)
+    assert [row.position for row in again.tokens] == [0, 1]
+    with pytest.raises(SystemExit):
+        run(["ablate", str(tiny_path), "The bridge", "--tokens", "0,x"])
+    assert "no list of positions" in capsys.readouterr().err

@@ -1,0 +1,127 @@
+"""Attribution of a small model: everything adds up, and every part is what a dense computation says."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from conftest import IDS
+from ggufjac.analyses.attribution import Attribution, Options, attribute
+from ggufjac.analyses.result import load
+from ggufjac.cli.main import run
+from ggufjac.errors import UserError
+from ggufjac.maps.model import Model
+
+TARGETS = (42, 280)
+
+
+@pytest.fixture(scope="module")
+def result(tiny: Model) -> Attribution:
+    with torch.no_grad():
+        return attribute(tiny, IDS, Options(targets=TARGETS, against=7, top=5, dtype=torch.float64))
+
+
+def text(result: Attribution, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(result)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_everything_adds_up(result: Attribution) -> None:
+    values = [question.value for question in result.questions]
+    assert result.sums == pytest.approx(values, rel=1e-10)
+    for i, value in enumerate(values):
+        by_component = sum(component.terms[i] for component in result.components)
+        assert by_component + result.rest[i] + result.constants[i] == pytest.approx(value, rel=1e-10)
+    assert sum(write.total for write in result.writes) == pytest.approx(values[0], rel=1e-10)
+    for t, row in enumerate(result.tokens):
+        assert sum(write.tokens[t] for write in result.writes) == pytest.approx(row.terms[0], abs=1e-10)
+    for carried in result.carried:
+        assert sum(carried) == pytest.approx(values[0], rel=1e-10)
+    assert abs(result.constants[0]) > 1e-4  # this model has biases
+
+
+def test_values_and_terms_are_those_of_the_full_map(tiny: Model, result: Attribution) -> None:
+    linear = tiny.linearize(IDS, torch.float64)
+    against = linear.logit_functional(7)[0]
+    for i, target in enumerate(TARGETS):
+        assert result.questions[i].value == pytest.approx(float(linear.logits[target] - linear.logits[7]))
+        w = linear.logit_functional(target)[0] - against
+        dense = torch.einsum("d,dtn,tn->t", w, linear.jacobian(), linear.inputs)
+        assert [row.terms[i] for row in result.tokens] == pytest.approx(dense.tolist(), rel=1e-9)
+    for component in result.components:
+        assert sum(component.tokens) == pytest.approx(component.terms[0], rel=1e-9)
+        assert component.triplet.logit == pytest.approx(component.terms[0], rel=1e-9)
+
+
+def test_float32_adds_up_to_five_digits(tiny: Model) -> None:
+    with torch.no_grad():
+        found = attribute(tiny, IDS, Options(top=2))
+    scale = abs(found.questions[0].target.logit)
+    assert [q.target.rank for q in found.questions] == [1, 2, 3, 4]
+    assert found.sums[0] == pytest.approx(found.questions[0].value, abs=1e-5 * scale)
+    assert sum(write.total for write in found.writes) == pytest.approx(found.questions[0].value, abs=1e-5 * scale)
+
+
+def test_above_the_mean_of_all_logits(tiny: Model) -> None:
+    with torch.no_grad():
+        found = attribute(tiny, IDS[:4], Options(above_mean=True, top=1, dtype=torch.float64))
+    linear = tiny.linearize(IDS[:4], torch.float64)
+    assert found.questions[0].value == pytest.approx(float(linear.logits.max() - linear.logits.mean()))
+    assert found.sums[0] == pytest.approx(found.questions[0].value, rel=1e-10)
+
+
+def test_wrong_questions(tiny: Model) -> None:
+    for options, message in (
+        (Options(targets=(99999,)), "no token 99999"),
+        (Options(against=-1), "no token -1"),
+        (Options(targets=(5,), against=5), "against itself"),
+        (Options(against=5, above_mean=True), "not both"),
+    ):
+        with pytest.raises(UserError, match=message):
+            attribute(tiny, IDS, options)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 104, 140])
+def test_the_report_fits(result: Attribution, width: int) -> None:
+    shown = text(result, width)
+    assert max(map(len, shown.splitlines())) <= width
+    for word in ("Input tokens", "Components", "Layers", "direct", "sum"):
+        assert word in shown
+
+
+def test_a_long_prompt_shows_the_tokens_that_matter_and_the_sum_of_the_others(result: Attribution) -> None:
+    shown = text(result, 104)
+    assert "others" in shown
+    last = shown[shown.index("Layers") :].splitlines()
+    total = next(line for line in last if line.strip().startswith("sum"))
+    numbers = [float(number) for number in total.split()[1:]]
+    parts = len({write.part for write in result.writes[1:]})
+    assert sum(numbers[: -1 - parts]) == pytest.approx(numbers[-1], abs=0.2)
+
+
+def test_round_trip(result: Attribution, tmp_path: Path) -> None:
+    result.save(tmp_path / "run.safetensors")
+    again = load(tmp_path / "run.safetensors")
+    assert again == result
+    assert json.loads(result.to_json())["schema"] == "ggufjac.attribution/1"
+    assert result.arrays["writes"].shape == (1 + 2 * (len(result.carried) - 1), len(IDS) + 1)
+    assert text(replace(result, arrays={}), 100) == text(again, 100)  # type: ignore[arg-type]
+
+
+def test_the_command(tiny_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = str(tmp_path / "a.safetensors")
+    asked = ["--target", "#42", "--against", "#7", "--top", "2"]
+    assert run(["attribute", str(tiny_path), "The", *asked, "--save", saved]) == 0
+    printed = capsys.readouterr().out
+    assert "over" in printed
+    assert run(["show", saved]) == 0
+    assert capsys.readouterr().out == printed
+    assert run(["attribute", str(tiny_path), "The", "--against", "no such token"]) == 2
+    assert capsys.readouterr().err.startswith("ggufjac: --against: no token is")
