@@ -1,12 +1,13 @@
-"""How fast the kernels are: against this machine's peak, against torch and against NumPy, measured side by side.
+"""How fast the kernels are: against this machine's peak, torch, NumPy and llama.cpp, measured side by side.
 
     python benchmarks/kernels.py                          # a table: types x shapes x numbers of columns
     python benchmarks/kernels.py --types Q4_K,F32 --shapes 4096x14336 --columns 1,16,256 --dtype float64
 
-The baselines multiply the same matrix expanded to the same float type, which they read from memory in full; the kernels
-read the packed weights. Peak is the rate of independent fused multiply-adds in registers, measured anew before every
-row, so that another program's share of the processor weighs on both. Times are the best of repeated runs that
-alternate between the contestants.
+torch and NumPy multiply the same matrix expanded to the same float type, which they read from memory in full; the
+kernels read the packed weights. llama.cpp multiplies the packed weights too, with activations that it rounds to 8 bits
+(to 16 before 16-bit weights), so that it can work in integers; it has no product with the transposed matrix. Peak is
+the rate of independent fused multiply-adds in registers, measured anew before every row, so that another program's
+share of the processor weighs on all. Times are the best of repeated runs that alternate between the contestants.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.ggml import GgmlProduct
 from ggufjac import _native
 from ggufjac.quants import native
 from ggufjac.reader.types import GGMLType
@@ -59,7 +62,7 @@ def packed_weights(type: GGMLType, rows: int, cols: int) -> NDArray[np.uint8]:
 def measure(
     type: GGMLType, data: NDArray[np.uint8], expanded: NDArray[Any], m: int, adjoint: bool, args: argparse.Namespace
 ) -> str:
-    """One row of the table: milliseconds, rate, share of the peak, and how many times as long the baselines take."""
+    """One row of the table: milliseconds, rate, share of the peak, and how many times as long the others take."""
     import torch
 
     weights = expanded if adjoint else expanded.T
@@ -67,16 +70,17 @@ def measure(
     out = np.empty((m, weights.shape[1]), expanded.dtype)
     kernel = _native.matmul_adjoint if adjoint else _native.matmul
     peak = _native.fma_peak(expanded.dtype == np.float64, args.threads, args.seconds / 2, args.isa)
-    ours, torchs, numpys = best(
-        [
-            partial(kernel, type, data, x, out, native.codebook(type), args.threads, args.isa),
-            partial(torch.matmul, torch.from_numpy(x), torch.from_numpy(weights)),
-            partial(np.matmul, x, weights, out=np.empty_like(out)),
-        ],
-        args.seconds,
-    )
+    contestants: list[Callable[[], Any]] = [
+        partial(kernel, type, data, x, out, native.codebook(type), args.threads, args.isa),
+        partial(torch.matmul, torch.from_numpy(x), torch.from_numpy(weights)),
+        partial(np.matmul, x, weights, out=np.empty_like(out)),
+    ]
+    same = not adjoint and x.dtype == np.float32
+    with GgmlProduct(type, data, x, args.threads) if same else nullcontext() as ggml:
+        ours, *others = best(contestants if ggml is None else [*contestants, ggml.run], args.seconds)
     rate = 2 * expanded.size * m / ours
-    return f"{ours * 1e3:9.3f}{rate / 1e9:9.1f}{rate / peak:9.0%}{torchs / ours:9.2f}{numpys / ours:9.2f}"
+    ratios = "".join(f"{seconds / ours:9.2f}" for seconds in others)
+    return f"{ours * 1e3:9.3f}{rate / 1e9:9.1f}{rate / peak:9.0%}{ratios}"
 
 
 def main() -> None:
@@ -94,7 +98,7 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     print(f"isa {args.isa or _native.info()['isa']}, {args.threads} threads, {args.dtype}, torch {torch.__version__}")
-    headings = "".join(f"{h:>9}" for h in ("ms", "GFLOP/s", "of peak", "x torch", "x numpy"))
+    headings = "".join(f"{h:>9}" for h in ("ms", "GFLOP/s", "of peak", "x torch", "x numpy", "x llama"))
     print(f"{'type':8}{'rows x cols':>13}{'m':>6}{'':9}{headings}")
     for shape in args.shapes.split(","):
         rows, wanted = map(int, shape.split("x"))

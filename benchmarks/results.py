@@ -100,6 +100,7 @@ def _growth(_: Sequence[str]) -> Iterator[str]:
 
 SECTIONS: dict[str, Section] = {
     "full_map": _table("full_map"),
+    "precision": _table("precision"),
     "layers": _table("layers"),
     "command": _table("command"),
     "scale": _scale,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ggufjac.analyses.result import Result
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.registry import resolve
@@ -45,6 +46,14 @@ def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A llama with biases everywhere, so that its map is affine."""
     path = tmp_path_factory.mktemp("tiny") / "llama.gguf"
     return make("llama", path, attention_bias=True, mlp_bias=True)
+
+
+@pytest.fixture(scope="session")
+def results(tiny: Model) -> dict[str, Result]:
+    """A result of every kind."""
+    from results import every
+
+    return every(tiny)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,20 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "ggufjac"
 #: From the bottom up. The bridge to llama.cpp and the registry stand beside the reader's users.
-LAYERS = ("reader", "registry", "llamacpp", "quants", "operators", "families", "maps", "analyses", "reports", "cli")
+LAYERS = (
+    "reader",
+    "registry",
+    "llamacpp",
+    "quants",
+    "operators",
+    "families",
+    "maps",
+    "analyses",
+    "batch",
+    "plots",
+    "reports",
+    "cli",
+)
 
 
 def imported(path: Path) -> set[str]:

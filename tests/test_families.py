@@ -445,6 +445,18 @@ def test_every_key_has_the_effect_that_it_has_in_llama_cpp(case: Case, tiny: Tin
                 assert relative(*ours) > MOVED, key
 
 
+def test_xielus_eps_has_the_effect_that_it_has_in_llama_cpp(tmp_path: Path) -> None:
+    """At one position, where no argument is as near to 0 as rounding reaches."""
+    ours, theirs = [], []
+    for i, eps in enumerate((-1e-6, -0.5)):
+        path = make("apertus", tmp_path / f"{i}.gguf", eps=eps)
+        with Model.open(path) as model, Runner(path, 1, kv="f32", threads=1) as runner:
+            ours.append(logits_of(model, PROMPT[:1]))
+            theirs.append(runner.logits(PROMPT[:1], all_positions=True))
+        assert relative(ours[-1], theirs[-1]) < TOLERANCE
+    assert relative(*ours) > MOVED
+
+
 class Neutral(Source):
     """A file in which one tensor has the value that a graph without it would have: norms and factors 1, the rest 0."""
 

@@ -168,7 +168,8 @@ def test_a_result_with_one_part_only(tiny: Model) -> None:
 
 def test_a_result_shows_itself_in_a_notebook(result: Analysis) -> None:
     cell = result._repr_html_()
-    assert cell.startswith("<pre")
+    assert cell.startswith('<div class="ggufjac cell">')
+    assert "<script" not in cell
     assert "Input tokens" in cell
 
 

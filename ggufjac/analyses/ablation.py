@@ -5,6 +5,9 @@ component i it is y - sigma_i u_i (v_i . x). The model itself is run on the chan
 projected out of x, and once more on the prompt without the token; then norms, attention and gates change as well,
 which the linear map holds fixed. Between the two stands the derivative, from the ordinary Jacobian.
 
+Where the map is that of llama.cpp's own run, the model on shorter prompts is llama.cpp, against its own prediction.
+Changed vectors and derivatives are those of exact arithmetic, against the prediction of exact arithmetic.
+
 What is followed is ln p of one token: logits themselves may all move together, which changes no prediction.
 """
 
@@ -19,6 +22,7 @@ from torch import Tensor
 
 from ggufjac.analyses.decode import Decoder
 from ggufjac.analyses.facts import ModelFacts, facts_of
+from ggufjac.analyses.following import LlamaRun, llama_run_of
 from ggufjac.analyses.options import MapOptions
 from ggufjac.analyses.prediction import (
     Prediction,
@@ -31,7 +35,7 @@ from ggufjac.analyses.result import Result
 from ggufjac.analyses.stopwatch import Progress, Stopwatch
 from ggufjac.analyses.text import Piece, Speller
 from ggufjac.errors import UserError
-from ggufjac.maps.detached import DetachedMap
+from ggufjac.maps.captured import runner
 from ggufjac.maps.model import Model
 from ggufjac.maps.variants import logits_at
 
@@ -105,6 +109,7 @@ class Ablation(Result):
     components: tuple[ComponentAblation, ...]
     reconstruction: float
     seconds: dict[str, float]
+    llama: LlamaRun | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,11 +158,14 @@ def ablate(
     slopes = -(lost.cpu() * gradient).sum((1, 2))
     watch.lap("model with parts of its input taken away")
     changed = logits_at(model.family, ids, (linear.inputs - lost).cpu(), options.memory)
+    unchanged = linear.logits
+    if options.run != "exact":  # on changed vectors there is only exact arithmetic, which is held against itself
+        unchanged = logits_at(model.family, ids, linear.inputs.cpu()[None], options.memory)[0]
     watch.lap("model on shorter prompts")
     shorter = _shorter(model, ids, positions, options)
     watch.lap("decoding")
-    judge = _Judge(linear, target.token.id, speller)
-    by_map, by_model = [judge(row) for row in frozen], [judge(row) for row in changed]
+    judge, judge_model = (_Judge(logits, target.token.id, speller) for logits in (linear.logits, unchanged))
+    by_map, by_model = [judge(row) for row in frozen], [judge_model(row) for row in changed]
     triplets = combined_triplets(linear, functional, svd, Decoder(model.family, options.dtype), speller)
     n = len(positions)
     return Ablation(
@@ -186,6 +194,7 @@ def ablate(
         ),
         reconstruction=reconstruction,
         seconds=watch.stop(),
+        llama=llama_run_of(linear),
         arrays={
             "tokens": torch.tensor(ids),
             "positions": torch.tensor(positions),
@@ -215,18 +224,19 @@ def _shorter(model: Model, ids: Sequence[int], positions: Sequence[int], options
     """The logits of the prompt without each of the positions, [n, n_vocab]; None where it has only one token."""
     if len(ids) < 2:
         return None
-    rows = []
-    for t in positions:
-        rest = [*ids[:t], *ids[t + 1 :]]
-        rows.append(logits_at(model.family, rest, model.embed(rest, options.dtype)[None], options.memory)[0])
-    return torch.stack(rows)
+    shorter = [[*ids[:t], *ids[t + 1 :]] for t in positions]
+    if options.run == "llama.cpp":
+        with runner(model.family, len(ids), options.llama) as llama:
+            return torch.stack([torch.from_numpy(llama.logits(rest)) for rest in shorter])
+    alone = (model.embed(rest, options.dtype)[None] for rest in shorter)
+    return torch.cat([logits_at(model.family, rest, x, options.memory) for rest, x in zip(shorter, alone, strict=True)])
 
 
 class _Judge:
     """Turns logits into what they say, beside those of the whole prompt."""
 
-    def __init__(self, linear: DetachedMap, target: int, speller: Speller) -> None:
-        self._logits = linear.logits.cpu().double()
+    def __init__(self, whole: Tensor, target: int, speller: Speller) -> None:
+        self._logits = whole.cpu().double()
         self._target = target
         self._speller = speller
 

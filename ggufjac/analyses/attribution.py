@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ggufjac.analyses.decode import Decoder
 from ggufjac.analyses.facts import ModelFacts, facts_of
+from ggufjac.analyses.following import LlamaRun, llama_run_of
 from ggufjac.analyses.options import MapOptions
 from ggufjac.analyses.prediction import Prediction, Triplet, combined_triplets, prediction_of, top_predictions
 from ggufjac.analyses.result import Result
@@ -106,6 +107,7 @@ class Attribution(Result):
     carried: tuple[tuple[float, ...], ...]
     reconstruction: float
     seconds: dict[str, float]
+    llama: LlamaRun | None = None
 
     @property
     def sums(self) -> tuple[float, ...]:
@@ -169,6 +171,7 @@ def attribute(
         carried=tuple((*row[:-1], row[-1] + float(offsets[0])) for row in carried.tolist()),
         reconstruction=reconstruction,
         seconds=watch.stop(),
+        llama=llama_run_of(linear),
         arrays={
             "tokens": torch.tensor(ids),
             "functionals": functionals,

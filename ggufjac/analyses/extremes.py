@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ggufjac.analyses.decode import Decoder
 from ggufjac.analyses.facts import ModelFacts, facts_of
+from ggufjac.analyses.following import LlamaRun, llama_run_of
 from ggufjac.analyses.options import MapOptions
 from ggufjac.analyses.prediction import TOKENS_PER_VECTOR, Prediction, top_predictions
 from ggufjac.analyses.result import Result
@@ -86,6 +87,7 @@ class Extremes(Result):
     exact: bool
     reconstruction: float
     seconds: dict[str, float]
+    llama: LlamaRun | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +141,7 @@ def extremes(
         exact=found.exact,
         reconstruction=reconstruction,
         seconds=watch.stop(),
+        llama=llama_run_of(linear),
         arrays={
             "tokens": torch.tensor(ids),
             "squared_norms": found.squared_norms,

@@ -44,7 +44,8 @@ def llama_run_of(linear: DetachedMap) -> LlamaRun | None:
     run = linear.trace.run
     if not isinstance(run, FollowedRun):
         return None
-    y = sweeps.forward(linear.operators, linear.inputs[None], 1.0)
+    # the pass's own operators: those of the map may compute in a coarser precision
+    y = sweeps.forward((*linear.trace.layers, linear.trace.final), linear.inputs[None], 1.0)
     ours = linear.head.apply(y, 1.0)[0, 0].cpu()
     worst: dict[int, Remainder] = {}
     for found in run.remainders.values():

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ggufjac.analyses.decode import Decoder
 from ggufjac.analyses.facts import ModelFacts, facts_of
+from ggufjac.analyses.following import LlamaRun, llama_run_of
 from ggufjac.analyses.options import MapOptions
 from ggufjac.analyses.prediction import Prediction, prediction_of, top_predictions
 from ggufjac.analyses.result import Result
@@ -130,6 +131,7 @@ class Layers(Result):
     layerwise_exact: bool
     reconstruction: float
     seconds: dict[str, float]
+    llama: LlamaRun | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -213,6 +215,7 @@ def layers(
         layerwise_exact=own is not None and own.exact,
         reconstruction=float((shares.sum(-1) - 1).abs().max()),
         seconds=watch.stop(),
+        llama=llama_run_of(linear),
         arrays=_arrays(ids, places, shares, spectra, own, writes),
     )
 

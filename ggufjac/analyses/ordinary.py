@@ -89,8 +89,10 @@ class Options(MapOptions):
 def ordinary(
     model: Model, prompt: str | Sequence[int], options: Options | None = None, progress: Progress = lambda _: None
 ) -> Ordinary:
-    """Both Jacobians at one prompt. Raises UserError for a target that does not exist."""
+    """Both Jacobians at one prompt. Raises UserError for a target that does not exist, and for llama.cpp's own run,
+    which has no derivatives."""
     options = options or Options()
+    options.require_derivatives()
     watch = Stopwatch(progress)
     watch.lap("forward pass")
     ids = model.ids_of(prompt)

@@ -34,3 +34,23 @@ def concepts(rows: Iterable[Sequence[Piece]], n: int) -> set[str]:
 def shared(a: set[str], b: set[str]) -> float:
     """Of what either says, the share that both say (Jaccard's index); 1 where both say nothing."""
     return len(a & b) / len(a | b) if a | b else 1.0
+
+
+def matched(similarity: Tensor) -> list[tuple[int, int]]:
+    """The pairs (row, column) of similarity [k, m] that belong together: each row and column once, the sum the largest.
+
+    The assignment problem, solved exactly (scipy.optimize.linear_sum_assignment; the Hungarian method's task); pairs
+    are in the order of the rows.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(similarity.double().cpu().numpy(), maximize=True)
+    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True)]
+
+
+def kept(a: Tensor, b: Tensor) -> Tensor:
+    """How much of each row of a [k, n] lies in the span of the rows of b [m, n]: |Q_b^T a_i|^2 / |a_i|^2, [k]."""
+    a = a.double()
+    inside = a @ torch.linalg.qr(b.double().mT).Q
+    shares: Tensor = inside.square().sum(-1) / a.square().sum(-1)
+    return shares

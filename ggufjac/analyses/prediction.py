@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -13,12 +13,12 @@ from ggufjac.analyses.agreement import Agreement
 from ggufjac.analyses.decode import Decoder, Nearest
 from ggufjac.analyses.facts import ModelFacts, facts_of
 from ggufjac.analyses.following import LlamaRun, llama_run_of
+from ggufjac.analyses.options import MapOptions
 from ggufjac.analyses.result import Result
 from ggufjac.analyses.stopwatch import Progress, Stopwatch
 from ggufjac.analyses.text import Piece, Speller
 from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
-from ggufjac.maps.followed import Settings
 from ggufjac.maps.linear import SVD, LinearMap
 from ggufjac.maps.model import Model
 
@@ -102,22 +102,15 @@ class Analysis(Result):
     llama: LlamaRun | None = None
 
 
-@dataclass(frozen=True)
-class Options:
-    """What to compute. target: a token id whose logit is attributed (None: the prediction); device: torch's name; run:
-    whose computation is explained, with llama.cpp's as `llama` says."""
+@dataclass(frozen=True, kw_only=True)
+class Options(MapOptions):
+    """top: how many triplets; tokens: of which maps; target: a token id whose logit is attributed (None: the
+    prediction); ordinary: the ordinary Jacobian's reconstruction error as well."""
 
     top: int = 8
     tokens: Which = "both"
     target: int | None = None
-    dtype: torch.dtype = torch.float32
-    path: Literal["up", "gate"] = "up"
-    seed: int = 0
     ordinary: bool = False
-    memory: int | None = None
-    device: str = "cpu"
-    run: Literal["exact", "llama.cpp"] = "exact"
-    llama: Settings = field(default_factory=Settings)
 
 
 #: Asked for llama.cpp's opinion once the exact logits are known; None and the reason where it is not to be had.
@@ -138,23 +131,18 @@ def analyze(
     speller = Speller(model.vocab)
     if options.target is not None and not 0 <= options.target < model.family.n_vocab:
         raise UserError(f"there is no token {options.target}; the vocabulary has {model.family.n_vocab} tokens, from 0")
+    if options.ordinary:
+        options.require_derivatives()
     watch.lap("forward pass")
-    linear = model.linearize(
-        ids,
-        options.dtype,
-        path=options.path,
-        memory=options.memory,
-        device=options.device,
-        run=options.run,
-        llama=options.llama,
-    )
+    linear = options.linearize(model, ids)
     predictions = top_predictions(linear, speller)
     target = prediction_of(linear, speller, options.target)
     watch.lap("reconstruction")
     functional, offset = linear.logit_functional(target.token.id)
     y = linear.output
     shares, logits = linear.attribute(torch.stack((y / (y @ y), functional)))
-    reconstruction = linear.reconstruction_error()
+    rebuilt = linear.reconstruction()
+    reconstruction = float((rebuilt - y).norm() / y.norm())
     ordinary = None
     if options.ordinary:
         watch.lap("ordinary Jacobian")
@@ -173,7 +161,7 @@ def analyze(
     return Analysis(
         model=facts_of(model.file),
         prompt=prompt if isinstance(prompt, str) else model.detokenize(ids),
-        dtype=str(options.dtype).removeprefix("torch."),
+        dtype=options.dtype_name,
         path=options.path,
         seed=options.seed,
         predictions=predictions,
@@ -191,7 +179,7 @@ def analyze(
         llama_prediction=speller.piece(agreement.theirs) if agreement else None,
         seconds=seconds,
         llama=llama_run_of(linear),
-        arrays=_arrays(linear, torch.stack((shares, logits)), each, combined),
+        arrays=_arrays(linear, torch.stack((shares, logits)), rebuilt, each, combined),
     )
 
 
@@ -276,11 +264,12 @@ def combined_triplets(
     )
 
 
-def _arrays(linear: DetachedMap, terms: Tensor, each: SVD | None, combined: SVD) -> dict[str, Tensor]:
+def _arrays(linear: DetachedMap, terms: Tensor, rebuilt: Tensor, each: SVD | None, combined: SVD) -> dict[str, Tensor]:
     arrays = {
         "tokens": torch.tensor(linear.tokens),
         "inputs": linear.inputs,
         "output": linear.output,
+        "rebuilt": rebuilt,
         "logits": linear.logits,
         "terms": terms,
         "combined.U": combined.U,

@@ -28,7 +28,10 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(kind: type[T], value: Any) -> T:
-    """The inverse of `to_plain`. Raises KeyError, TypeError or ValueError when the value is not of this kind."""
+    """The inverse of `to_plain`; fields with a default may be missing.
+
+    Raises KeyError, TypeError or ValueError when the value is not of this kind.
+    """
     return _build(kind, value)  # type: ignore[no-any-return]
 
 
@@ -42,7 +45,9 @@ def _build(kind: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         plain = [field for field in dataclasses.fields(kind) if not field.metadata.get(ARRAYS)]
         hints = get_type_hints(kind) if plain else {}
-        return kind(**{field.name: _build(hints[field.name], value[field.name]) for field in plain})
+        # a field with a default may be younger than the value
+        given = [field for field in plain if field.name in value or not _has_default(field)]
+        return kind(**{field.name: _build(hints[field.name], value[field.name]) for field in given})
     if origin is tuple:
         return tuple(_build(arguments[0], item) for item in value)
     if origin is dict:
@@ -54,3 +59,7 @@ def _build(kind: Any, value: Any) -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"expected {kind.__name__}, found {value!r}")
     return value
+
+
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING

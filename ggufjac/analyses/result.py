@@ -6,7 +6,7 @@ import importlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -23,15 +23,30 @@ RESULT = "ggufjac.result"
 #: Kind -> where its class lives, so that a saved file can be read without importing every analysis.
 KINDS = {
     "analysis": "ggufjac.analyses.prediction.Analysis",
+    "comparison": "ggufjac.analyses.comparison.Comparison",
     "ablation": "ggufjac.analyses.ablation.Ablation",
     "extremes": "ggufjac.analyses.extremes.Extremes",
     "ordinary": "ggufjac.analyses.ordinary.Ordinary",
     "attribution": "ggufjac.analyses.attribution.Attribution",
     "layers": "ggufjac.analyses.layers.Layers",
     "plan": "ggufjac.analyses.planning.Plan",
+    "steering": "ggufjac.analyses.steering.Steered",
+    "explanation": "ggufjac.analyses.explanation.Explanation",
 }
 
 R = TypeVar("R", bound="Result")
+
+
+class Drawing(Protocol):
+    """A picture of a result (ggufjac.plots.picture): name: of its file, without the ending; title: what it shows."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    def _repr_png_(self) -> bytes: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +99,33 @@ class Result:
             raise UserError(f"{source}: it holds a result of the kind {found.kind!r}")
         return found
 
+    def pictures(self) -> tuple[Drawing, ...]:
+        """The result as pictures, which show themselves in a notebook. Raises UserError where matplotlib is missing."""
+        made: tuple[Drawing, ...] = importlib.import_module("ggufjac.plots").pictures(self)
+        return made
+
+    def plot(self, folder: str | Path, form: Literal["svg", "png"] = "svg") -> tuple[Path, ...]:
+        """Write the pictures into a folder. Raises UserError where matplotlib is missing or nothing can be written."""
+        written: tuple[Path, ...] = importlib.import_module("ggufjac.plots").save(self, folder, form)
+        return written
+
+    def page(self) -> str:
+        """The report as one page of HTML that needs no other file."""
+        made: str = importlib.import_module("ggufjac.reports.page").page(self)
+        return made
+
     def __rich__(self) -> RenderableType:
         # reports know analyses and not the other way round: a report is found by its name
         drawn: RenderableType = importlib.import_module(f"ggufjac.reports.{self.report}").report(self)
         return drawn
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """What IPython shows, in place of a dataclass's own long repr: the report, as HTML and as text."""
+        text: str = importlib.import_module("ggufjac.reports.files").plain(self)
+        return {"text/plain": text, "text/html": self._repr_html_()}
+
     def _repr_html_(self) -> str:
-        shown: str = importlib.import_module("ggufjac.reports.files").inline_html(self)
+        shown: str = importlib.import_module("ggufjac.reports.page").cell(self)
         return shown
 
 

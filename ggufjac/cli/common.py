@@ -94,6 +94,17 @@ def _without_newline(text: str) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
+def require_outputs(args: argparse.Namespace) -> None:
+    """Complain about a file, or a folder for pictures, that cannot be written before any work is done."""
+    from ggufjac.atomic import require_writable
+
+    require_writable(args.json, args.save, args.svg, args.html)
+    if args.plot is not None:
+        from ggufjac.plots import require
+
+        require(args.plot)
+
+
 def use_threads(threads: int | None) -> None:
     """Bind torch, and with it the kernels, to a number of threads."""
     if threads is not None:

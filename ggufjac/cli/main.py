@@ -13,6 +13,7 @@ from ggufjac.cli import (
     ablate,
     analyze,
     attribute,
+    compare,
     extremes,
     families,
     inspect,
@@ -21,8 +22,10 @@ from ggufjac.cli import (
     ordinary,
     plan,
     show,
+    steer,
     verify,
 )
+from ggufjac.cli import run as batches
 from ggufjac.errors import UserError
 
 EPILOG = """\
@@ -55,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
         ordinary,
         extremes,
         ablate,
+        steer,
+        compare,
+        batches,
         plan,
         verify,
         inspect,
@@ -75,6 +81,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         args.prompt = prompts[0]
     elif prompts and hasattr(args, "prompts"):
         args.prompts = [*args.prompts, *prompts]
+    elif prompts and hasattr(args, "words"):  # words that mean models or prompts by their place
+        args.words = [*args.words, *prompts]
     elif rest:
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     return args

@@ -7,28 +7,69 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ggufjac.analyses.targets import token_called as token_called
 from ggufjac.cli import common
 from ggufjac.errors import UserError
 
 if TYPE_CHECKING:
+    from ggufjac.maps.followed import Settings
     from ggufjac.maps.model import Model
 
 
-def add_how(command: argparse.ArgumentParser) -> None:
-    """How the map is made."""
-    command.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default float32")
+def add_how(command: argparse.ArgumentParser, *, quick: bool = False, either_run: bool = True) -> None:
+    """How the map is made. quick: offer bfloat16 as well; either_run: offer llama.cpp's own run, and not exact
+    arithmetic alone."""
+    if quick:
+        choices: tuple[str, ...] = ("float32", "float64", "bfloat16")
+        help_text = "default float32; bfloat16: a quick look, right to about a percent"
+    else:
+        choices, help_text = ("float32", "float64"), "default float32"
+    command.add_argument("--dtype", choices=choices, default="float32", help=help_text)
     command.add_argument("--path", choices=("up", "gate"), default="up", help="live factor of gated MLPs (default up)")
     common.add_memory(command)
     common.add_device(command)
     command.add_argument("--seed", type=int, default=0, help="of whatever is drawn at random")
     common.add_threads(command)
+    if not either_run:
+        return
+    command.add_argument(
+        "--run",
+        dest="explained",
+        choices=("exact", "llama.cpp"),
+        default="exact",
+        help="explain exact arithmetic on the file's weights (default), or llama.cpp's own run with all it rounds",
+    )
+    add_llama(command, "with --run llama.cpp: ")
+
+
+def add_llama(command: argparse.ArgumentParser, when: str) -> None:
+    """How llama.cpp is run where its run is followed; when: what the help says first."""
+    command.add_argument("--cache", choices=("f16", "f32"), help=f"{when}the type of its key/value cache (default f16)")
+    command.add_argument("--repack", action="store_true", help=f"{when}let it lay out weights anew for faster kernels")
+
+
+def require_consistent(args: argparse.Namespace) -> None:
+    """Raise UserError where llama.cpp's settings are given and its run is not asked for."""
+    if getattr(args, "explained", "llama.cpp") == "exact" and (args.cache or args.repack):
+        raise UserError("--cache and --repack say how llama.cpp is run; they go with --run llama.cpp")
+
+
+def llama_settings(args: argparse.Namespace) -> Settings:
+    """The settings of `add_llama`, with the threads that torch has been given."""
+    import torch
+
+    from ggufjac.maps.followed import Settings
+
+    return Settings(torch.get_num_threads(), args.cache or "f16", args.repack)
 
 
 def how(args: argparse.Namespace) -> dict[str, Any]:
     """The options of `add_how` as those of an analysis."""
     from ggufjac.maps.model import DTYPES
 
+    run = {"run": args.explained, "llama": llama_settings(args)} if hasattr(args, "explained") else {}
     return {
+        **run,
         "dtype": DTYPES[args.dtype],
         "path": args.path,
         "memory": args.memory,
@@ -40,9 +81,8 @@ def how(args: argparse.Namespace) -> dict[str, Any]:
 @contextmanager
 def opened(args: argparse.Namespace, what: str) -> Iterator[tuple[Model, str, Callable[[str], None]]]:
     """The model and the prompt that the arguments name, ready for an analysis, and whom to tell how it goes."""
-    from ggufjac.atomic import require_writable
-
-    require_writable(args.json, args.save, args.svg, args.html)
+    require_consistent(args)
+    common.require_outputs(args)
     prompt = common.read_prompt(args)
     if not prompt:
         raise UserError("the prompt is empty; give at least one character")
@@ -52,22 +92,3 @@ def opened(args: argparse.Namespace, what: str) -> Iterator[tuple[Model, str, Ca
         common.use_threads(args.threads)
         with common.spinner(what) as progress, torch.no_grad():
             yield model, prompt, progress
-
-
-def token_called(model: Model, text: str, option: str = "--target") -> int:
-    """The id of the token with exactly this text, or of #ID. Raises UserError where there is none."""
-    if text.startswith("#") and text[1:].isdigit():
-        number = int(text[1:])
-        if number >= model.family.n_vocab:
-            raise UserError(f"{option}: there is no token {number}; the vocabulary has {model.family.n_vocab} tokens")
-        return number
-    from ggufjac.llamacpp.vocab import TokenAttribute
-
-    pieces = model.vocab.pieces()
-    wanted = text.encode("utf-8", "surrogateescape")
-    same = [i for i, piece in enumerate(pieces) if piece == wanted]
-    if same:  # a letter can also be the token of its byte, which models hardly ever say
-        return next((i for i in same if TokenAttribute.BYTE not in model.vocab.attributes(i)), same[0])
-    near = [form for form in (b" " + wanted, wanted.strip()) if form in pieces]
-    hint = f"; there is {near[0].decode('utf-8', 'replace')!r}" if near else "; give a token's whole text, or #ID"
-    raise UserError(f"{option}: no token is {text!r}{hint}")

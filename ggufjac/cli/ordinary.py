@@ -19,7 +19,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     common.add_prompt(command)
     command.add_argument("--target", metavar="TOKEN", help="attribute this token's logit: its text, or #ID")
     command.add_argument("--top", type=common.positive, default=8, metavar="K", help="singular triplets (default 8)")
-    options.add_how(command)
+    options.add_how(command, either_run=False)
     add_outputs(command)
     command.set_defaults(run=run)
 

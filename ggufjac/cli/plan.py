@@ -34,10 +34,9 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def run(args: argparse.Namespace) -> int:
-    from ggufjac.atomic import require_writable
     from ggufjac.reports.files import publish
 
-    require_writable(args.json, args.save, args.svg, args.html)
+    common.require_outputs(args)
     with common.open_model(args.model) as model:
         from ggufjac.analyses.planning import plan
         from ggufjac.maps.model import DTYPES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ggufjac.cli import common
 from ggufjac.cli.analyze import add_outputs
 
 
@@ -20,9 +21,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def run(args: argparse.Namespace) -> int:
     from ggufjac.analyses.result import load
-    from ggufjac.atomic import require_writable
     from ggufjac.reports.files import publish
 
-    require_writable(args.json, args.save, args.svg, args.html)
+    common.require_outputs(args)
     publish(load(args.file), args)
     return 0

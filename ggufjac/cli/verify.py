@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ggufjac.cli import common
 from ggufjac.errors import UserError
+
+if TYPE_CHECKING:
+    from ggufjac.analyses.explanation import Explanation
+    from ggufjac.analyses.verification import Verification
+    from ggufjac.maps.model import Model
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,6 +30,12 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "--twin", action="store_true", help="the float32 copy alone (default: the file as it is, then the copy)"
     )
     command.add_argument("--direct", action="store_true", help="the file as it is alone, without the copy")
+    command.add_argument(
+        "--explain",
+        action="store_true",
+        help="which of llama.cpp's roundings moved the prediction, by how many logits: of every PROMPT, or of those "
+        "built-in ones where the first tokens differ",
+    )
     command.add_argument("--no-layers", action="store_true", help="compare logits only, no hidden states")
     command.add_argument("--tmp", metavar="DIR", help="where the float32 copy goes while it is needed")
     command.add_argument("--json", metavar="FILE", help="write the result as JSON ('-': to standard output instead)")
@@ -35,22 +48,27 @@ def run(args: argparse.Namespace) -> int:
 
     if args.tmp is not None and not Path(args.tmp).is_dir():
         raise UserError(f"--tmp: {args.tmp} is no folder")
+    if args.explain and args.twin and not args.direct:
+        raise UserError("--explain is about the file as it is; it does not go with --twin alone")
     require_writable(args.json)
     with common.open_model(args.model) as model:
         from rich.console import Console
 
         from ggufjac.analyses.records import to_plain
         from ggufjac.analyses.text import Speller
-        from ggufjac.analyses.verification import PROMPTS, Verification, direct, twin
+        from ggufjac.analyses.verification import PROMPTS, direct, twin
         from ggufjac.reports.verification import VerificationReport
 
         common.use_threads(args.threads)
         prompts = args.prompts or list(PROMPTS)
         results: list[Verification] = []
+        explanations: list[Explanation] = []
         with common.spinner("verifying") as progress:
             if args.direct or not args.twin:
                 progress("the file as it is")
                 results.append(direct(model, prompts, args.threads))
+                if args.explain:
+                    explanations += _explained(model, prompts, results[-1], args, progress)
             if args.twin or not args.direct:
                 progress("its float32 copy")
                 results.append(
@@ -65,10 +83,41 @@ def run(args: argparse.Namespace) -> int:
                 )
         agrees = all(result.agrees for result in results)
         if args.json is not None:
-            text = json.dumps({"schema": "ggufjac.verify/1", "agrees": agrees, "results": to_plain(results)}, indent=1)
+            told = {"schema": "ggufjac.verify/1", "agrees": agrees, "results": to_plain(results)}
+            if args.explain:
+                told["explanations"] = [explanation.to_dict() for explanation in explanations]
+            text = json.dumps(told, indent=1)
             if args.json == "-":
                 print(text)
                 return 0 if agrees else 1
             write_text(args.json, text + "\n")
-        Console().print(VerificationReport(results, Speller(model.vocab)))
+        console = Console()
+        for explanation in explanations:
+            console.print(explanation)
+        if args.explain and not explanations:
+            console.print("All first tokens agree; with a PROMPT, --explain says what rounding did to its logit.")
+        console.print(VerificationReport(results, Speller(model.vocab)))
     return 0 if agrees else 1
+
+
+def _explained(
+    model: Model,
+    prompts: Sequence[str],
+    checked: Verification,
+    args: argparse.Namespace,
+    progress: Callable[[str], None],
+) -> Iterator[Explanation]:
+    """Explanations of the direct check's prompts, with llama.cpp run as there."""
+    import torch
+
+    from ggufjac.analyses.explanation import Options, explain
+    from ggufjac.maps.followed import Settings
+
+    options = Options(
+        llama=Settings(threads=args.threads or torch.get_num_threads()),
+        n_ctx=max(check.n_tokens for check in checked.checks),
+    )
+    for i, (prompt, check) in enumerate(zip(prompts, checked.checks, strict=True), 1):
+        if args.prompts or check.verdict != "MATCH":
+            progress(f"explaining prompt {i} of {len(prompts)}")
+            yield explain(model, prompt, options)

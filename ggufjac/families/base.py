@@ -91,6 +91,11 @@ class Family(Hyperparameters, ABC):
         several planes has them side by side."""
         return self.d
 
+    @property
+    def resumes(self) -> bool:
+        """Whether a text can go on from keys and values that were kept; otherwise it is run anew as a whole."""
+        return all(layer.resumes for layer in self.layers)
+
     def final_norm(self) -> Part:
         """From the state that leaves a block to the normalised stream that the head reads."""
         return self.norm(self.output_norm_name, self.d)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import operator
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -47,10 +48,12 @@ class Runner:
         flash_attention: bool = False,
         threads: int | None = None,
         repack: bool = False,
+        watched: bool = True,
     ) -> None:
         """Load the file. `n_ctx`: longest prompt (llama.cpp rounds it up to a multiple of 256, and picks LongRoPE's
         factors by it); `kv`: type of the key/value cache; `threads`: the CPUs of this process when None; `repack`:
-        copy the weights into a form that it multiplies with faster.
+        copy the weights into a form that it multiplies with faster; `watched`: whether its tensors can be looked at, so
+        that it asks about every one of them.
 
         Raises UserError when llama.cpp cannot load the file or cannot run it on text alone.
         """
@@ -71,10 +74,12 @@ class Runner:
             raise UserError(f"{path}: encoder models cannot be run on a prompt alone; give a decoder-only model")
         self._n_ctx = n_ctx
         self.n_vocab = int(api.llama_vocab_n_tokens(api.llama_model_get_vocab(model)))
+        self._watched = watched
         self._watching = _Watching(self._library)
         self._callback = api.ggml_backend_sched_eval_callback(self._watching.on_tensor)
         self._context: Handle | None = None
         self._capacity = 0
+        self._control: Array | None = None
 
     def close(self) -> None:
         """Free the context and the model; further calls do nothing."""
@@ -96,11 +101,40 @@ class Runner:
         """
         return self._logits(self._decode(ids, all_positions), len(ids), all_positions)
 
+    def steer(self, directions: Mapping[int, Array], factor: float = 1.0) -> None:
+        """Add vectors [d], times a factor, to what leaves some layers in every run from now on; {} ends that.
+
+        Raises UserError for a layer that llama.cpp cannot steer, which block 0 is one of.
+        """
+        model, api = self._model.pointer, self._library.api
+        n_layer, d = int(api.llama_model_n_layer(model)), int(api.llama_model_n_embd(model))
+        rows = np.zeros((n_layer - 1, d), np.float32)  # from layer 1 on
+        for layer, direction in directions.items():
+            if not 1 <= layer < n_layer:
+                raise UserError(f"llama.cpp cannot steer layer {layer} of {self._path}: it takes 1 to {n_layer - 1}")
+            if direction.shape != (d,):
+                raise UserError(f"the control vector has directions {list(direction.shape)}; {self._path} takes [{d}]")
+            rows[layer - 1] = factor * direction
+        self._control = rows if directions else None
+        if self._context is not None:
+            self._apply_control(self._context.pointer)
+
+    def _apply_control(self, context: Any) -> None:
+        api, rows = self._library.api, self._control
+        if rows is None:
+            status = api.llama_set_adapter_cvec(context, None, 0, 0, 0, 0)
+        else:
+            data = rows.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+            status = api.llama_set_adapter_cvec(context, data, rows.size, rows.shape[1], 1, len(rows))
+        if status != 0:
+            raise UserError(f"{self._path}: llama.cpp takes no control vector: {self._library.log.reason()}")
+
     def trace(self, ids: Sequence[int], recorder: Recorder) -> Trace:
         """Run the prompt under the eyes of the recorder, whose trace is returned, with the logits of the last position.
 
         Raises UserError as `logits` does.
         """
+        self._require_watched()
         self._context_for(len(self._checked(ids)))
         started = time.perf_counter()
         with self._watching.by(recorder):
@@ -137,11 +171,16 @@ class Runner:
         axes of length 1 are dropped down to two axes. The last layer computes only the rows that are asked for: all T
         with `all_positions`, otherwise the last alone.
         """
+        self._require_watched()
         wanted = names if callable(names) else frozenset(names).__contains__
         observer = _Named(wanted)
         with self._watching.by(observer):
             self._decode(ids, all_positions)
         return observer.found
+
+    def _require_watched(self) -> None:
+        if not self._watched:
+            raise ValueError("this llama.cpp was started without anyone watching; open it with watched=True")
 
     def _decode(self, ids: Sequence[int], all_positions: bool) -> Any:
         """Run the prompt through an empty context and return it."""
@@ -206,12 +245,15 @@ class Runner:
             api.LLAMA_FLASH_ATTN_TYPE_ENABLED if self._flash_attention else api.LLAMA_FLASH_ATTN_TYPE_DISABLED
         )
         params.offload_kqv = params.op_offload = False
-        params.cb_eval = self._callback
+        if self._watched:
+            params.cb_eval = self._callback
         log.clear()
         pointer = api.llama_init_from_model(self._model.pointer, params)
         if not pointer:
             raise UserError(f"{self._path}: llama.cpp cannot make a context of {self._n_ctx} tokens: {log.reason()}")
         self._context, self._capacity = Handle(pointer, api.llama_free, uses=self._model), capacity
+        if self._control is not None:
+            self._apply_control(pointer)
         return pointer
 
     def _close_context(self) -> None:

@@ -150,6 +150,11 @@ class Vocab:
         """Whether a token is no text of its own: a control token (BOS, end of turn) or the unknown token."""
         return bool(self.attributes(token) & (TokenAttribute.CONTROL | TokenAttribute.UNKNOWN))
 
+    def ends_text(self, token: int) -> bool:
+        """Whether nothing follows this token: the end of a text, of a turn, and what else llama.cpp stops at."""
+        self._require_open()
+        return bool(self._api.llama_vocab_is_eog(self._vocab, self._checked(token)))
+
     def _pieces(self, tokens: range) -> list[bytes]:
         to_piece, vocab = self._api.llama_token_to_piece, self._vocab
         capacity = 256

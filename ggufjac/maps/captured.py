@@ -33,12 +33,18 @@ def follow(family: Family, run: Run, settings: Settings) -> FollowedRun:
 
     Raises UserError where llama.cpp cannot run the file.
     """
-    path, ids = family.source.file.path, run.tokens.tolist()
-    with Runner(path, run.n_ctx, kv=settings.cache, threads=settings.threads, repack=settings.repack) as runner:
-        trace = runner.trace(ids, _recorder(family, len(ids)))
-        settings = replace(settings, threads=runner.threads)
+    ids = run.tokens.tolist()
+    with runner(family, run.n_ctx, settings) as llama:
+        trace = llama.trace(ids, recorder(family, len(ids)))
+        settings = replace(settings, threads=llama.threads)
     given = {item.name: getattr(run, item.name) for item in fields(run)}
     return FollowedRun(**given, trace=trace, settings=settings, kept=(len(ids) - 1,))
+
+
+def runner(family: Family, n_ctx: int, settings: Settings) -> Runner:
+    """llama.cpp with the family's file, for prompts of up to n_ctx tokens."""
+    path = family.source.file.path
+    return Runner(path, n_ctx, kv=settings.cache, threads=settings.threads, repack=settings.repack)
 
 
 def concluded(done: Pass) -> Pass:
@@ -53,7 +59,8 @@ def concluded(done: Pass) -> Pass:
     )
 
 
-def _recorder(family: Family, n_tokens: int) -> Recorder:
+def recorder(family: Family, n_tokens: int) -> Recorder:
+    """What copies, of llama.cpp's run of a prompt, all that following it takes."""
     names = [name for name in family.source.file.tensors if name.endswith(".weight") and not _UNUSED.search(name)]
     gates = {name for name in names if _is_gate(name, names)} if family.gelu else set()
     latent = [int(match[1]) for name in names if (match := _LATENT.match(name))]

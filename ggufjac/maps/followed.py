@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -85,13 +85,20 @@ class FollowedRun(Run):
 
     def exact(self) -> Run:
         """The same run in exact arithmetic."""
+        return Run(**self._plain())
+
+    def elsewhere(self) -> Run:
+        """A run that rounds by llama.cpp's rules what llama.cpp itself did not meet."""
+        return RoundedRun(**self._plain())
+
+    def _plain(self) -> dict[str, Any]:
         given = {item.name: getattr(self, item.name) for item in fields(Run)}
-        return Run(**{**given, "shared": {}})
+        return {**given, "shared": {}}
 
     def prefixes(self) -> list[FollowedRun]:
         """Of the layer that was built: runs in which none of its parts, the first, the first two, ... follow."""
-        parts = self.seen[self.layer]
-        return [replace(self, only=frozenset(parts[:n]), seen={}) for n in range(len(parts))]
+        parts = self.seen.get(self.layer, [])
+        return [replace(self, only=frozenset(parts[:n]), seen={}, shared=dict(self.shared)) for n in range(len(parts))]
 
     # --- the steps --------------------------------------------------------------------------------------------
 
@@ -102,18 +109,8 @@ class FollowedRun(Run):
         given, leaving = self._met(weight, x)
         entering = given.to(x)
         self._compare(part, x, entering)
-        rounded = round_rows(weight.type, given.numpy())
-        value = torch.from_numpy(rounded.values).to(x)
-        multiply: Operator = MatMul(weight)
-        if rounded.sums is not None:
-            # a block's sum is rounded once more before it is multiplied by the minimum
-            more = torch.from_numpy(rounded.sums).to(x) - 1
-            size = x.shape[-1] // more.shape[-1]
-            multiply = Sum([multiply, Chain([BlockSum(size), Scale(more), MatMul(minima(weight))])])
-        y = multiply.apply(value) if leaving is None else leaving.to(x)
-        if weight.type == GGMLType.F32:
-            return multiply, y
-        return Chain([Scale(ratio(value, entering)), multiply]), y
+        op, y = rounded_product(weight, given, x)
+        return op, y if leaving is None else leaving.to(x)
 
     def stored(self, v: Tensor) -> tuple[Operator, Tensor]:
         if not self._follows(CACHE):
@@ -217,6 +214,35 @@ class FollowedRun(Run):
         known = self.remainders.get((self.layer, part))
         if known is None or known.relative < relative:
             self.remainders[self.layer, part] = Remainder(self.layer, part, relative)
+
+
+class RoundedRun(Run):
+    """A run that rounds what enters a product by llama.cpp's rules, at values of its own.
+
+    Good for single steps, whose input is given; over many of them it and llama.cpp part.
+    """
+
+    def product(self, weight: QuantTensor, x: Tensor) -> tuple[Operator, Tensor]:
+        return rounded_product(weight, x.detach().float().cpu(), x)
+
+
+def rounded_product(weight: QuantTensor, entering: Tensor, like: Tensor) -> tuple[Operator, Tensor]:
+    """The product with what llama.cpp makes of `entering` [..., n_in] (float32, on the CPU), and its value.
+
+    Both are as precise as `like`, and on its device.
+    """
+    rounded = round_rows(weight.type, entering.numpy())
+    value = torch.from_numpy(rounded.values).to(like)
+    multiply: Operator = MatMul(weight)
+    if rounded.sums is not None:
+        # a block's sum is rounded once more before it is multiplied by the minimum
+        more = torch.from_numpy(rounded.sums).to(like) - 1
+        size = value.shape[-1] // more.shape[-1]
+        multiply = Sum([multiply, Chain([BlockSum(size), Scale(more), MatMul(minima(weight))])])
+    y = multiply.apply(value)
+    if weight.type == GGMLType.F32:
+        return multiply, y
+    return Chain([Scale(ratio(value, entering.to(like))), multiply]), y
 
 
 def ratio(rounded: Tensor, exact: Tensor) -> Tensor:

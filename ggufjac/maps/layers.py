@@ -140,7 +140,7 @@ class LayerMaps:
         """What the head makes of outputs [n, d], one row of logits [n_vocab] after the other."""
         step = max(1, SCORES // self.family.n_vocab)
         for piece in outputs.split(step):
-            yield from self.family.head.value(self.trace.run, piece)
+            yield from self.family.head.value(self.trace.run.elsewhere(), piece)
 
     # --- spectra ----------------------------------------------------------------------------------------------
 
@@ -256,8 +256,11 @@ class LayerMaps:
         return found
 
     def _site(self, place: Place, value: Tensor) -> Site:
-        lens, output = self.family.output_norm.build(self.trace.run, value[-1:])
-        if not bool(torch.isfinite(output).all()):
+        if place == (self.n_layer - 1, LAYER):  # where the network itself is read
+            lens, output = self.trace.final, self.trace.final.apply(value[-1:], 1.0)
+        else:
+            lens, output = self.family.output_norm.build(self.trace.run.elsewhere(), value[-1:])
+        if not bool(torch.isfinite(output).all() and output.any()):
             raise UserError(f"the output norm of this model cannot read what {place[1]!r} writes; ask for {LAYER!r}")
         return Site(*place, lens, output[0], *value.shape)
 

@@ -159,8 +159,8 @@ class LinearMap:
         zero = self.inputs.new_zeros(1, *self.inputs.shape)
         return sweeps.forward(self.operators, zero.to(self._inside), 1.0, self.room)[0, 0].to(self.dtype)
 
-    def reconstruction_error(self) -> float:
-        """||sum_t J_t x_t + c - y|| / ||y||.
+    def reconstruction(self) -> Tensor:
+        """sum_t J_t x_t + c [d], which should be y.
 
         Every token is a column of its own; in prompts of more than GROUPS tokens, every GROUPS-th shares one. All in
         one column would only repeat the forward pass and prove nothing.
@@ -169,8 +169,11 @@ class LinearMap:
         groups = min(n_tokens, GROUPS)
         x = self.inputs.new_zeros(groups, *self.inputs.shape)
         x[[t % groups for t in range(n_tokens)], range(n_tokens)] = self.inputs
-        rebuilt = self.matmat(x).sum(0) + self.constant
-        return float((rebuilt - self.output).norm() / self.output.norm())
+        return self.matmat(x).sum(0) + self.constant
+
+    def reconstruction_error(self) -> float:
+        """||sum_t J_t x_t + c - y|| / ||y||, with the sum as in `reconstruction`."""
+        return float((self.reconstruction() - self.output).norm() / self.output.norm())
 
     def terms(self) -> Tensor:
         """[T + 1, d]: J_t x_t for every token, and the constant last; they add up to y. A sweep of T columns."""

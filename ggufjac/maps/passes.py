@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from ggufjac.operators.walk import coefficient_bytes
 from ggufjac.quants.device import DeviceWeights, current, weights_from
 from ggufjac.quants.readahead import Readahead
 from ggufjac.quants.threads import kernels_first
+
+#: Is shown a layer and the state that leaves it [..., T', n]; gives what else the state goes through then, or None.
+Edit: TypeAlias = "Callable[[int, Tensor], Operator | None]"
 
 
 @dataclass(frozen=True)
@@ -44,27 +47,46 @@ class Pass:
 
 
 def run_of(tokens: Sequence[int], n_ctx: int | None = None, **options: Any) -> Run:
-    """The run of a prompt from position 0, in a context of n_ctx tokens (None: as long as the prompt).
-
-    llama.cpp rounds its context up to a multiple of 256, and so does this.
-    """
+    """The run of a prompt from position 0, in a context of n_ctx tokens (None: as long as the prompt)."""
     n_tokens = len(tokens)
-    context = n_tokens if n_ctx is None else max(n_ctx, n_tokens)
-    return Run(torch.tensor(list(tokens)), torch.arange(n_tokens), n_ctx=-(-context // 256) * 256, **options)
+    context = rounded_context(n_tokens if n_ctx is None else max(n_ctx, n_tokens))
+    return Run(torch.tensor(list(tokens)), torch.arange(n_tokens), n_ctx=context, **options)
 
 
-def propagate(family: Family, run: Run, x: Tensor, *, last_only: bool = True, keep: int | None = None) -> Pass:
+def rounded_context(n_ctx: int) -> int:
+    """The context length that llama.cpp makes of one that was asked for: a multiple of 256."""
+    return -(-n_ctx // 256) * 256
+
+
+def propagate(
+    family: Family,
+    run: Run,
+    x: Tensor,
+    *,
+    last_only: bool = True,
+    rows: Sequence[int] | None = None,
+    keep: int | None = None,
+    edit: Edit | None = None,
+) -> Pass:
     """Run the embeddings x [..., T, d] through the family; with `last_only` the last layer keeps the last position.
 
-    keep: bytes that the coefficients may take (None: any). From the layer on that exceeds them, operators are made
-    anew from the state that enters whenever they are needed.
+    rows: the positions that it keeps, where they are others. keep: bytes that the coefficients may take (None: any).
+    From the layer on that exceeds them, operators are made anew from the state that enters whenever they are needed.
+    edit: what happens to the states between the blocks; its operators become part of the layers'.
     """
     with kernels_first(), Readahead() as ahead:
-        return _propagate(family, run, x, (x.shape[-2] - 1,) if last_only else None, keep, ahead)
+        last = (x.shape[-2] - 1,) if last_only else None
+        return _propagate(family, run, x, last if rows is None else tuple(rows), keep, edit, ahead)
 
 
 def _propagate(
-    family: Family, run: Run, x: Tensor, last: tuple[int, ...] | None, keep: int | None, ahead: Readahead
+    family: Family,
+    run: Run,
+    x: Tensor,
+    last: tuple[int, ...] | None,
+    keep: int | None,
+    edit: Edit | None,
+    ahead: Readahead,
 ) -> Pass:
     operators: list[Operator] = []
     states, held = [x], 0
@@ -75,6 +97,9 @@ def _propagate(
         if keep is not None:
             held += coefficient_bytes([op])
             op = op if held <= keep else Deferred(partial(_again, part, here, x, current()), op.affine)
+        more = None if edit is None else edit(i, y)
+        if more is not None:
+            op, y = Chain([op, more]), more.apply(y, 1.0)
         operators.append(op)
         states.append(x := y)
     final, y = family.output_norm.build(run, x)

@@ -1,4 +1,4 @@
-"""A lock file, so that two pulls of one model do not write the same file."""
+"""A lock file, so that two processes do not write the same files: pulls of one model, batches into one folder."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _GRACE = 5.0
 
 
 @contextlib.contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs; `what` says in messages what is locked.
+def locked(path: Path, what: str, done: str = "pulled") -> Iterator[None]:
+    """Hold the lock file `path` while the block runs; `what` says in messages what is locked, and
+    `done` what is being done to it.
 
     The file holds the process id and the host of its owner. A lock whose process is gone is taken over.
     Raises UserError where another process holds it.
@@ -30,7 +31,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
             continue
         if not _stale(path, holder):
             process = holder.split(" ")[0] or "unknown"
-            raise UserError(f"{what} is being pulled by another process ({process}); if that is not so, delete {path}")
+            raise UserError(f"{what} is being {done} by another process ({process}); if that is not so, delete {path}")
         _remove(path, holder)
     try:
         yield

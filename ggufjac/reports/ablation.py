@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ggufjac.analyses.ablation import Ablation, ComponentAblation, Outcome
 from ggufjac.analyses.text import readable
-from ggufjac.reports import layout, words
+from ggufjac.reports import layout, runs, words
 from ggufjac.reports.layout import ROOMY
 
 
@@ -30,9 +30,17 @@ def _draw(a: Ablation, width: int) -> Iterable[RenderableType]:
     yield layout.notes(
         "linear: the map without the part's term; slope: what the derivative expects; zeroed: the model with x_t = 0",
         "left out: the model on the prompt without it; projected: the model with v taken out of what enters it",
+        *_whose(a),
         _parting(a),
         f"frozen: norms, attention, gates (path {a.path!r}); {sum(a.seconds.values()):.1f} s of computing",
     )
+
+
+def _whose(a: Ablation) -> list[str]:
+    """Which computation each column shows, where there are two."""
+    if a.llama is None:
+        return []
+    return ["linear, left out: llama.cpp's run; slope, zeroed, projected: exact arithmetic against its own prediction"]
 
 
 def _head(a: Ablation, width: int) -> RenderableType:
@@ -44,9 +52,10 @@ def _head(a: Ablation, width: int) -> RenderableType:
         [
             ("model", layout.model_line(a.model)),
             ("prompt", Text(readable(a.prompt), style="italic")),
+            *runs.run_facts(a.llama),
             ("predicts", layout.predictions_line(a.predictions, width)),
             ("follows", follows),
-            ("exactness", layout.exactness_line(a.reconstruction, a.dtype)),
+            ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama)),
         ],
     )
 

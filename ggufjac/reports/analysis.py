@@ -10,14 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.agreement import Agreement
-from ggufjac.analyses.following import LlamaRun
 from ggufjac.analyses.prediction import Analysis, TokenRow
 from ggufjac.analyses.text import readable
-from ggufjac.reports import layout, words
+from ggufjac.reports import layout, runs, words
 from ggufjac.reports.layout import ROOMY, WIDE
-
-#: What the map may miss of llama.cpp's final state, relative, and of its logits, over their spread.
-FOLLOWED, FOLLOWED_LOGITS = 1e-5, 1e-4
 
 
 def report(analysis: Analysis) -> RenderableType:
@@ -39,12 +35,11 @@ def _head(a: Analysis, width: int) -> RenderableType:
     facts: list[tuple[str, RenderableType]] = [
         ("model", layout.model_line(a.model)),
         ("prompt", Text(readable(a.prompt), style="italic")),
+        *runs.run_facts(a.llama),
         ("predicts", layout.predictions_line(a.predictions, width)),
         ("llama.cpp", _judgement(a)),
         ("exactness", _exactness(a)),
     ]
-    if a.llama is not None:
-        facts.insert(2, ("run", llama_run_line(a.llama)))
     if a.target.rank != 1:
         of = Text.assemble("the logit of ", words.token(a.target.token), f" {a.target.logit:.2f}, rank {a.target.rank}")
         facts.append(("explains", of.append(f", {words.percent(a.target.probability)}")))
@@ -73,36 +68,10 @@ def agreement_line(g: Agreement, theirs: Text) -> Text:
     return out.append(f" (first ten: {g.overlap} shared, KL {words.small(g.kl)})", style=words.DIM)
 
 
-def llama_run_line(run: LlamaRun) -> Text:
-    """Which run of llama.cpp is explained, and what capturing it took."""
-    cpus = f"{run.threads} thread" + ("s" if run.threads != 1 else "")
-    how = f"{run.cache} cache, {cpus}, {'repacked weights' if run.repack else 'weights as they lie in the file'}"
-    out = Text.assemble(("llama.cpp's own run", "bold"), f" of this file, all its roundings included ({how})")
-    took = f"; {run.seconds:.1f} s, of which {run.copying:.2f} s to copy {words.byte_size(run.copied)}"
-    return out.append(took, style=words.DIM)
-
-
 def _exactness(a: Analysis) -> Text:
-    if a.llama is not None:
-        return _followed(a.reconstruction, a.llama)
-    out = layout.exactness_line(a.reconstruction, a.dtype)
+    out = runs.exactness_line(a.reconstruction, a.dtype, a.llama)
     if a.ordinary is not None:
         out.append(f"; the ordinary Jacobian misses {a.ordinary:.2f}", style=words.DIM)
-    return out
-
-
-def _followed(reconstruction: float, run: LlamaRun) -> Text:
-    """How far the map is from what llama.cpp computed, whose own arithmetic is float32."""
-    good = reconstruction < FOLLOWED and run.logits < FOLLOWED_LOGITS and run.same_first
-    worst = run.worst
-    where = f"{worst.part}, layer {worst.layer}" if worst.layer >= 0 else worst.part
-    out = Text.assemble(
-        (words.small(reconstruction), words.GOOD if good else words.BAD),
-        f"  is what the linear map misses of llama.cpp's output, {words.small(run.logits)} of its logits' spread; ",
-        f"the largest remainder of a step is {words.small(worst.relative)} ({where})",
-    )
-    if not good:
-        out.append(f"; they should be below {FOLLOWED:g} and {FOLLOWED_LOGITS:g}")
     return out
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ggufjac.analyses.attribution import Attribution, Question, WriteTerms
 from ggufjac.analyses.text import readable
-from ggufjac.reports import layout, words
+from ggufjac.reports import layout, runs, words
 from ggufjac.reports.layout import ROOMY, WIDE
 
 #: What a column of numbers takes, and the columns beside the tokens' in the table of layers.
@@ -52,9 +52,10 @@ def _head(a: Attribution, width: int) -> RenderableType:
         [
             ("model", layout.model_line(a.model)),
             ("prompt", Text(readable(a.prompt), style="italic")),
+            *runs.run_facts(a.llama),
             ("predicts", layout.predictions_line(a.predictions, width)),
             ("explains", what),
-            ("exactness", layout.exactness_line(a.reconstruction, a.dtype)),
+            ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama)),
         ],
     )
 

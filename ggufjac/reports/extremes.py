@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ggufjac.analyses.extremes import Extreme, Extremes, Recurring, TokenExtremes
 from ggufjac.analyses.text import readable
-from ggufjac.reports import layout, words
+from ggufjac.reports import layout, runs, words
 from ggufjac.reports.layout import ROOMY, WIDE
 
 #: How many of a token's columns and rows the report lists.
@@ -30,8 +30,9 @@ def _draw(e: Extremes, width: int) -> Iterable[RenderableType]:
         [
             ("model", layout.model_line(e.model)),
             ("prompt", Text(readable(e.prompt), style="italic")),
+            *runs.run_facts(e.llama),
             ("predicts", layout.predictions_line(e.predictions, width)),
-            ("exactness", layout.exactness_line(e.reconstruction, e.dtype)),
+            ("exactness", runs.exactness_line(e.reconstruction, e.dtype, e.llama)),
             ("columns", _again(e.recurring_columns, len(e.tokens))),
             ("rows", _again(e.recurring_rows, len(e.tokens))),
         ],

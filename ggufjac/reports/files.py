@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING
 from ggufjac.atomic import write_text
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ggufjac.analyses.result import Result
 
-#: Columns of a report written as a picture or page, and of one shown in a notebook.
-EXPORT_WIDTH, NOTEBOOK_WIDTH = 140, 120
-#: rich's page without the page: what a notebook's cell shows.
-CELL = '<pre style="font-family: Menlo, Consolas, monospace; line-height: 1.2; white-space: pre">{code}</pre>'
+#: Columns of a report written as a picture, and as text where no terminal says how many it has.
+PICTURE_WIDTH, TEXT_WIDTH = 140, 100
 
 
 def publish(result: Result, args: argparse.Namespace) -> None:
@@ -31,22 +27,32 @@ def publish(result: Result, args: argparse.Namespace) -> None:
             write_text(args.json, result.to_json() + "\n")
     if args.save is not None:
         result.save(args.save)
-    if args.svg is not None or args.html is not None:
-        recorder = _recorded(result, EXPORT_WIDTH)
-        if args.svg is not None:
-            write_text(args.svg, recorder.export_svg(title=f"ggufjac {result.kind}", clear=False))
-        if args.html is not None:
-            write_text(args.html, recorder.export_html(clear=False))
+    if args.svg is not None:
+        write_text(args.svg, _svg(result))
+    if args.html is not None:
+        from ggufjac.reports.page import page
+
+        write_text(args.html, page(result))
+    if args.plot is not None:
+        from ggufjac.plots import save
+
+        save(result, args.plot, args.plot_format)
 
 
-def inline_html(result: Result) -> str:
-    """The report as a piece of HTML, for a notebook's cell."""
-    return _recorded(result, NOTEBOOK_WIDTH).export_html(inline_styles=True, code_format=CELL)
-
-
-def _recorded(result: Result, width: int) -> Console:
+def plain(result: Result) -> str:
+    """The report as text without colours."""
     from rich.console import Console
 
-    recorder = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, force_jupyter=False)
+    console = Console(file=io.StringIO(), width=TEXT_WIDTH, no_color=True, force_terminal=False, force_jupyter=False)
+    with console.capture() as captured:
+        console.print(result)
+    return captured.get()
+
+
+def _svg(result: Result) -> str:
+    """The report in a terminal's colours, as a picture."""
+    from rich.console import Console
+
+    recorder = Console(record=True, width=PICTURE_WIDTH, file=io.StringIO(), force_terminal=True, force_jupyter=False)
     recorder.print(result)
-    return recorder
+    return recorder.export_svg(title=f"ggufjac {result.kind}")

@@ -11,7 +11,7 @@ from rich.text import Text
 from ggufjac.analyses.layers import EMBEDDING, Concept, Emergence, Layers, Reading, Spectrum, Write
 from ggufjac.analyses.text import Piece, readable
 from ggufjac.maps.sites import LAYER
-from ggufjac.reports import layout, words
+from ggufjac.reports import layout, runs, words
 from ggufjac.reports.layout import ROOMY, WIDE
 
 #: The narrowest cell of the concept grid, and the widest that adds anything; what the lens's tokens take at most.
@@ -71,6 +71,7 @@ def _head(a: Layers, width: int) -> RenderableType:
     facts: list[tuple[str, RenderableType]] = [
         ("model", layout.model_line(a.model)),
         ("prompt", Text(readable(a.prompt), style="italic")),
+        *runs.run_facts(a.llama),
         ("predicts", layout.predictions_line(a.predictions, width)),
         ("emerges", _emergence(a)),
         ("exactness", exactness),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -25,27 +26,62 @@ class Fitted:
     """A report that is drawn anew for every width: draw(width) gives its parts from top to bottom."""
 
     def __init__(self, draw: Callable[[int], Iterable[RenderableType]]) -> None:
-        self._draw = draw
+        self.draw = draw
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield from self._draw(options.max_width)
+        yield from self.draw(options.max_width)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The box at the top: names and what there is to say about them."""
+
+    title: str
+    facts: tuple[tuple[str, RenderableType], ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style=words.DIM, no_wrap=True)
+        grid.add_column()
+        for name, fact in self.facts:
+            grid.add_row(name, fact)
+        yield Panel(grid, title=Text(self.title, style="bold"), title_align="left", box=box.ROUNDED)
+
+
+@dataclass(frozen=True)
+class Titled:
+    """A table under a heading that says in words what it shows."""
+
+    title: str
+    subtitle: str
+    body: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text()
+        yield Text.assemble((self.title, "bold"), ("  " + self.subtitle, words.DIM))
+        yield self.body
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What the columns mean, and what the reader should know besides."""
+
+    lines: tuple[str, ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text()
+        for line in self.lines:
+            yield Text(line, style=words.DIM)
 
 
 def frame(title: str, facts: Iterable[tuple[str, RenderableType]]) -> RenderableType:
-    """The box at the top: names and what there is to say about them."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style=words.DIM, no_wrap=True)
-    grid.add_column()
-    for name, fact in facts:
-        grid.add_row(name, fact)
-    return Panel(grid, title=Text(title, style="bold"), title_align="left", box=box.ROUNDED)
+    """The box at the top of a report."""
+    return Frame(title, tuple(facts))
 
 
 def titled(title: str, subtitle: str, body: RenderableType) -> Iterable[RenderableType]:
-    """A table under a heading that says in words what it shows."""
-    yield Text()
-    yield Text.assemble((title, "bold"), ("  " + subtitle, words.DIM))
-    yield body
+    """A section of a report, to be yielded from."""
+    yield Titled(title, subtitle, body)
 
 
 def table() -> Table:
@@ -53,8 +89,8 @@ def table() -> Table:
 
 
 def notes(*lines: str) -> RenderableType:
-    """What the columns mean, and what the reader should know besides."""
-    return Group(Text(), *(Text(line, style=words.DIM) for line in lines))
+    """The foot of a report."""
+    return Notes(lines)
 
 
 def model_line(m: ModelFacts) -> Text:

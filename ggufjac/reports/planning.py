@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.panel import Panel
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.planning import WHATS, Plan
-from ggufjac.reports import words
+from ggufjac.reports import layout, words
 
 NAMES = dict(
     zip(WHATS, ("analyze", "triplets of each token's map", "triplets of all together", "the full map"), strict=True)
@@ -17,21 +15,22 @@ NAMES = dict(
 
 
 def report(plan: Plan) -> RenderableType:
-    """The plan as a panel and a table of steps."""
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style=words.DIM, no_wrap=True)
-    facts.add_column()
+    """The plan as a box of facts and a table of steps."""
+    return layout.Fitted(lambda _: (_head(plan), _steps(plan)))
+
+
+def _head(plan: Plan) -> RenderableType:
     m = plan.model
-    facts.add_row("model", Text.assemble((m.name, "bold"), f"  {m.architecture}, {words.byte_size(m.bytes)}"))
-    facts.add_row("analysis", f"{NAMES[plan.what]}, {plan.n_tokens} tokens, {plan.dtype}")
-    facts.add_row("memory", _memory(plan))
+    facts: list[tuple[str, RenderableType]] = [
+        ("model", Text.assemble((m.name, "bold"), f"  {m.architecture}, {words.byte_size(m.bytes)}")),
+        ("analysis", f"{NAMES[plan.what]}, {plan.n_tokens} tokens, {plan.dtype}"),
+        ("memory", _memory(plan)),
+        ("time", Text.assemble((f"about {words.duration(plan.seconds)}", "bold"), f"  {_rates(plan)}")),
+    ]
     if plan.disk:
-        facts.add_row(
-            "disk", f"{words.byte_size(plan.disk)} in a temporary file: the full map is larger than the budget"
-        )
-    facts.add_row("time", Text.assemble((f"about {words.duration(plan.seconds)}", "bold"), f"  {_rates(plan)}"))
-    title = Text("ggufjac plan", style="bold")
-    return Group(Panel(facts, title=title, title_align="left", box=box.ROUNDED), _steps(plan))
+        disk = f"{words.byte_size(plan.disk)} in a temporary file: the full map is larger than the budget"
+        facts.insert(3, ("disk", disk))
+    return layout.frame("ggufjac plan", facts)
 
 
 def line(plan: Plan) -> Text:
@@ -58,7 +57,7 @@ def _rates(plan: Plan) -> str:
 
 
 def _steps(plan: Plan) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
+    table = layout.table()
     table.add_column("step")
     for head in ("sweeps", "columns", "operations", "read", "time"):
         table.add_column(head, justify="right")

@@ -476,11 +476,13 @@ def make(
     *,
     seed: int = 0,
     keys: Mapping[str, Value | None] | None = None,
+    packed: Mapping[str, str] | None = None,
     **overrides: Any,
 ) -> Path:
     """Write a tiny model of a family (a key of FAMILIES, and the architecture's name) and return its path.
 
-    keys: keys of the architecture to set, or to leave out (None). overrides: sizes (the fields of Shape) and the
+    keys: keys of the architecture to set, or to leave out (None). packed: the types of tensors that are not to be
+    float32, by name. overrides: sizes (the fields of Shape) and the
     family's own variants (the keyword arguments of its function); TypeError for anything else.
     """
     known = FAMILIES[family]
@@ -489,4 +491,6 @@ def make(
     known.fill(tiny, **overrides)
     for key, value in (keys or {}).items():
         tiny.kv(key, value)
+    for name, kind in (packed or {}).items():
+        tiny.pack(name, kind)
     return tiny.write(Path(path))

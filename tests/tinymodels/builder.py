@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from gguf import GGUFWriter
+from gguf import GGMLQuantizationType, GGUFWriter
+from gguf.quants import quantize
 
 from tinymodels.tokenizer import VOCAB_SIZE, add_tokenizer
 
@@ -54,6 +55,7 @@ class Tiny:
         self._seed = seed
         self._values: dict[str, Value] = {}
         self._tensors: dict[str, npt.NDArray[np.float32]] = {}
+        self._packed: dict[str, str] = {}
 
     def kv(self, key: str, value: Value | None) -> None:
         """Set a key of this architecture ("rope.freq_base"); integers become uint32, floats float32, None drops it."""
@@ -108,6 +110,12 @@ class Tiny:
             raise ValueError(f"tensor {name} is already there")
         self._tensors[name] = np.ascontiguousarray(array, dtype=np.float32)
 
+    def pack(self, name: str, kind: str) -> None:
+        """Store a tensor that is there quantised, in a type by its name ("Q4_0")."""
+        if name not in self._tensors:
+            raise ValueError(f"there is no tensor {name}")
+        self._packed[name] = kind
+
     def write(self, path: Path) -> Path:
         """Write the file and return its path."""
         writer = GGUFWriter(path, self.arch)
@@ -126,7 +134,11 @@ class Tiny:
                 writer.add_array(key, value)
         add_tokenizer(writer)
         for name, array in self._tensors.items():
-            writer.add_tensor(name, array)
+            if name in self._packed:
+                kind = GGMLQuantizationType[self._packed[name]]
+                writer.add_tensor(name, quantize(array, kind), raw_dtype=kind)
+            else:
+                writer.add_tensor(name, array)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()

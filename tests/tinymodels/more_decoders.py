@@ -114,14 +114,18 @@ def arcee(t: Tiny, *, tied: bool = False, rope_freqs: bool = False) -> None:
         plain_mlp(t, block)
 
 
-def apertus(t: Tiny, *, bias: bool = False, longrope: bool = False) -> None:
-    """Apertus; the numbers of xIELU are far from those of real files, so that each of them shows."""
+def apertus(t: Tiny, *, bias: bool = False, longrope: bool = False, eps: float = -1e-6) -> None:
+    """Apertus; the numbers of xIELU are far from those of real files, so that each of them shows.
+
+    All but eps: at 0 the function jumps by about that much, so that another value of it makes the logits depend on the
+    sign of arguments that rounding decides.
+    """
     s = t.shape
     transformer_keys(t, rope_base=12e6)
     t.raw("xielu.alpha_n", [0.8 + 0.3 * i for i in range(s.n_layer)])
     t.raw("xielu.alpha_p", [0.5 - 0.4 * i for i in range(s.n_layer)])
     t.raw("xielu.beta", [0.5 - 0.2 * i for i in range(s.n_layer)])
-    t.raw("xielu.eps", [-0.02] * s.n_layer)
+    t.raw("xielu.eps", [eps] * s.n_layer)
     if longrope:
         t.kv("rope.scaling.type", "longrope")
         t.kv("rope.scaling.original_context_length", 256)

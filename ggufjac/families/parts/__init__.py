@@ -1,6 +1,7 @@
 """The building blocks that families share. A family's own file holds only what is the family's."""
 
 from ggufjac.families.parts.attention import Attention, Temperature
+from ggufjac.families.parts.continued import Continued, Past
 from ggufjac.families.parts.delta import GatedDeltaNet
 from ggufjac.families.parts.elementary import Elementwise, Gated, LayerNorm, Linear, Plus, RMSNorm, Times
 from ggufjac.families.parts.interleave import interleaved
@@ -20,6 +21,7 @@ __all__ = [
     "Append",
     "Attention",
     "Beside",
+    "Continued",
     "Copies",
     "Elementwise",
     "Experts",
@@ -37,6 +39,7 @@ __all__ = [
     "NamedLane",
     "Parallel",
     "Part",
+    "Past",
     "PlainMLP",
     "Plamo2Mamba",
     "Plus",

@@ -106,6 +106,10 @@ class Gated(Part):
         self.w = w
         self.part = part
 
+    @property
+    def resumes(self) -> bool:
+        return self.part.resumes
+
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.part.build(run, x)
         scale = Scale(torch.sigmoid(run.freeze(x) @ self.w.to(x))[..., None])

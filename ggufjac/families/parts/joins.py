@@ -21,6 +21,10 @@ class Then(Part):
         self.narrows = bool(mixers)
         self._narrowing = mixers[-1] if mixers else -1
 
+    @property
+    def resumes(self) -> bool:
+        return all(part.resumes for part in self.parts)
+
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         operators = []
         for i, part in enumerate(self.parts):
@@ -37,6 +41,10 @@ class Add(Part):
         self.branch = Then(*parts)
         self.narrows = self.branch.narrows
 
+    @property
+    def resumes(self) -> bool:
+        return self.branch.resumes
+
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.branch.build(run, x)
         skip = _skip(run, x, self.narrows)
@@ -49,6 +57,10 @@ class Beside(Part):
     def __init__(self, *branches: Part) -> None:
         self.branches = branches
         self.narrows = any(branch.narrows for branch in branches)
+
+    @property
+    def resumes(self) -> bool:
+        return all(branch.resumes for branch in self.branches)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         operators: list[Operator] = []
@@ -70,6 +82,10 @@ class Named(Part):
         self.name = name
         self.part = part
         self.narrows = part.narrows
+
+    @property
+    def resumes(self) -> bool:
+        return self.part.resumes
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.part.build(run, x)

@@ -34,6 +34,10 @@ class Append(Part):
     def __init__(self, *parts: Part) -> None:
         self.branch = Then(*parts)
 
+    @property
+    def resumes(self) -> bool:
+        return self.branch.resumes
+
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.branch.build(run.at(run.layer), x)
         return Stack([Identity(), op], [x.shape[-1], y.shape[-1]]), torch.cat((x, y), -1)
@@ -57,6 +61,10 @@ class Within(Part):
         self.stop = stop
         self.inner = Then(*parts)
 
+    @property
+    def resumes(self) -> bool:
+        return self.inner.resumes
+
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.inner.build(run.at(run.layer), x[..., self.start : self.stop])
         state = torch.cat((x[..., : self.start], y, x[..., self.stop :]), -1)
@@ -72,6 +80,10 @@ class Write(Part):
         self.stop = stop
         self.branch = Then(*parts)
         self.narrows = self.branch.narrows
+
+    @property
+    def resumes(self) -> bool:
+        return self.branch.resumes
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.branch.build(run, x)
@@ -93,6 +105,10 @@ class NamedLane(Part):
         self.part = part
         self.planes = planes
         self.narrows = part.narrows
+
+    @property
+    def resumes(self) -> bool:
+        return self.part.resumes
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.part.build(run, x)

@@ -16,13 +16,16 @@ class Parallel(Part):
     """
 
     narrows = True
-    resumes = True
 
     def __init__(self, norm: Part, attention: Part, mlp: Part, mlp_norm: Part | None = None) -> None:
         self.norm = norm
         self.attention = attention
         self.mlp = mlp
         self.mlp_norm = mlp_norm
+
+    @property
+    def resumes(self) -> bool:
+        return self.attention.resumes and self.mlp.resumes
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         everywhere = run.at(run.layer)

@@ -77,6 +77,10 @@ class Run:
             return x
         return self.watch(f"{name}-{self.layer}" if self.layer >= 0 else name, x)
 
+    def elsewhere(self) -> Run:
+        """The run for values that it does not come by itself."""
+        return self
+
     # --- where a text goes on from positions that were run before ---------------------------------------------
 
     @property
@@ -117,8 +121,11 @@ class Part(ABC):
 
     #: Whether the part mixes positions, and so returns only `run.rows` where they are set.
     narrows: bool = False
-    #: Whether a part that mixes positions can go on from those that a `Continued` run has behind it.
-    resumes: bool = False
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the part can go on from positions that a `Continued` run has behind it: all can that mix none."""
+        return not self.narrows
 
     @abstractmethod
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:

@@ -1,0 +1,181 @@
+"""A batch's units computed by dask.distributed: by worker processes on this machine, or by a cluster that runs already.
+
+A worker holds the models that it has met open, each once per process; the results travel back to this process, which
+alone writes. So a unit that is computed twice, because its worker died after the first time, is recorded once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+import torch
+
+try:
+    from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker
+except ModuleNotFoundError as error:
+    from ggufjac.errors import UserError
+
+    raise UserError(
+        f"--cluster needs dask.distributed ({error}); install it with: pip install 'ggufjac[dask]'"
+    ) from None
+
+import ggufjac
+from ggufjac.batch.compute import Outcome, Sessions
+from ggufjac.batch.units import Resources, Unit
+from ggufjac.errors import UserError
+from ggufjac.maps.devices import default_budget
+
+#: How a cluster of this machine's own begins.
+LOCAL = "local:"
+#: Seconds to wait for a scheduler to answer and for its first worker.
+PATIENCE = 30.0
+#: Units handed out per worker thread: one that is computed and one that waits behind it.
+AHEAD = 2
+
+
+class ModelsPlugin(WorkerPlugin):  # type: ignore[misc]
+    """What a worker process keeps between units: the open models, for one thread at a time. ours: whether the process
+    was started for this batch.
+    """
+
+    def __init__(self, resources: Resources, ours: bool) -> None:
+        self._resources = resources
+        self._ours = ours
+
+    def setup(self, worker: Worker) -> None:
+        if self._ours:  # a terminal sends Ctrl-C to all processes; this one's parent closes it in good order
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if self._resources.threads is not None:
+            torch.set_num_threads(self._resources.threads)
+        self._over = False
+        self._lock = threading.Lock()
+        self._sessions = Sessions(self._resources)
+
+    def teardown(self, worker: Worker) -> None:
+        self._over = True
+        # while a unit is computed its thread has the models; waiting for it would keep the worker from closing
+        if self._lock.acquire(blocking=False):
+            try:
+                self._sessions.close()
+            finally:
+                self._lock.release()
+
+    def attempt(self, unit: Unit) -> Outcome:
+        with self._lock:
+            try:
+                outcome = self._sessions.attempt(unit)
+            finally:
+                if self._over:
+                    self._sessions.close()
+        if outcome.result is None:
+            return outcome
+        # pickled, a view would take all of its storage along
+        arrays = {name: array.detach().cpu().clone() for name, array in outcome.result.arrays.items()}
+        return replace(outcome, result=replace(outcome.result, arrays=arrays))
+
+
+def computed(units: Sequence[Unit], resources: Resources, cluster: str) -> Iterator[tuple[Unit, Outcome]]:
+    """The outcomes of the units, in the order in which they come. cluster: "local:N" for N worker processes here, which
+    share this machine's memory and processors, or the address of a scheduler ("tcp://host:8786").
+
+    Raises UserError where there is no such cluster, or its workers have no ggufjac of this version.
+    """
+    with ExitStack() as opened:
+        client, resources = _client(cluster, resources, opened)
+        threads = _require_workers(client)
+        name = f"ggufjac-{uuid.uuid4()}"
+        client.register_plugin(ModelsPlugin(resources, cluster.startswith(LOCAL)), name=name)
+        opened.callback(client.unregister_worker_plugin, name)
+        rest = iter(units)
+        running: dict[Future, Unit] = {}
+        opened.callback(lambda: client.cancel(list(running)))
+        completed = as_completed()
+
+        def hand_out() -> None:
+            for unit in rest:
+                future = client.submit(_attempt, unit, name, key=f"{name}-{unit.key}", pure=False)
+                running[future] = unit
+                completed.add(future)
+                return
+
+        for _ in range(AHEAD * threads):
+            hand_out()
+        for future in completed:
+            unit = running.pop(future)
+            hand_out()
+            yield unit, _outcome(future)
+            future.release()
+
+
+def _attempt(unit: Unit, name: str) -> Outcome:
+    """What a worker does."""
+    plugin = get_worker().plugins[name]
+    outcome: Outcome = plugin.attempt(unit)
+    return outcome
+
+
+def _outcome(future: Future) -> Outcome:
+    if future.status == "finished":
+        outcome: Outcome = future.result()
+        return outcome
+    if future.status != "error":
+        raise UserError("the connection to the cluster was lost; the same command goes on where this one stopped")
+    error = future.exception()
+    if isinstance(error, KilledWorker):
+        return Outcome(None, "the worker processes that computed this died; they may lack memory (--memory)", 0.0)
+    raise error.with_traceback(future.traceback())
+
+
+def _client(cluster: str, resources: Resources, opened: ExitStack) -> tuple[Client, Resources]:
+    """A client, and what each worker may use."""
+    number = cluster.removeprefix(LOCAL)
+    if number != cluster and number.isdigit() and int(number) > 0:
+        n = int(number)
+        here = opened.enter_context(
+            # the workers keep to a budget of their own; dask would count the mapped model as their memory
+            LocalCluster(
+                n_workers=n,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=0,
+                dashboard_address=None,
+                silence_logs=logging.ERROR,
+            )
+        )
+        memory = resources.memory or default_budget(torch.device("cpu")) // n
+        threads = resources.threads or max(1, torch.get_num_threads() // n)
+        return opened.enter_context(Client(here)), replace(resources, memory=memory, threads=threads)
+    if "://" not in cluster:
+        raise UserError(f"--cluster {cluster!r}: write local:N for N processes here, or a scheduler's tcp://HOST:PORT")
+    try:
+        return opened.enter_context(Client(cluster, timeout=PATIENCE)), resources
+    except (OSError, ValueError, asyncio.TimeoutError) as error:
+        raise UserError(f"--cluster {cluster}: no scheduler answers there ({error})") from None
+
+
+def _require_workers(client: Client) -> int:
+    """How many units can be computed at once. Raises UserError where no worker can compute any."""
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+        versions = client.run(_version)
+    except (TimeoutError, asyncio.TimeoutError):
+        raise UserError(f"the cluster has no worker after {PATIENCE:.0f} s; start some with `dask worker`") from None
+    except ModuleNotFoundError as error:
+        raise UserError(f"a worker of the cluster has no ggufjac ({error}); install it there") from None
+    for address, version in versions.items():
+        if version != ggufjac.__version__:
+            raise UserError(
+                f"the worker {address} has ggufjac {version}, and this is {ggufjac.__version__}; they must be the same"
+            )
+    return sum(client.nthreads().values())
+
+
+def _version() -> str:
+    return ggufjac.__version__

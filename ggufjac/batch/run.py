@@ -1,0 +1,105 @@
+"""A batch from beginning to end: what is left to do is computed, here or by a cluster, and recorded as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ggufjac.analyses.prediction import Analysis
+from ggufjac.batch.compute import Outcome, Sessions
+from ggufjac.batch.store import Store, writing
+from ggufjac.batch.summary import Summary, summary_of
+from ggufjac.batch.units import Resources, Source, Unit
+from ggufjac.maps.model import Model
+from ggufjac.reader.fingerprint import fingerprint
+
+#: Told how many units there are and how many of them are done or failed already, then of each one that follows.
+Told: TypeAlias = "Callable[[Unit | None, int, int], None]"
+
+
+def sources(paths: Iterable[str | Path]) -> tuple[Source, ...]:
+    """The models of a batch, by their files. Raises UserError for a file that cannot be analysed."""
+    found = []
+    for path in paths:
+        with Model.open(path) as model:
+            # the first file of a split model opens all of them, on every machine
+            found.append(Source(model.file.path.name, str(model.file.path.absolute()), fingerprint(model.file)))
+    return tuple(found)
+
+
+def run_batch(
+    folder: str | Path,
+    units: Sequence[Unit],
+    resources: Resources | None = None,
+    cluster: str | None = None,
+    told: Told = lambda *_: None,
+) -> Summary:
+    """Compute those of the units that the folder has no result of, record every outcome, and sum the units up.
+
+    Units that failed in an earlier run are tried again. cluster: who computes them, in the words of
+    `ggufjac.batch.distributed.computed` (None: this process). May be interrupted at any point, and called again.
+
+    Raises UserError where another process writes to the folder, or where it cannot be written; a UserError of a unit is
+    recorded instead, and the run goes on.
+    """
+    resources = resources or Resources()
+    with writing(folder) as store:
+        waiting = store.plan(units)
+        told(None, len(units) - len(waiting), len(units))
+        with closing(_computed(waiting, resources, cluster)) as outcomes:
+            for finished, (unit, outcome) in enumerate(outcomes, 1):
+                _record(store, unit, outcome)
+                told(unit, len(units) - len(waiting) + finished, len(units))
+        return summary_of(store.rows(), str(folder), {unit.key for unit in units})
+
+
+def _computed(
+    units: Sequence[Unit], resources: Resources, cluster: str | None
+) -> Generator[tuple[Unit, Outcome], None, None]:
+    if not units:
+        return
+    if cluster is None:
+        yield from _here(units, resources)
+    else:
+        from ggufjac.batch.distributed import computed
+
+        yield from computed(units, resources, cluster)
+
+
+def _here(units: Sequence[Unit], resources: Resources) -> Iterator[tuple[Unit, Outcome]]:
+    """One after the other in this process; units come model by model, and a model is closed after its last one."""
+    for model in dict.fromkeys(unit.model for unit in units):
+        with Sessions(resources) as sessions:
+            for unit in units:
+                if unit.model == model:
+                    yield unit, sessions.attempt(unit)
+
+
+def _record(store: Store, unit: Unit, outcome: Outcome) -> None:
+    if outcome.result is None:
+        store.record_failure(unit, outcome.error, outcome.seconds)
+        return
+    place = store.place(unit)
+    outcome.result.save(place)
+    store.record(unit, place, headline(outcome.result), outcome.seconds)
+
+
+def headline(result: Any) -> dict[str, Any]:
+    """The columns that a result has in the table; None where its kind has none."""
+    first = result.predictions[0]
+    analysis = result if isinstance(result, Analysis) else None
+    agreement = None if analysis is None else analysis.agreement
+    detached = getattr(result, "detached", None)
+    return {
+        "n_tokens": len(result.arrays["tokens"]),
+        "prediction": first.token.text,
+        "prediction_id": first.token.id,
+        "probability": first.probability,
+        "logit": first.logit,
+        "reconstruction": result.reconstruction if detached is None else detached.error,
+        "stable_rank": None if analysis is None else analysis.combined_stable_rank,
+        "verdict": None if agreement is None else agreement.verdict,
+        "kl": None if agreement is None else agreement.kl,
+    }

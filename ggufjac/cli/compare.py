@@ -1,0 +1,116 @@
+"""`ggufjac compare`: prompts, models, and quantisations of one model, beside each other."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from ggufjac.cli import common, options
+from ggufjac.cli.analyze import add_outputs
+from ggufjac.errors import UserError
+
+USAGE = 'write it as: ggufjac compare MODEL MODEL "PROMPT", or: ggufjac compare MODEL --prompt "ONE" --prompt "TWO"'
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = subparsers.add_parser(
+        "compare",
+        help="prompts, models and quantisations beside each other",
+        usage="ggufjac compare MODEL [MODEL ...] PROMPT [options]\n"
+        "       ggufjac compare MODEL [MODEL ...] (--prompt TEXT | --prompts FILE) ... [options]",
+        description="What the maps of several prompts, models or quantisations of one model share, and what moved: "
+        "concepts, predictions, and what each input token gives to them. The last word is the prompt, unless --prompt "
+        "or --prompts gives some. The first model, and on it the first prompt, is what the others are compared with.",
+    )
+    command.add_argument("words", metavar="MODEL ... PROMPT", nargs="+", help="GGUF files or names, then the prompt")
+    command.add_argument(
+        "--prompt", dest="texts", action="append", default=[], metavar="TEXT", help="a prompt; may be repeated"
+    )
+    command.add_argument("--prompts", dest="file", metavar="FILE", help="prompts, one per line; or a .jsonl of them")
+    command.add_argument("--top", type=common.positive, default=8, metavar="K", help="singular triplets (default 8)")
+    command.add_argument(
+        "--target", metavar="TOKEN", help="follow this token's logit everywhere as well: its text, or #ID"
+    )
+    options.add_how(command)
+    add_outputs(command)
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    options.require_consistent(args)
+    common.require_outputs(args)
+    names, prompts = sides(args)
+    with ExitStack() as opened:
+        models = [opened.enter_context(common.open_model(name)) for name in names]
+        import torch
+
+        from ggufjac.analyses.comparison import Options, compare
+
+        common.use_threads(args.threads)
+        chosen = Options(
+            top=args.top,
+            target=None if args.target is None else options.token_called(models[0], args.target),
+            **options.how(args),
+        )
+        with common.spinner("comparing") as progress, torch.no_grad():
+            result = compare(models, prompts, chosen, progress)
+    from ggufjac.reports.files import publish
+
+    publish(result, args)
+    return 0
+
+
+def sides(args: argparse.Namespace) -> tuple[list[str], list[str | Sequence[int]]]:
+    """The models' names and the prompts. Raises UserError where they are not at least two sides to compare."""
+    names: list[str] = list(args.words)
+    prompts: list[str | Sequence[int]] = list(args.texts)
+    if args.file is not None:
+        prompts += _from_file(args.file)
+    elif not prompts:
+        last = names.pop()
+        _require_prompt(last, names)
+        prompts = [last]
+    if "" in prompts:
+        raise UserError("the prompt is empty; give at least one character")
+    if len(names) * len(prompts) < 2:
+        raise UserError(f"one prompt on one model is nothing to compare; {USAGE}")
+    for name in names:
+        _require_model(name, given=bool(args.texts or args.file))
+    return names, prompts
+
+
+def _from_file(path: str) -> list[str | Sequence[int]]:
+    from ggufjac.batch.prompts import read_prompts
+
+    lines = read_prompts(path)
+    targets = [line for line in lines if line.target is not None]
+    if targets:
+        raise UserError(f"{path}, line {targets[0].line}: a comparison follows one target everywhere; give --target")
+    return [line.prompt for line in lines]
+
+
+def _require_prompt(last: str, models: Sequence[str]) -> None:
+    """Complain where the last word is a model, or looks like one, so that the prompt must have been forgotten."""
+    from ggufjac.registry import resolve
+
+    if not models:
+        raise UserError(f"{last!r} alone is nothing to compare; {USAGE}")
+    try:
+        resolve(last)
+    except UserError as error:
+        if last.lower().endswith(".gguf"):
+            raise UserError(f"{error}; if it is the prompt, give it as --prompt TEXT") from None
+        return
+    raise UserError(f"{last} is a model, and no prompt is left; add one, or give it as --prompt TEXT if it is one")
+
+
+def _require_model(name: str, *, given: bool) -> None:
+    """Complain about a word that means no model; it may have been meant as one of several prompts."""
+    from ggufjac.registry import resolve
+
+    try:
+        resolve(name)
+    except UserError as error:
+        hint = "" if given or " " not in name else "; only the last word is a prompt, give several as --prompt TEXT"
+        raise UserError(f"{error}{hint}") from None

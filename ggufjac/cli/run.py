@@ -1,0 +1,166 @@
+"""`ggufjac run`: many prompts on many models, into one folder of results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ggufjac.batch.units import ANALYSES
+from ggufjac.cli import common, options
+from ggufjac.errors import UserError
+
+if TYPE_CHECKING:
+    from ggufjac.batch.run import Told
+    from ggufjac.batch.summary import Summary
+    from ggufjac.batch.units import How, Unit
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = subparsers.add_parser(
+        "run",
+        help="many prompts and models into one folder of results",
+        usage="ggufjac run PROMPTS MODEL [MODEL ...] --out FOLDER [options]\n       ggufjac run --status FOLDER",
+        description="Run analyses of all prompts of a file on all models. FOLDER gets a row for each in batch.sqlite "
+        "and a file for each in results/, which `ggufjac show` prints. The same command goes on where an earlier one "
+        "was stopped. Exit status 1 when some failed.",
+    )
+    command.add_argument(
+        "words",
+        metavar="PROMPTS MODEL",
+        nargs="*",
+        help='a file of prompts, one per line or, in a .jsonl, one {"prompt": ..., "id": ..., "target": ...} per line; '
+        "then GGUF files or names",
+    )
+    command.add_argument("--out", metavar="FOLDER", help="where the results go; made where there is none")
+    command.add_argument("--status", metavar="FOLDER", help="only tell how far the run into this folder has come")
+    command.add_argument(
+        "--analysis",
+        action="append",
+        choices=ANALYSES,
+        default=[],
+        help="what to run, by the name of its command; may be repeated (default: analyze)",
+    )
+    command.add_argument(
+        "--top", type=common.positive, metavar="K", help="singular triplets (default: the analysis's own)"
+    )
+    command.add_argument("--no-verify", action="store_true", help="analyze: do not ask llama.cpp for its prediction")
+    command.add_argument(
+        "--cluster",
+        metavar="WHERE",
+        help="compute by dask.distributed: local:N for N processes here, or the tcp://HOST:PORT of a scheduler",
+    )
+    options.add_how(command, quick=True)
+    command.add_argument("--json", metavar="FILE", help="write the summary as JSON ('-': to standard output instead)")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from ggufjac.atomic import require_writable
+
+    options.require_consistent(args)
+    require_writable(args.json)
+    if args.status is not None:
+        if args.words or args.out is not None:
+            raise UserError("--status FOLDER only tells; leave out the prompts, the models and --out")
+        return _tell(_status(args.status), args)
+    if len(args.words) < 2 or args.out is None:
+        raise UserError("a run needs prompts, models and a folder: ggufjac run prompts.jsonl MODEL --out FOLDER")
+    try:
+        return _tell(_run(args), args)
+    except KeyboardInterrupt:
+        print("ggufjac: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _status(folder: str) -> Summary:
+    from ggufjac.batch.store import reading
+    from ggufjac.batch.summary import summary_of
+
+    with reading(folder) as store:
+        return summary_of(store.rows(), folder)
+
+
+def _run(args: argparse.Namespace) -> Summary:
+    from ggufjac.batch.prompts import read_prompts
+    from ggufjac.batch.units import Resources, units_of
+    from ggufjac.registry import resolve
+
+    prompts = read_prompts(args.words[0])
+    paths = list(dict.fromkeys(resolve(name) for name in args.words[1:]))
+    from ggufjac.batch.run import run_batch, sources
+
+    common.use_threads(args.threads)
+    units = units_of(prompts, sources(paths), args.analysis or ["analyze"], _how(args))
+    resources = Resources(args.memory, args.device, args.threads)
+    with _progress(len(paths)) as told:
+        return run_batch(args.out, units, resources, args.cluster, told)
+
+
+def _how(args: argparse.Namespace) -> How:
+    from ggufjac.batch.units import How
+
+    return How(
+        top=args.top,
+        dtype=args.dtype,
+        path=args.path,
+        seed=args.seed,
+        run=args.explained,
+        cache=args.cache or "f16",
+        repack=args.repack,
+        verify=not args.no_verify,
+    )
+
+
+@contextmanager
+def _progress(models: int) -> Iterator[Told]:
+    """A bar on a terminal's standard error with the time that is left; silent elsewhere."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda *_: None
+        return
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("opening", total=None)
+
+        def told(unit: Unit | None, done: int, total: int) -> None:
+            if unit is None:  # what was there before says nothing about the time that a unit takes
+                bar.reset(task, completed=done, total=total, description="running")
+                return
+            which = f"{unit.analysis} {unit.model.name}" if models > 1 else unit.analysis
+            bar.update(task, completed=done, description=which)
+
+        yield told
+
+
+def _tell(summary: Summary, args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from ggufjac.analyses.records import to_plain
+    from ggufjac.atomic import write_text
+    from ggufjac.reports.batch import report
+
+    counts = {"done": summary.done, "failed": summary.failed, "pending": summary.pending}
+    plain = {"schema": "ggufjac.batch/1", **counts, **to_plain(summary)}
+    text = json.dumps(plain, ensure_ascii=False, indent=1)
+    if args.json == "-":
+        print(text)
+    else:
+        Console().print(report(summary))
+        if args.json is not None:
+            write_text(args.json, text + "\n")
+    return 1 if summary.failed else 0

@@ -1,0 +1,593 @@
+"""Batches: every unit once, whatever happens in between; what is recorded is what the analysis says."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+import ggufjac
+from ggufjac.analyses.prediction import Analysis
+from ggufjac.analyses.result import Result, load
+from ggufjac.batch.prompts import PromptLine, read_prompts
+from ggufjac.batch.run import run_batch, sources
+from ggufjac.batch.store import DATABASE, LOCK, RESULTS, reading, writing
+from ggufjac.batch.summary import summary_of
+from ggufjac.batch.units import How, Source, Unit, units_of
+from ggufjac.cli.main import parse, run
+from ggufjac.errors import UserError
+from ggufjac.maps.model import Model
+from ggufjac.reader import GGUFFile
+from ggufjac.reader.fingerprint import fingerprint
+from ggufjac.reports.batch import report
+from tinymodels import make
+
+PROMPTS = ("The bridge", "out", "and the bridge is", "in the", "idge")
+HOW = How(top=2, verify=False)
+#: What two runs of the same units do not share.
+OF_THE_RUN = {"seconds", "finished", "file", "bytes"}
+
+
+@pytest.fixture(scope="module")
+def other_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make("gemma3", tmp_path_factory.mktemp("other") / "gemma.gguf", n_layer=2)
+
+
+@pytest.fixture(scope="module")
+def units(tiny_path: Path, other_path: Path) -> tuple[Unit, ...]:
+    lines = [PromptLine(i, text) for i, text in enumerate(PROMPTS, 1)]
+    return units_of(lines, sources([tiny_path, other_path]), ["analyze"], HOW)
+
+
+@pytest.fixture(scope="module")
+def whole(units: Sequence[Unit], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing has interrupted."""
+    folder = tmp_path_factory.mktemp("whole") / "results"
+    summary = run_batch(folder, units)
+    assert (summary.done, summary.failed, summary.pending) == (10, 0, 0)
+    return folder
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    with reading(folder) as store:
+        return [{name: row[name] for name in row.keys() if name not in OF_THE_RUN} for row in store.rows()]  # noqa: SIM118
+
+
+def facts(result: Result) -> dict[str, Any]:
+    return {name: value for name, value in result.to_dict().items() if name != "seconds"}
+
+
+def same(one: Path, other: Path) -> None:
+    """The same rows in the same order, one file for each and no other, and the same in every file."""
+    assert rows(one) == rows(other)
+    names = [row["result"] for row in rows(one) if row["result"] is not None]
+    assert len(set(names)) == len(names)
+    for folder in (one, other):
+        assert sorted(p.name for p in folder.iterdir()) == [DATABASE, RESULTS]
+        assert {f"{RESULTS}/{p.name}" for p in (folder / RESULTS).iterdir()} == set(names)
+    for name in names:
+        a, b = load(one / name), load(other / name)
+        assert facts(a) == facts(b)
+        for array in a.arrays:
+            assert torch.equal(a.arrays[array], b.arrays[array]), array
+
+
+class TestPrompts:
+    def test_lines_are_prompts_as_they_stand(self, tmp_path: Path) -> None:
+        path = tmp_path / "prompts.txt"
+        path.write_bytes("\ufeff one \r\n\r\n\u2028two\x0bthree\n one \n".encode())
+        assert read_prompts(path) == (PromptLine(1, " one "), PromptLine(3, "\u2028two\x0bthree"))
+
+    def test_json_lines_have_ids_and_targets(self, tmp_path: Path) -> None:
+        path = tmp_path / "prompts.jsonl"
+        path.write_text(
+            '{"prompt": "a\\nb", "id": 7}\n\n{"prompt": [1, 5], "target": " x"}\n{"prompt": "c", "target": 12}\n'
+            '{"id": "7", "prompt": "a\\nb"}\n{"prompt": "a\\nb"}\n'
+        )
+        assert read_prompts(path) == (
+            PromptLine(1, "a\nb", "7"),
+            PromptLine(3, (1, 5), None, " x"),
+            PromptLine(4, "c", None, "#12"),
+            PromptLine(6, "a\nb"),
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "word"),
+        [
+            ('{"prompt": "a"}\n{"prompt": "b"', "line 2: this is no JSON"),
+            ('{"prompt": "a"}\n\n["b"]', "line 3: this is no JSON object"),
+            ('{"promt": "a"}', "line 1: there is no field 'promt'; the fields are prompt, id, target"),
+            ('{"id": "a"}', "line 1: the prompt is missing"),
+            ('{"prompt": ""}', "line 1: the prompt is empty"),
+            ('{"prompt": [1, "a"]}', "line 1: the prompt is"),
+            ('{"prompt": [true]}', "line 1: the prompt is"),
+            ('{"prompt": "a", "target": ["b"]}', "line 1: target is"),
+            ('{"prompt": "\\ud800"}', "line 1: "),
+            ('{"prompt": "a", "id": "\\ud800"}', "line 1: "),
+            ('{"prompt": "a", "id": 1}\n{"prompt": "b", "id": "1"}', "line 2: the id '1' is that of line 1"),
+            ("[" * 100_000, "line 1: this is no JSON"),
+            ("\n\n", "holds no prompt"),
+        ],
+    )
+    def test_bad_lines_are_named(self, tmp_path: Path, text: str, word: str) -> None:
+        path = tmp_path / "prompts.jsonl"
+        path.write_text(text)
+        with pytest.raises(UserError) as refused:
+            read_prompts(path)
+        assert word in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+    def test_bad_bytes(self, tmp_path: Path) -> None:
+        path = tmp_path / "prompts.txt"
+        path.write_bytes(b"abc\xff")
+        with pytest.raises(UserError, match=r"not UTF-8.*byte 3"):
+            read_prompts(path)
+
+
+class TestKeys:
+    MODEL = Source("m", "/m.gguf", "f")
+
+    def test_the_key_is_of_all_that_matters_and_nothing_else(self) -> None:
+        unit = Unit(PromptLine(1, "a"), self.MODEL, "analyze", HOW)
+        for alike in (
+            Unit(PromptLine(9, "a"), self.MODEL, "analyze", HOW),
+            Unit(PromptLine(1, "a"), Source("n", "/elsewhere.gguf", "f"), "analyze", HOW),
+        ):
+            assert alike.key == unit.key
+        others = (
+            Unit(PromptLine(1, "b"), self.MODEL, "analyze", HOW),
+            Unit(PromptLine(1, "a", "id"), self.MODEL, "analyze", HOW),
+            Unit(PromptLine(1, "a", None, "t"), self.MODEL, "analyze", HOW),
+            Unit(PromptLine(1, "[1]"), self.MODEL, "analyze", HOW),
+            Unit(PromptLine(1, (1,)), self.MODEL, "analyze", HOW),
+            Unit(PromptLine(1, "a"), Source("m", "/m.gguf", "g"), "analyze", HOW),
+            Unit(PromptLine(1, "a"), self.MODEL, "layers", HOW),
+            Unit(PromptLine(1, "a"), self.MODEL, "analyze", How(top=3, verify=False)),
+        )
+        assert len({unit.key, *(other.key for other in others)}) == 9
+
+    def test_another_version_computes_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        unit = Unit(PromptLine(1, "a"), self.MODEL, "analyze", HOW)
+        before = unit.key
+        monkeypatch.setattr("ggufjac.__version__", "99")
+        assert unit.key != before
+
+    def test_one_model_under_two_names_is_one(self) -> None:
+        copy = Source("copy", "/copy.gguf", "f")
+        assert len(units_of([PromptLine(1, "a")], [self.MODEL, copy], ["analyze", "layers"], HOW)) == 2
+
+    def test_what_cannot_be_run(self) -> None:
+        for analyses, how, word in (
+            (["analyse"], HOW, "no analysis 'analyse'"),
+            (["ordinary"], How(run="llama.cpp"), "derivatives"),
+            (["layers"], How(dtype="bfloat16"), "bfloat16"),
+        ):
+            with pytest.raises(UserError, match=word):
+                units_of([PromptLine(1, "a")], [self.MODEL], analyses, how)
+
+
+def test_a_fingerprint_is_of_the_content(tiny_path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.gguf"
+    raw = tiny_path.read_bytes()
+    copy.write_bytes(raw)
+
+    def printed(path: Path) -> str:
+        with GGUFFile.open(path) as file:
+            return fingerprint(file)
+
+    first = printed(tiny_path)
+    assert printed(copy) == first
+    with GGUFFile.open(copy) as file:
+        weights = file.tensors["blk.1.ffn_down.weight"]
+        norm = file.tensors["output_norm.weight"]
+    assert weights.nbytes > 8 * 4096
+    for place in (weights.offset, weights.offset + weights.nbytes - 1, norm.offset + norm.nbytes // 2):
+        copy.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
+        assert printed(copy) != first
+    copy.write_bytes(raw.replace("▁bridge".encode(), "▁Bridge".encode()))
+    assert printed(copy) != first
+
+
+def test_what_is_recorded_is_what_the_analysis_says(whole: Path, units: Sequence[Unit], tiny: Model) -> None:
+    found = rows(whole)
+    assert [row["key"] for row in found] == [unit.key for unit in units]
+    assert [row["prompt"] for row in found] == [*PROMPTS, *PROMPTS]
+    assert {row["model"] for row in found} == {"llama.gguf", "gemma.gguf"}
+    for row in found[:5]:
+        linear = tiny.linearize(row["prompt"])
+        assert row["status"] == "done"
+        assert row["prediction_id"] == int(linear.logits.argmax())
+        assert row["logit"] == pytest.approx(float(linear.logits.max()))
+        assert row["probability"] == pytest.approx(float(linear.logits.softmax(-1).max()))
+        assert row["n_tokens"] == len(linear.tokens)
+        assert row["reconstruction"] < 1e-5
+        assert row["verdict"] is None
+        saved = load(whole / row["result"])
+        assert isinstance(saved, Analysis)
+        assert saved.prompt == row["prompt"]
+        assert torch.equal(saved.arrays["logits"], linear.logits)
+        assert saved.combined_stable_rank == row["stable_rank"]
+        assert len(saved.combined) == 2
+
+
+def test_every_analysis_runs_and_asks_llama_cpp_if_it_may(tiny_path: Path, tmp_path: Path) -> None:
+    prompts = [PromptLine(1, "The bridge", "b", "#42"), PromptLine(2, (1, 300, 17))]
+    kinds = {
+        "analyze": "analysis",
+        "layers": "layers",
+        "attribute": "attribution",
+        "ordinary": "ordinary",
+        "extremes": "extremes",
+        "ablate": "ablation",
+    }
+    summary = run_batch(tmp_path / "out", units_of(prompts, sources([tiny_path]), list(kinds), How(top=2)))
+    assert summary.done == 12, summary.failures
+    for row in rows(tmp_path / "out"):
+        result = load(tmp_path / "out" / row["result"])
+        assert result.kind == kinds[row["analysis"]]
+        assert row["verdict"] == ("MATCH" if row["analysis"] == "analyze" else None)
+        assert 0 < row["reconstruction"] < 1e-4
+    with reading(tmp_path / "out") as store:
+        explained = load(tmp_path / "out" / store.rows()[0]["result"])
+    assert isinstance(explained, Analysis)
+    assert explained.target.token.id == 42
+    assert summary.groups[0].verdicts == {"MATCH": 2}
+
+
+def test_a_model_is_opened_once(units: Sequence[Unit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    plain = Model.open
+    monkeypatch.setattr(Model, "open", lambda path: opened.append(path) or plain(path))
+    run_batch(tmp_path / "out", units)
+    assert sorted(opened) == sorted({unit.model.path for unit in units})
+
+
+def test_a_second_run_computes_only_what_is_missing(
+    units: Sequence[Unit], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, told = tmp_path / "out", []
+    run_batch(folder, units[:4])
+    with reading(folder) as store:
+        first, second, third, fourth = [folder / row["result"] for row in store.rows()]
+    before = first.stat().st_ino, second.stat().st_ino
+    third.unlink()
+    fourth.write_bytes(fourth.read_bytes()[:-1])
+    run_batch(folder, units, told=lambda unit, done, total: told.append((unit and unit.key, done, total)))
+    assert told == [(None, 2, 10), *((unit.key, n, 10) for n, unit in enumerate(units[2:], 3))]
+    assert (first.stat().st_ino, second.stat().st_ino) == before
+    same(folder, whole)
+    monkeypatch.setattr("ggufjac.batch.compute.Sessions.attempt", None)  # nothing is left to compute
+    assert run_batch(folder, units).done == 10
+
+
+def test_a_failure_is_recorded_and_tried_again(
+    tiny_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = tmp_path / "p.jsonl"
+    lines.write_text('{"prompt": "a"}\n{"prompt": "b", "id": "bad [x]", "target": "none"}\n{"prompt": "c"}\n')
+    arguments = ["run", str(lines), str(tiny_path), "--out", str(tmp_path / "out"), "--top", "2", "--no-verify"]
+    assert run(arguments) == 1
+    shown = capsys.readouterr()
+    assert "2 done" in shown.out
+    assert "1 failed" in shown.out
+    assert "no token is 'none'" in shown.out
+    assert shown.err == ""
+    found = rows(tmp_path / "out")
+    assert [row["status"] for row in found] == ["done", "failed", "done"]
+    assert "no token is 'none'" in found[1]["error"]
+    assert found[1]["result"] is None
+    assert run(["run", "--status", str(tmp_path / "out"), "--json", "-"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["done"], told["failed"], told["pending"]) == (2, 1, 0)
+    assert told["failures"][0]["line"] == 2
+    lines.write_text('{"prompt": "a"}\n{"prompt": "b", "id": "bad [x]"}\n{"prompt": "c"}\n')
+    assert run(arguments) == 0
+    assert "3 done" in capsys.readouterr().out
+
+
+def test_a_bug_is_raised_and_what_was_done_stays(
+    units: Sequence[Unit], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ggufjac.analyses import prediction
+
+    plain, calls = prediction.analyze, []
+
+    def breaking(*args: Any) -> Analysis:
+        calls.append(args)
+        if len(calls) == 4:
+            raise ZeroDivisionError
+        return plain(*args)
+
+    monkeypatch.setattr(prediction, "analyze", breaking)
+    with pytest.raises(ZeroDivisionError):
+        run_batch(tmp_path / "out", units)
+    with reading(tmp_path / "out") as store:
+        summary = summary_of(store.rows(), "out")
+    assert (summary.done, summary.pending) == (3, 7)
+    run_batch(tmp_path / "out", units)
+    same(tmp_path / "out", whole)
+
+
+#: Runs the command line, and kills its own process at the n-th time that it comes to a point.
+DYING = """
+import os, signal, sys
+from ggufjac.batch.store import Store
+from ggufjac.cli.main import run
+
+point, n = sys.argv[1], int(sys.argv[2])
+left = [n]
+
+def step():
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+replace, record, update = os.replace, Store.record, Store._update
+
+def replacing(source, target):
+    if point == "file":
+        step()
+    replace(source, target)
+
+def recording(self, *args):
+    if point == "row":
+        step()
+    record(self, *args)
+
+def updating(self, unit, columns):
+    if point == "transaction":
+        self._connection.execute("UPDATE units SET status = 'done', result = 'nowhere'")
+        step()
+        self._connection.rollback()
+    update(self, unit, columns)
+
+os.replace, Store.record, Store._update = replacing, recording, updating
+sys.exit(run(sys.argv[3:]))
+"""
+
+
+def test_a_killed_run_goes_on_with_nothing_lost_or_doubled(
+    tiny_path: Path, other_path: Path, whole: Path, tmp_path: Path
+) -> None:
+    folder, lines = tmp_path / "out", tmp_path / "prompts.txt"
+    lines.write_text("\n".join(PROMPTS))
+    arguments = ["run", lines, tiny_path, other_path, "--out", folder, "--top", "2", "--no-verify", "--threads", "2"]
+    done = 0
+    for point, n in (("file", 3), ("row", 2), ("transaction", 2)):
+        child = subprocess.run(
+            [sys.executable, "-c", DYING, point, str(n), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert child.returncode == -signal.SIGKILL, child.stderr
+        assert (folder / LOCK).exists()
+        with reading(folder) as store:
+            summary = summary_of(store.rows(), "out")
+        done += n - 1
+        assert (summary.done, summary.pending) == (done, 10 - done), point
+    assert len(list((folder / RESULTS).iterdir())) > done  # what the kills have left
+    (folder / RESULTS / "notes.txt").write_text("somebody's own")
+    assert run([str(argument) for argument in arguments]) == 0
+    (folder / RESULTS / "notes.txt").unlink()
+    same(folder, whole)
+
+
+def test_two_runs_at_once_do_not_meet(
+    units: Sequence[Unit], whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out"
+
+    def second(unit: Unit | None, done: int, total: int) -> None:
+        with pytest.raises(UserError, match=rf"written by another process .{os.getpid()}."):
+            run_batch(folder, units)
+        with reading(folder) as store:  # to look is allowed
+            assert summary_of(store.rows(), "out").done == done
+
+    run_batch(folder, units, told=second)
+    same(folder, whole)
+
+
+def test_a_dead_process_holds_no_lock_and_another_host_does(units: Sequence[Unit], tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    folder.mkdir()
+    (folder / LOCK).write_text(f"{dead.pid} {socket.gethostname()}")
+    assert run_batch(folder, units[:1]).done == 1
+    (folder / LOCK).write_text("1 another-host")
+    with pytest.raises(UserError, match="another process"):
+        run_batch(folder, units[:1])
+
+
+def test_folders_that_hold_something_else(units: Sequence[Unit], tmp_path: Path) -> None:
+    full, file, broken = tmp_path / "full", tmp_path / "file", tmp_path / "broken"
+    full.mkdir()
+    (full / "letter.txt").write_text("dear")
+    file.write_text("")
+    broken.mkdir()
+    (broken / DATABASE).write_text("no database at all, whatever its name is" * 100)
+    for folder, word in ((full, "holds other things"), (file, "cannot be used"), (broken, "cannot be used")):
+        with pytest.raises(UserError, match=word):
+            run_batch(folder, units)
+    assert [path.name for path in full.iterdir()] == ["letter.txt"]
+    for folder in (full, file, tmp_path / "none"):
+        with pytest.raises(UserError, match="no folder of results"), reading(folder):
+            pass
+    with writing(tmp_path / "new"):
+        pass
+    with sqlite3.connect(tmp_path / "new" / DATABASE) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(UserError, match="another version"):
+        run_batch(tmp_path / "new", units)
+
+
+def test_pending_units_of_an_older_version_are_forgotten(
+    units: Sequence[Unit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr("ggufjac.__version__", "0.0.1")
+        run_batch(tmp_path / "out", units[:1])
+        with writing(tmp_path / "out") as store:
+            store.plan(units[:3])
+    assert run_batch(tmp_path / "out", units[:3]).done == 3
+    assert [(row["version"], row["status"]) for row in rows(tmp_path / "out")] == [
+        ("0.0.1", "done"),
+        *[(ggufjac.__version__, "done")] * 3,
+    ]
+
+
+def test_a_model_that_changes_underway_is_noticed(tiny_path: Path, other_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "changing.gguf"
+    path.write_bytes(tiny_path.read_bytes())
+    planned = units_of([PromptLine(1, "a")], sources([path]), ["analyze"], HOW)
+    path.write_bytes(other_path.read_bytes())
+    (failure,) = run_batch(tmp_path / "out", planned).failures
+    assert "not the one that the run began with" in failure.error
+
+
+def test_where_words_may_stand_and_what_is_missing(tiny_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(["run", "p", "m", "--out", "f", "n"]).words == ["p", "m", "n"]
+    assert parse(["run", "p", "m", "--out", "f", "--analysis", "layers", "--analysis", "ablate"]).analysis == [
+        "layers",
+        "ablate",
+    ]
+    for arguments, word in (
+        (["p.jsonl", str(tiny_path)], "a run needs prompts, models and a folder"),
+        (["--out", "f"], "a run needs"),
+        (["--status", "f", "p"], "only tells"),
+        (["--status", "/no/such"], "no folder of results"),
+        (["/no/such.jsonl", str(tiny_path), "--out", "f"], "cannot be read"),
+    ):
+        assert run(["run", *arguments]) == 2
+        told = capsys.readouterr().err
+        assert word in told
+        assert len(told.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("width", [50, 80, 110])
+def test_the_report_fits(whole: Path, width: int) -> None:
+    with reading(whole) as store:
+        summary = summary_of(store.rows(), "out")
+    console = Console(file=io.StringIO(), width=width)
+    console.print(report(summary))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, shown.splitlines())) <= width
+    assert "10 done" in shown
+
+
+class TestCluster:
+    """dask.distributed computes the same units."""
+
+    @pytest.fixture(autouse=True)
+    def _installed(self) -> None:
+        pytest.importorskip("distributed", reason="dask.distributed is not installed: pip install 'ggufjac[dask]'")
+
+    def test_a_dead_worker_loses_and_doubles_nothing(self, units: Sequence[Unit], whole: Path, tmp_path: Path) -> None:
+        import psutil
+
+        folder, killed = tmp_path / "out", []
+
+        def kill_one(unit: Unit | None, done: int, total: int) -> None:
+            if done == 2 and not killed:
+                workers = [
+                    p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())
+                ]
+                assert len(workers) == 2
+                workers[0].kill()
+                killed.append(workers[0].pid)
+
+        summary = run_batch(folder, units, cluster="local:2", told=kill_one)
+        assert killed
+        assert (summary.done, summary.failed, summary.pending) == (10, 0, 0)
+        close(folder, whole)
+
+    def test_a_cluster_that_runs_already(
+        self, units: Sequence[Unit], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from distributed import LocalCluster
+
+        opened = []
+        plain = Model.open
+        bad = [Unit(PromptLine(99, "a", None, "none"), units[0].model, "analyze", HOW)]
+        monkeypatch.setattr(Model, "open", lambda path: opened.append(path) or plain(path))
+        with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
+            summary = run_batch(tmp_path / "out", [*units, *bad], cluster=cluster.scheduler_address)
+            assert (summary.done, summary.failed) == (10, 1)
+            assert "no token is 'none'" in summary.failures[0].error
+            assert sorted(opened) == sorted({unit.model.path for unit in units})
+
+            def breaking(*_: object) -> None:
+                raise ZeroDivisionError
+
+            monkeypatch.setattr("ggufjac.analyses.prediction.analyze", breaking)
+            with pytest.raises(ZeroDivisionError):
+                run_batch(tmp_path / "broken", units, cluster=cluster.scheduler_address)
+            monkeypatch.setattr("ggufjac.batch.distributed._version", lambda: "0.0.1")
+            with pytest.raises(UserError, match=r"has ggufjac 0\.0\.1"):
+                run_batch(tmp_path / "broken", units, cluster=cluster.scheduler_address)
+        assert len(rows(tmp_path / "out")) == 11
+
+    def test_no_cluster_there(self, units: Sequence[Unit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("ggufjac.batch.distributed.PATIENCE", 0.5)
+        for cluster, word in (
+            ("tcp://127.0.0.1:9", "no scheduler answers"),
+            ("local:0", "local:N"),
+            ("somewhere", "local:N"),
+        ):
+            with pytest.raises(UserError, match=word):
+                run_batch(tmp_path / "out", units[:1], cluster=cluster)
+        assert rows(tmp_path / "out")[0]["status"] == "pending"
+
+    def test_workers_that_die_over_a_unit_make_it_fail(self) -> None:
+        from distributed import KilledWorker
+
+        from ggufjac.batch.distributed import _outcome
+
+        class Dead:
+            status = "error"
+
+            def exception(self) -> KilledWorker:
+                return KilledWorker("key", None, 3)
+
+        class Gone:
+            status = "cancelled"
+
+        assert "died" in _outcome(Dead()).error
+        with pytest.raises(UserError, match="connection to the cluster"):
+            _outcome(Gone())
+
+
+def close(one: Path, other: Path) -> None:
+    """The same units with the same results, up to the last digits, which the number of threads may move."""
+    for a, b in zip(rows(one), rows(other), strict=True):
+        assert {k: a[k] for k in ("key", "status", "prediction_id", "n_tokens")} == {
+            k: b[k] for k in ("key", "status", "prediction_id", "n_tokens")
+        }
+        assert a["logit"] == pytest.approx(b["logit"], rel=1e-5)
+        saved, expected = load(one / a["result"]), load(other / b["result"])
+        torch.testing.assert_close(saved.arrays["logits"], expected.arrays["logits"], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(saved.arrays["combined.S"], expected.arrays["combined.S"], rtol=1e-4, atol=1e-4)
+    assert len(list((one / RESULTS).iterdir())) == len(list((other / RESULTS).iterdir()))
+
+
+def test_without_dask_the_message_says_what_to_install(
+    units: Sequence[Unit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "ggufjac.batch.distributed", raising=False)
+    with pytest.raises(UserError, match=r"pip install 'ggufjac\[dask\]'"):
+        run_batch(tmp_path / "out", units[:1], cluster="local:2")
