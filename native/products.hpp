@@ -14,13 +14,12 @@
 
 namespace ggufjac::GGUFJAC_ISA {
 
-// Up to so many columns `dot` is faster than transposing weights for `outer` (measured on Zen 4, guessed for aarch64).
+// Up to so many columns `dot` is faster than transposing weights for `outer` (measured on Zen 4 and Zen 3, guessed for
+// aarch64).
 #if defined(__AVX512F__)
 constexpr std::int64_t few_columns = 48;
-#elif defined(__aarch64__)
-constexpr std::int64_t few_columns = 16;
 #else
-constexpr std::int64_t few_columns = 8;
+constexpr std::int64_t few_columns = 16;
 #endif
 
 // Columns of the widest panel: a multiple of every block, because panels of the adjoint are cut along the blocks.
@@ -39,12 +38,15 @@ constexpr std::int64_t group_rows = 128, group_width = 1024;
 // `apply` of one or two columns sums so many weights in registers.
 constexpr std::int64_t fused_run = 2048;
 
+// Columns that meet a panel together: whole tiles, few enough to stay in the second-level cache beside it.
+constexpr std::int64_t group_columns = 8 * outer_rows;
+
 template <class T>
 struct alignas(64) Scratch {
     float decoded[L > dot_rows ? L : dot_rows][decoded_stride];  // expanded rows
     T widened[dot_rows][decoded_stride];                         // the same as T, for `dot`
     T panel[outer_depth * panel_stride<T>];
-    T a[outer_rows * a_stride<T>];
+    T a[group_columns * a_stride<T>];
     T edge[outer_rows * outer_width<T>];
     T sums[dot_tile * few_columns * lanes_of<T>];
     T tail[few_columns * lanes_of<T>];
@@ -87,29 +89,36 @@ constexpr Outer<T> outer_of(int rows, std::integer_sequence<int, r...>) {
     return table[rows - 1];
 }
 
-// out[c][0 .. width) (+)= x[c][0 .. depth) @ panel, for the columns c of the range.
+// out[c][0 .. width) (+)= x[c][0 .. depth) @ panel, for the columns c of the range. A slice of the panel stays in the
+// first-level cache while a group of columns passes it.
 template <class T>
 void multiply_panel(Scratch<T>& s, int depth, std::int64_t width, const T* x, std::int64_t ldx, Range columns, T* out,
                     std::int64_t ldo, bool add) {
     const std::int64_t m = columns.size(), tiles = (m + outer_rows - 1) / outer_rows;
-    for (std::int64_t t = 0; t < tiles; ++t) {
-        const std::int64_t first = columns.begin + m * t / tiles, last = columns.begin + m * (t + 1) / tiles;
-        const int rows = static_cast<int>(last - first);
-        for (int r = 0; r < rows; ++r)
-            std::memcpy(s.a + r * a_stride<T>, x + (first + r) * ldx, static_cast<std::size_t>(depth) * sizeof(T));
-        const Outer<T> kernel = outer_of<T>(rows, std::make_integer_sequence<int, outer_rows>{});
+    constexpr std::int64_t group = group_columns / outer_rows;
+    const auto start = [&](std::int64_t t) { return columns.begin + m * t / tiles; };
+    for (std::int64_t g = 0; g < tiles; g += group) {
+        const std::int64_t end = least(tiles, g + group), begin = start(g);
+        for (std::int64_t c = begin; c < start(end); ++c)
+            std::memcpy(s.a + (c - begin) * a_stride<T>, x + c * ldx, static_cast<std::size_t>(depth) * sizeof(T));
         for (std::int64_t j = 0; j < width; j += outer_width<T>) {
-            T* target = out + first * ldo + j;
-            if (j + outer_width<T> <= width) {
-                kernel(depth, s.a, s.panel + j, panel_stride<T>, target, ldo, add);
-                continue;
-            }
-            kernel(depth, s.a, s.panel + j, panel_stride<T>, s.edge, outer_width<T>, false);
-            for (int r = 0; r < rows; ++r)
-                for (std::int64_t i = 0; i < width - j; ++i) {
-                    T& value = target[r * ldo + i];
-                    value = add ? value + s.edge[r * outer_width<T> + i] : s.edge[r * outer_width<T> + i];
+            for (std::int64_t t = g; t < end; ++t) {
+                const std::int64_t first = start(t);
+                const int rows = static_cast<int>(start(t + 1) - first);
+                const Outer<T> kernel = outer_of<T>(rows, std::make_integer_sequence<int, outer_rows>{});
+                const T* a = s.a + (first - begin) * a_stride<T>;
+                T* target = out + first * ldo + j;
+                if (j + outer_width<T> <= width) {
+                    kernel(depth, a, s.panel + j, panel_stride<T>, target, ldo, add);
+                    continue;
                 }
+                kernel(depth, a, s.panel + j, panel_stride<T>, s.edge, outer_width<T>, false);
+                for (int r = 0; r < rows; ++r)
+                    for (std::int64_t i = 0; i < width - j; ++i) {
+                        T& value = target[r * ldo + i];
+                        value = add ? value + s.edge[r * outer_width<T> + i] : s.edge[r * outer_width<T> + i];
+                    }
+            }
         }
     }
 }
