@@ -27,7 +27,6 @@ from benchmarks.table import Table
 from ggufjac import _native
 from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
-from ggufjac.maps.linear import OVERSAMPLING
 from ggufjac.maps.model import Model
 from ggufjac.maps.planning import Planner
 from ggufjac.registry import resolve
@@ -98,7 +97,7 @@ class Scale:
             calls.update({False: forward.call_count, True: backward.call_count})
 
         row = self._measured("", "cold", 0, work)
-        block = min(self.linear.shape[0], self.top + OVERSAMPLING)
+        block = self.linear.block(self.top)
         flops = self._prefill() + sum(n * self.plan.sweep(block, transposed=way).flops for way, n in calls.items())
         step = f"coefficients and top {self.top} triplets: {sum(calls.values())} sweeps of {block} columns"
         return replace(row, step=step, flops=flops)

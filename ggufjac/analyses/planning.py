@@ -139,16 +139,15 @@ def worth_planning(model: Model, n_tokens: int, top: int) -> bool:
 def _sweeps(planner: Planner, what: What, top: int) -> list[tuple[str, int, int, bool]]:
     """(name, sweeps, columns, backwards) of all sweeps; triplets take about USUAL_SWEEPS, half of them backwards."""
     d, n_tokens, _ = planner.map.shape
-    block, half = min(d, top + OVERSAMPLING), USUAL_SWEEPS // 2
+    block, each, half = planner.map.block(top), n_tokens * planner.map.block(top, "each"), USUAL_SWEEPS // 2
     out: list[tuple[str, int, int, bool]] = []
     if what != "full":
         out += [("reconstruction", 1, min(n_tokens, GROUPS), False), ("attribution", 1, 2, True)]
     dense = what == "full"
     if what in ("analyze", "each"):
-        dense = planner.map.dense_is_cheaper(n_tokens * block)
+        dense = planner.map.dense_is_cheaper(each)
         if not dense:
-            columns = n_tokens * block
-            out += [("triplets of each token", half, columns, False), ("triplets of each token", half, columns, True)]
+            out += [("triplets of each token", half, each, False), ("triplets of each token", half, each, True)]
     if dense:
         out.append((FULL, 1, d, True))
     elif what in ("analyze", "combined"):
@@ -179,9 +178,9 @@ def _krylov_bytes(planner: Planner, what: What, top: int) -> int:
     if what == "full":
         return 0
     d, n_tokens, d_in = planner.map.shape
-    vectors = min(d, top + OVERSAMPLING) * USUAL_SWEEPS // 2
-    each = n_tokens * vectors * (2 * d + d_in) if what in ("analyze", "each") else 0
-    combined = vectors * (2 * d + n_tokens * d_in)
+    half = USUAL_SWEEPS // 2
+    each = n_tokens * planner.map.block(top, "each") * half * (2 * d + d_in) if what in ("analyze", "each") else 0
+    combined = planner.map.block(top) * half * (2 * d + n_tokens * d_in)
     return max(each, combined) * planner.dtype.itemsize
 
 

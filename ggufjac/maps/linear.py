@@ -21,14 +21,18 @@ from ggufjac.operators.walk import coefficient_bytes
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
-#: Columns beyond k in the first Krylov block: they make convergence fast where singular values lie close.
-OVERSAMPLING = 8
+#: Columns of a Krylov block beyond k at most, and columns of one at least: they make convergence fast where singular
+#: values lie close. Rows of all columns together from which on products no longer wait for the weights; beyond them
+#: every further column takes its time, and a narrow block converges with fewer columns in all (measured: 112 for 192).
+OVERSAMPLING, NARROWEST, ENOUGH_ROWS = 8, 8, 64
 #: Residuals of triplets that are good enough: singular values are right to the square. The second is for bfloat16.
 TOLERANCE, ROUGH = 1e-3, 5e-2
 #: Columns among which the tokens are dealt out to check that the map reconstructs the output.
 GROUPS = 16
 #: Sweeps that triplets usually take, forwards and backwards together.
-USUAL_SWEEPS = 12
+USUAL_SWEEPS = 14
+#: Columns in all after which the search ends, in multiples of the widest block.
+LONGEST = 16
 #: Random vectors from which norms are estimated.
 PROBES = 16
 
@@ -208,16 +212,19 @@ class LinearMap:
             tolerance = TOLERANCE if self.blocks is None else ROUGH
         d, n_tokens, d_in = self.shape
         batch = n_tokens if tokens == "each" else 1
-        block = min(d, k + OVERSAMPLING)
+        block = self.block(k, tokens)
         dense = method == "dense" or (method == "auto" and self.dense_is_cheaper(batch * block))
+        if dense:  # its products cost little, however many columns there are
+            block = min(d, k + OVERSAMPLING)
         start = self._random(seed, batch, block, d)
         start[:, 0] = self.output
+        most = -(-LONGEST * (k + OVERSAMPLING) // block)
         if dense:
             j = self.jacobian()
             a = j.transpose(0, 1) if tokens == "each" else j.reshape(1, d, n_tokens * d_in)
-            found = block_krylov(lambda x: x @ a.mT, lambda y: y @ a, start, k, tolerance=tolerance)
+            found = block_krylov(lambda x: x @ a.mT, lambda y: y @ a, start, k, tolerance=tolerance, max_blocks=most)
         elif tokens == "each":
-            found = block_krylov(self.each_matmat, self.each_rmatmat, start, k, tolerance=tolerance)
+            found = block_krylov(self.each_matmat, self.each_rmatmat, start, k, tolerance=tolerance, max_blocks=most)
         else:
             found = block_krylov(
                 lambda x: self.matmat(x[0].reshape(-1, n_tokens, d_in))[None],
@@ -225,8 +232,17 @@ class LinearMap:
                 start,
                 k,
                 tolerance=tolerance,
+                max_blocks=most,
             )
         return self._signed(found, tokens, dense)
+
+    def block(self, k: int, tokens: Literal["each", "combined"] = "combined") -> int:
+        """How many columns a sweep of the search for k triplets takes, of each token's map or of all together."""
+        d, n_tokens, _ = self.shape
+        rows = n_tokens * n_tokens if tokens == "each" else n_tokens
+        # on a device the weights are expanded anew for every sweep, so that columns are cheap there
+        enough = -(-ENOUGH_ROWS // rows) if self.device.type in ("cpu", "meta") else k + OVERSAMPLING
+        return min(d, k + OVERSAMPLING, max(k, NARROWEST, enough))
 
     def squared_norms(self, combined: SVD, *, probes: int = PROBES, seed: int = 0) -> tuple[Tensor, bool]:
         """||J_t||_F^2 of every token [T], and whether they are exact.
