@@ -108,6 +108,10 @@ void multiply_panel(Scratch<T>& s, int depth, std::int64_t width, const T* x, st
                 const Outer<T> kernel = outer_of<T>(rows, std::make_integer_sequence<int, outer_rows>{});
                 const T* a = s.a + (first - begin) * a_stride<T>;
                 T* target = out + first * ldo + j;
+                for (int r = 0; r < rows; ++r) {
+                    __builtin_prefetch(target + r * ldo, 1);
+                    __builtin_prefetch(target + r * ldo + outer_width<T> - 1, 1);
+                }
                 if (j + outer_width<T> <= width) {
                     kernel(depth, a, s.panel + j, panel_stride<T>, target, ldo, add);
                     continue;

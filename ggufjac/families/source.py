@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ggufjac.errors import UserError
+from ggufjac.quants.pages import Pages
 from ggufjac.quants.tensor import QuantTensor
 from ggufjac.reader.types import INTEGERS, GGMLType
 
@@ -25,6 +26,7 @@ class Source:
     def __init__(self, file: GGUFFile) -> None:
         self.file = file
         self.architecture = file.architecture
+        self.pages = Pages(file)
         self._read: set[str] = set()
 
     # --- hyper-parameters -------------------------------------------------------------------------------------
@@ -117,6 +119,12 @@ class Source:
             if name.startswith(prefix) and len(info.shape) == 2:
                 yield self.file.data(name)
 
+    def leave(self, prefix: str) -> None:
+        """Say that the tensors whose names begin so have been visited."""
+        for name in self.file.tensors:
+            if name.startswith(prefix):
+                self.pages.leave(name)
+
     def matrix(self, name: str, n_out: int, n_in: int) -> QuantTensor:
         """The packed matrix [n_out, n_in] called `name`."""
         return self._tensor(name, (n_out, n_in))
@@ -169,7 +177,7 @@ class Source:
             raise UserError(
                 f"{self.file.path}: the tensor {name!r} has the type {info.type.name}, which holds no weights"
             )
-        return QuantTensor(name, GGMLType(info.type), shape[-1], self.file.data(name))
+        return QuantTensor(name, GGMLType(info.type), shape[-1], self.file.data(name), pages=self.pages)
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -20,7 +20,9 @@ from ggufjac.maps.devices import default_budget, device_called
 from ggufjac.maps.followed import Settings
 from ggufjac.maps.ordinary import OrdinaryMap
 from ggufjac.maps.passes import Pass, propagate, run_of
+from ggufjac.operators.walk import weights
 from ggufjac.quants.device import DeviceWeights, weights_from
+from ggufjac.quants.pages import available_memory
 from ggufjac.reader import GGUFFile
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
@@ -121,6 +123,8 @@ class Model:
         blocks, dtype = (dtype, torch.float32) if dtype == torch.bfloat16 else (None, dtype)
         store = None if where.type == "cpu" else DeviceWeights(where, keep=budget // 2)
         values = budget if store is None else budget - store.keep
+        if store is None:
+            self._arrange_pages(len(ids), budget)
         with torch.no_grad(), weights_from(store):
             inputs = self.embed(ids, dtype).to(where)
             how = run_of(ids, n_ctx, path=path)
@@ -128,6 +132,20 @@ class Model:
                 how = follow(self.family, how, llama or Settings())
             done = concluded(propagate(self.family, how, inputs, keep=values // 2))
         return DetachedMap(tuple(ids), done, max(values - done.states_bytes, values // 2), blocks)
+
+    def _arrange_pages(self, n_tokens: int, budget: int) -> None:
+        """Where memory does not hold the file beside the budget, choose what of the linear path stays in it."""
+        available, pages = available_memory(), self.family.source.pages
+        if available is None:
+            return
+        layers: list[list[str]] = []
+        if not pages.fits(available - budget):
+            with torch.no_grad():
+                empty = torch.empty(n_tokens, self.family.d, device="meta")
+                rehearsed = propagate(self.family, run_of([0] * n_tokens), empty)
+            met = [[weight.name for weight in weights(op) if weight.pages is pages] for op in rehearsed.layers]
+            layers = [list(dict.fromkeys(names)) for names in met]
+        pages.arrange(layers, available - budget)
 
     def ordinary(
         self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, memory: int | None = None

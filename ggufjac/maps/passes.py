@@ -14,9 +14,9 @@ from ggufjac.families import Family
 from ggufjac.families.parts import Part, Run
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.operators import Chain, Deferred, Operator
-from ggufjac.operators.walk import coefficient_bytes
+from ggufjac.operators.walk import coefficient_bytes, weights
 from ggufjac.quants.device import DeviceWeights, current, weights_from
-from ggufjac.quants.readahead import Readahead
+from ggufjac.quants.readahead import AHEAD, Readahead
 from ggufjac.quants.threads import kernels_first
 
 #: Is shown a layer and the state that leaves it [..., T', n]; gives what else the state goes through then, or None.
@@ -91,9 +91,11 @@ def _propagate(
     operators: list[Operator] = []
     states, held = [x], 0
     for i, part in enumerate(family.layers):
-        ahead.ask(family.source.packed(f"blk.{i + 1}."))
+        if not x.is_meta:
+            ahead.ask(data for near in range(1, AHEAD + 1) for data in family.source.packed(f"blk.{i + near}."))
         here = run.at(i, last if i == family.n_layer - 1 else None)
         op, y = build(part, here, x)
+        ahead.later(partial(family.source.leave, f"blk.{i}."))
         if keep is not None:
             held += coefficient_bytes([op])
             op = op if held <= keep else Deferred(partial(_again, part, here, x, current()), op.affine)
@@ -105,6 +107,7 @@ def _propagate(
     final, y = family.output_norm.build(run, x)
     y = run.value("result_norm", y)
     head, logits = family.head.build(run, y)
+    ahead.leave(weights(head))
     return Pass(run, tuple(states), tuple(operators), final, head, y, run.value("result_output", logits))
 
 

@@ -24,7 +24,7 @@ from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import LinearMap
 from ggufjac.operators import Chain, Operator, Residual, built
 from ggufjac.operators.walk import weights
-from ggufjac.quants.readahead import Readahead
+from ggufjac.quants.readahead import AHEAD, Readahead
 from ggufjac.quants.threads import kernels_first
 
 #: The number of the operator and the name of the write in it.
@@ -146,7 +146,8 @@ def _split(op: Operator, stream: _Columns, at: int, room: int) -> tuple[_Columns
 
 
 def _visit(linear: LinearMap, at: int, ahead: Readahead) -> Operator:
-    """The operator number `at`, while the weights of the one before it are on their way."""
-    if at > 0:
-        ahead.ask(weight.data for weight in weights(linear.operators[at - 1]))
+    """The operator number `at`, visited after the one above it, while the weights of those below are on their way."""
+    ahead.ask(weight.data for near in linear.operators[max(0, at - AHEAD) : at][::-1] for weight in weights(near))
+    if at + 1 < len(linear.operators):
+        ahead.leave(weights(linear.operators[at + 1]))
     return built(linear.operators[at])

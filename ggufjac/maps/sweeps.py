@@ -15,7 +15,7 @@ from ggufjac.errors import UserError
 from ggufjac.operators import One, Operator, built
 from ggufjac.operators.fold import fold
 from ggufjac.operators.walk import positions, stored_elsewhere, weights, widest
-from ggufjac.quants.readahead import Readahead
+from ggufjac.quants.readahead import AHEAD, Readahead
 from ggufjac.quants.threads import kernels_first
 
 #: Columns are cut so that the values of one piece stay near the caches.
@@ -83,11 +83,12 @@ def back_through(op: Operator, g: Tensor, budget: int, *, owned: bool) -> Tensor
 
 
 def visited(operators: Sequence[Operator], ahead: Readahead) -> Iterator[Operator]:
-    """The operators in order, each made where it was put off, while the next one's weights are on their way."""
+    """The operators in order, each made where it was put off, while the next ones' weights are on their way."""
     for i, op in enumerate(operators):
-        if i + 1 < len(operators):
-            ahead.ask(weight.data for weight in weights(operators[i + 1]))
-        yield built(op)
+        ahead.ask(weight.data for near in operators[i + 1 : i + 1 + AHEAD] for weight in weights(near))
+        now = built(op)
+        yield now
+        ahead.leave(weights(now))
 
 
 def _in_pieces(step: Callable[[Tensor, One], Tensor], x: Tensor, one: One, columns: int, owned: bool) -> Tensor:

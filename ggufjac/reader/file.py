@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -95,6 +96,22 @@ class GGUFFile:
         start = info.offset // mmap.PAGESIZE * mmap.PAGESIZE
         with suppress(OSError):
             data.madvise(flag, start, info.offset + info.nbytes - start)
+
+    def drop(self, name: str) -> None:
+        """Let the system forget a tensor's pages, so that they take no memory; without effect where it takes no advice.
+
+        They are read again when they are needed.
+        """
+        self.advise(name, "dontneed")  # mapped pages would stay
+        if not hasattr(os, "posix_fadvise"):
+            return
+        info = self.tensors[name]
+        with suppress(OSError):
+            handle = os.open(self.paths[info.shard], os.O_RDONLY)
+            try:
+                os.posix_fadvise(handle, info.offset, info.nbytes, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(handle)
 
     def close(self) -> None:
         """Let go of the files. Views already handed out stay valid, and keep their file mapped until they are gone."""
