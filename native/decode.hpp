@@ -1,6 +1,8 @@
 // Runs of blocks: expanding them, multiplying them on the way, and the table of all formats.
 #pragma once
 
+#include <utility>
+
 #include "formats.hpp"
 #include "kernels.hpp"
 
@@ -72,11 +74,11 @@ template <class Fmt, class T, int M>
 void dot_packed(const std::uint8_t* p, std::int64_t n, const std::int8_t* grid, const T* x, std::int64_t ldx, T* sums) {
     typedef Lanes<T> V;
     V even[M], odd[M];  // two chains, because one would wait for its own result
-#pragma GCC unroll 2
+#pragma GCC unroll 8
     for (int c = 0; c < M; ++c) even[c] = odd[c] = V::all(0);
     each_vector<Fmt>(p, n, grid, [&](std::int64_t i, int j, F w) __attribute__((always_inline)) {
         const V v = V::of(w);
-#pragma GCC unroll 2
+#pragma GCC unroll 8
         for (int c = 0; c < M; ++c) {
             if (j / L % 2)
                 odd[c] = V::fused(v, V::at(x + c * ldx + i + j), odd[c]);
@@ -84,7 +86,7 @@ void dot_packed(const std::uint8_t* p, std::int64_t n, const std::int8_t* grid, 
                 even[c] = V::fused(v, V::at(x + c * ldx + i + j), even[c]);
         }
     });
-#pragma GCC unroll 2
+#pragma GCC unroll 8
     for (int c = 0; c < M; ++c) V::put(sums + c * L, V::sum(V::at(sums + c * L), V::sum(even[c], odd[c])));
 }
 
@@ -97,9 +99,9 @@ void axpy_packed(const std::uint8_t* p, std::int64_t n, const std::int8_t* grid,
     });
 }
 
-template <class Fmt, class T>
-constexpr Fused<T> fused_entry() {
-    return {{&dot_packed<Fmt, T, 1>, &dot_packed<Fmt, T, 2>}, &axpy_packed<Fmt, T>};
+template <class Fmt, class T, int... m>
+constexpr Fused<T> fused_entry(std::integer_sequence<int, m...>) {
+    return {{&dot_packed<Fmt, T, m + 1>...}, &axpy_packed<Fmt, T>};
 }
 
 template <class Fmt>
@@ -109,8 +111,8 @@ constexpr Format entry(int type) {
             Fmt::block_bytes,
             Fmt::grid_size,
             &decode<Fmt>,
-            fused_entry<Fmt, float>(),
-            fused_entry<Fmt, double>()};
+            fused_entry<Fmt, float>(std::make_integer_sequence<int, fused_columns>{}),
+            fused_entry<Fmt, double>(std::make_integer_sequence<int, fused_columns>{})};
 }
 
 static constexpr Format formats[] = {

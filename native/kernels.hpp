@@ -13,13 +13,16 @@ struct Range {
     std::int64_t size() const { return end - begin; }
 };
 
+// The most columns that `Fused::dot` multiplies.
+constexpr int fused_columns = 6;
+
 // Products with a run of weights that are multiplied as they are expanded, without being stored. The length of the run
 // is a multiple of 16.
 template <class T>
 struct Fused {
-    // [columns - 1]: sums[c][0 .. 16) += products of the run with x[c][0 .. n), for one or two columns.
-    void (*dot[2])(const std::uint8_t* p, std::int64_t n, const std::int8_t* grid, const T* x, std::int64_t ldx,
-                   T* sums);
+    // [columns - 1]: sums[c][0 .. 16) += products of the run with x[c][0 .. n).
+    void (*dot[fused_columns])(const std::uint8_t* p, std::int64_t n, const std::int8_t* grid, const T* x,
+                               std::int64_t ldx, T* sums);
     // out[0 .. n) += factor * run
     void (*axpy)(const std::uint8_t* p, std::int64_t n, const std::int8_t* grid, T factor, T* out);
 };

@@ -21,11 +21,14 @@ struct VectorOf<double> {
 // Register tiles: accumulators, operands and one broadcast fill the register file (32 vector registers with AVX-512 and
 // on aarch64, 16 otherwise).
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int outer_rows = 14, dot_rows = 4, dot_columns = 6;
+constexpr int outer_rows = 14;
 #else
-constexpr int outer_rows = 6, dot_rows = 2, dot_columns = 5;
+constexpr int outer_rows = 6;
 #endif
 constexpr int outer_vectors = 2;
+// Rows of a tile that is so many vectors wide.
+template <int vectors>
+constexpr int rows_of = vectors == 1 ? 12 : outer_rows;
 
 template <class T>
 constexpr int lanes_of = 4 * L / static_cast<int>(sizeof(T));
@@ -42,11 +45,12 @@ constexpr int a_stride = outer_depth + 64 / static_cast<int>(sizeof(T));
 // Sums longer than this are split: rounding errors grow with the length of a sum.
 constexpr int outer_run = 128;
 
-// c[r][j] (+)= sum over k of a[r][k] * b[k][j], for r < R and j < outer_width, with 0 < depth <= 2 * outer_run.
-template <class T, int R>
+// c[r][j] (+)= sum over k of a[r][k] * b[k][j], for r < R and as many j as so many vectors hold, with
+// 0 < depth <= 2 * outer_run.
+template <class T, int R, int vectors>
 void outer(int depth, const T* a, const T* b, std::int64_t ldb, T* c, std::int64_t ldc, bool add) {
     typedef typename VectorOf<T>::V V;
-    constexpr int lanes = lanes_of<T>, vectors = outer_vectors;
+    constexpr int lanes = lanes_of<T>;
     V sum[R][vectors], first[R][vectors];  // `first` is in memory: the registers are taken
     for (int begin = 0; begin < depth; begin += outer_run) {
         const int end = begin + outer_run < depth ? begin + outer_run : depth;
@@ -77,36 +81,6 @@ void outer(int depth, const T* a, const T* b, std::int64_t ldb, T* c, std::int64
             T* target = c + r * ldc + v * lanes;
             const V total = two ? sum[r][v] + first[r][v] : sum[r][v];
             store(target, add ? load<V>(target) + total : total);
-        }
-}
-
-// sums[r][c] (a vector each, rows of `stride` vectors) += lane by lane products of row r of `w` and row c of `x`.
-template <class T, int R, int C>
-void dot(std::int64_t depth, const T* w, std::int64_t ldw, const T* x, std::int64_t ldx, T* sums, std::int64_t stride) {
-    typedef typename VectorOf<T>::V V;
-    constexpr int lanes = lanes_of<T>;
-    V sum[R][C];
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-        for (int c = 0; c < C; ++c) sum[r][c] = V{};
-    for (std::int64_t k = 0; k < depth; k += lanes) {
-        V wv[R];
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) wv[r] = load<V>(w + r * ldw + k);
-#pragma GCC unroll 16
-        for (int c = 0; c < C; ++c) {
-            const V xv = load<V>(x + c * ldx + k);
-#pragma GCC unroll 16
-            for (int r = 0; r < R; ++r) sum[r][c] = fma(wv[r], xv, sum[r][c]);
-        }
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-        for (int c = 0; c < C; ++c) {
-            T* target = sums + (r * stride + c) * lanes;
-            store(target, load<V>(target) + sum[r][c]);
         }
 }
 

@@ -1,11 +1,11 @@
 // Products of blocks with packed weights.
 //
 // Which of these loops runs depends on the product alone, not on the threads:
-//   * many columns: a panel of weights (256 along the summed dimension, some hundred across) is expanded once into the
-//     second-level cache and multiplied with all columns in hand by `outer`. For the adjoint the expanded rows are the
-//     panel; for apply they are transposed on the way.
-//   * few columns, apply: rows are expanded into the first-level cache and multiplied by `dot`.
-//   * one or two columns, apply, and one, adjoint: weights are multiplied in the registers in which they appear.
+//   * adjoint: a panel of weights (256 along the summed dimension, some hundred across) is expanded once into the
+//     second-level cache and multiplied with all columns in hand by `outer`.
+//   * apply: the columns in hand are transposed and become the panel; expanded rows of weights are what meets it, and the
+//     result comes out transposed.
+//   * up to four columns, apply, and one, adjoint: weights are multiplied in the registers in which they appear.
 // Sums run in blocks along the summed dimension, in the same order for every element of the result.
 #pragma once
 
@@ -14,14 +14,6 @@
 
 namespace ggufjac::GGUFJAC_ISA {
 
-// Up to so many columns `dot` is faster than transposing weights for `outer` (measured on Zen 4 and Zen 3, guessed for
-// aarch64).
-#if defined(__AVX512F__)
-constexpr std::int64_t few_columns = 48;
-#else
-constexpr std::int64_t few_columns = 16;
-#endif
-
 // Columns of the widest panel: a multiple of every block, because panels of the adjoint are cut along the blocks.
 template <class T>
 constexpr int panel_width = L == 16 && sizeof(T) == sizeof(float) ? 512 : 256;
@@ -29,28 +21,29 @@ constexpr int panel_width = L == 16 && sizeof(T) == sizeof(float) ? 512 : 256;
 template <class T>
 constexpr int panel_stride = panel_width<T> + 64 / static_cast<int>(sizeof(T));
 
-constexpr int dot_depth = 1024, decoded_stride = dot_depth + 16;  // floats of a row that `dot` takes at a time
-constexpr int dot_tile = 32;  // rows of weights that share one pass over a chunk of x
-
 // The adjoint of one column sums `group_rows` rows in a buffer of `group_width` columns before it adds to the output:
 // rounding errors grow with the length of a sum.
 constexpr std::int64_t group_rows = 128, group_width = 1024;
-// `apply` of one or two columns sums so many weights in registers.
+// `apply` of a few columns sums so many weights in registers.
 constexpr std::int64_t fused_run = 2048;
 
 // Columns that meet a panel together: whole tiles, few enough to stay in the second-level cache beside it.
 constexpr std::int64_t group_columns = 8 * outer_rows;
 
+// `apply` has so many columns and outputs in hand: they stay in the second-level cache beside the panel.
+constexpr std::int64_t turned_columns = L == 16 ? 256 : 128, turned_rows = 512;
+template <class T>
+constexpr int turned_stride = turned_columns + 64 / static_cast<int>(sizeof(T));
+
 template <class T>
 struct alignas(64) Scratch {
-    float decoded[L > dot_rows ? L : dot_rows][decoded_stride];  // expanded rows
-    T widened[dot_rows][decoded_stride];                         // the same as T, for `dot`
+    float decoded[L][outer_depth + 16];  // an odd number of cache lines apart
+    float narrow[panel_width<T>];        // expanded weights before they are widened
     T panel[outer_depth * panel_stride<T>];
     T a[group_columns * a_stride<T>];
     T edge[outer_rows * outer_width<T>];
-    T sums[dot_tile * few_columns * lanes_of<T>];
-    T tail[few_columns * lanes_of<T>];
     T group[group_width];
+    T turned[turned_rows * turned_stride<T>];
 };
 
 GGUFJAC_INLINE constexpr std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
@@ -78,15 +71,20 @@ GGUFJAC_INLINE void expand(const Weights& w, std::int64_t row, std::int64_t col,
     for (std::int64_t i = n; i < padded; ++i) y[i] = 0;
 }
 
-// ---- many columns
+// ---- the adjoint of many columns
 
 template <class T>
 using Outer = void (*)(int, const T*, const T*, std::int64_t, T*, std::int64_t, bool);
 
-template <class T, int... r>
+template <class T, int vectors, int... r>
 constexpr Outer<T> outer_of(int rows, std::integer_sequence<int, r...>) {
-    constexpr Outer<T> table[] = {&outer<T, r + 1>...};
+    constexpr Outer<T> table[] = {&outer<T, r + 1, vectors>...};
     return table[rows - 1];
+}
+
+template <class T, int vectors>
+constexpr Outer<T> outer_of(std::int64_t rows) {
+    return outer_of<T, vectors>(static_cast<int>(rows), std::make_integer_sequence<int, rows_of<vectors>>{});
 }
 
 // out[c][0 .. width) (+)= x[c][0 .. depth) @ panel, for the columns c of the range. A slice of the panel stays in the
@@ -104,11 +102,11 @@ void multiply_panel(Scratch<T>& s, int depth, std::int64_t width, const T* x, st
         for (std::int64_t j = 0; j < width; j += outer_width<T>) {
             for (std::int64_t t = g; t < end; ++t) {
                 const std::int64_t first = start(t);
-                const int rows = static_cast<int>(start(t + 1) - first);
-                const Outer<T> kernel = outer_of<T>(rows, std::make_integer_sequence<int, outer_rows>{});
+                const std::int64_t rows = start(t + 1) - first;
+                const Outer<T> kernel = outer_of<T, outer_vectors>(rows);
                 const T* a = s.a + (first - begin) * a_stride<T>;
                 T* target = out + first * ldo + j;
-                for (int r = 0; r < rows; ++r) {
+                for (std::int64_t r = 0; r < rows; ++r) {
                     __builtin_prefetch(target + r * ldo, 1);
                     __builtin_prefetch(target + r * ldo + outer_width<T> - 1, 1);
                 }
@@ -117,36 +115,12 @@ void multiply_panel(Scratch<T>& s, int depth, std::int64_t width, const T* x, st
                     continue;
                 }
                 kernel(depth, a, s.panel + j, panel_stride<T>, s.edge, outer_width<T>, false);
-                for (int r = 0; r < rows; ++r)
+                for (std::int64_t r = 0; r < rows; ++r)
                     for (std::int64_t i = 0; i < width - j; ++i) {
                         T& value = target[r * ldo + i];
                         value = add ? value + s.edge[r * outer_width<T> + i] : s.edge[r * outer_width<T> + i];
                     }
             }
-        }
-    }
-}
-
-template <class T>
-void apply_many(const Product<T>& p, Range outputs, Range columns, Scratch<T>& s) {
-    const Weights& w = p.w;
-    for (std::int64_t n = outputs.begin; n < outputs.end; n += panel_width<T>) {
-        const std::int64_t width = least(panel_width<T>, outputs.end - n), padded = round_up(width, outer_width<T>);
-        for (std::int64_t k = 0; k < w.cols; k += outer_depth) {
-            const int depth = static_cast<int>(least(outer_depth, w.cols - k));
-            const std::int64_t next = least(outer_depth, w.cols - k - depth) / w.format->block * w.format->block_bytes;
-            for (std::int64_t j = 0; j < padded; j += L) {
-                for (int r = 0; r < L; ++r) {
-                    if (j + r < width) {
-                        prefetch(packed(w, n + j + r, k + depth), next);
-                        expand(w, n + j + r, k, depth, round_up(depth, 4), nullptr, s.decoded[r]);
-                    } else {
-                        std::memset(s.decoded[r], 0, outer_depth * sizeof(float));
-                    }
-                }
-                transpose(depth, s.decoded[0], decoded_stride, s.panel + j, panel_stride<T>);
-            }
-            multiply_panel(s, depth, width, p.x + k, p.ldx, columns, p.out + n, w.rows, k > 0);
         }
     }
 }
@@ -161,81 +135,97 @@ void adjoint_many(const Product<T>& p, Range outputs, Range columns, Scratch<T>&
             const int depth = static_cast<int>(least(outer_depth, w.rows - k));
             for (int r = 0; r < depth; ++r) {
                 if (k + r + 16 < w.rows) prefetch(packed(w, k + r + 16, n), bytes);
-                expand(w, k + r, n, width, padded, s.decoded[0], s.panel + r * panel_stride<T>);
+                expand(w, k + r, n, width, padded, s.narrow, s.panel + r * panel_stride<T>);
             }
             multiply_panel(s, depth, width, p.x + k, p.ldx, columns, p.out + n, w.cols, k > 0);
         }
     }
 }
 
-// ---- few columns, apply
+// ---- apply
 
+// panel[k][c] = x[c][k] for k < depth and c < padded, 0 for the columns that are not there.
 template <class T>
-using Dot = void (*)(std::int64_t, const T*, std::int64_t, const T*, std::int64_t, T*, std::int64_t);
-
-template <class T, int R, int... c>
-constexpr Dot<T> dot_of(int columns, std::integer_sequence<int, c...>) {
-    constexpr Dot<T> table[] = {&dot<T, R, c + 1>...};
-    return table[columns - 1];
-}
-
-template <class T, int... r>
-constexpr Dot<T> dot_of(int rows, int columns, std::integer_sequence<int, r...>) {
-    constexpr Dot<T> (*table[])(int, std::make_integer_sequence<int, dot_columns>) = {&dot_of<T, r + 1>...};
-    return table[rows - 1](columns, {});
-}
-
-template <class T>
-void apply_few(const Product<T>& p, Range outputs, Range columns, Scratch<T>& s) {
-    const Weights& w = p.w;
-    constexpr int lanes = lanes_of<T>;
-    constexpr std::int64_t size = sizeof(T);
-    constexpr std::int64_t chunk = dot_depth * 4 / size;
-    // While x stays in the second-level cache, the fewest rows at a time; else enough to pay for reading it again.
-    const std::int64_t tile = p.m * w.cols * size <= 128 * 1024 ? dot_rows : dot_tile;
-    const std::int64_t m = columns.size(), groups = (m + dot_columns - 1) / dot_columns;
-    for (std::int64_t begin = outputs.begin; begin < outputs.end; begin += tile) {
-        const std::int64_t end = least(outputs.end, begin + tile);
-        std::memset(s.sums, 0, static_cast<std::size_t>((end - begin) * m * lanes * size));
-        for (std::int64_t k = 0; k < w.cols; k += chunk) {
-            const std::int64_t depth = least(chunk, w.cols - k), whole = depth / lanes * lanes;
-            if (whole < depth)
-                for (std::int64_t c = 0; c < m; ++c)
-                    for (std::int64_t i = 0; i < lanes; ++i)
-                        s.tail[c * lanes + i] =
-                            whole + i < depth ? p.x[(columns.begin + c) * p.ldx + k + whole + i] : 0;
-            const std::int64_t next = least(chunk, w.cols - k - depth) / w.format->block * w.format->block_bytes;
-            for (std::int64_t r = begin; r < end; r += dot_rows) {
-                const int rows = static_cast<int>(least(dot_rows, end - r));
-                for (int i = 0; i < rows; ++i) {
-                    prefetch(packed(w, r + i, k + depth), next);
-                    expand(w, r + i, k, depth, round_up(depth, lanes), s.decoded[0], s.widened[i]);
-                }
-                for (std::int64_t g = 0; g < groups; ++g) {
-                    const std::int64_t first = m * g / groups, last = m * (g + 1) / groups;
-                    const Dot<T> kernel =
-                        dot_of<T>(rows, static_cast<int>(last - first), std::make_integer_sequence<int, dot_rows>{});
-                    const T* x = p.x + (columns.begin + first) * p.ldx + k;
-                    T* sums = s.sums + ((r - begin) * m + first) * lanes;
-                    kernel(whole, s.widened[0], decoded_stride, x, p.ldx, sums, m);
-                    if (whole < depth)
-                        kernel(lanes, s.widened[0] + whole, decoded_stride, s.tail + first * lanes, lanes, sums, m);
-                }
+void turn_columns(Scratch<T>& s, int depth, const T* x, std::int64_t ldx, std::int64_t m, std::int64_t padded) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+        for (std::int64_t c = 0; c < padded; c += L) {
+            if (c + L <= m && depth % 4 == 0) {
+                transpose(depth, x + c * ldx, ldx, s.panel + c, panel_stride<T>);
+                continue;
             }
+            std::memset(s.decoded, 0, sizeof(s.decoded));
+            for (std::int64_t r = 0; r < least(L, m - c); ++r)
+                std::memcpy(s.decoded[r], x + (c + r) * ldx, static_cast<std::size_t>(depth) * sizeof(float));
+            transpose(depth, s.decoded[0], outer_depth + 16, s.panel + c, panel_stride<T>);
         }
-        for (std::int64_t r = begin; r < end; ++r)
-            for (std::int64_t c = 0; c < m; ++c)
-                p.out[(columns.begin + c) * w.rows + r] = sum_lanes<lanes>(s.sums + ((r - begin) * m + c) * lanes);
+    } else {
+        for (int k = 0; k < depth; ++k)
+            for (std::int64_t c = 0; c < padded; ++c) s.panel[k * panel_stride<T> + c] = c < m ? x[c * ldx + k] : 0;
     }
 }
 
-// ---- one or two columns
+// out[c][r] = turned[r][c] for r < height and c < m.
+template <class T>
+void turn_back(const Scratch<T>& s, std::int64_t height, std::int64_t m, T* out, std::int64_t ldo) {
+    std::int64_t rows = 0, whole = 0;
+    if constexpr (sizeof(T) == sizeof(float)) {
+        rows = height / L * L, whole = m / 4 * 4;
+        for (std::int64_t r = 0; r < rows; r += L)
+            transpose(static_cast<int>(whole), s.turned + r * turned_stride<T>, turned_stride<T>, out + r, ldo);
+    }
+    for (std::int64_t c = 0; c < m; ++c)
+        for (std::int64_t r = c < whole ? rows : 0; r < height; ++r) out[c * ldo + r] = s.turned[r * turned_stride<T> + c];
+}
+
+// turned[r][j ..) (+)= expanded rows @ panel[..][j ..), as wide as so many vectors.
+template <class T, int vectors>
+void multiply_rows(Scratch<T>& s, int depth, std::int64_t begin, std::int64_t rows, std::int64_t j, bool add) {
+    const std::int64_t tiles = (rows + rows_of<vectors> - 1) / rows_of<vectors>;
+    for (std::int64_t t = 0; t < tiles; ++t) {
+        const std::int64_t first = rows * t / tiles, here = rows * (t + 1) / tiles - first;
+        outer_of<T, vectors>(here)(depth, s.a + first * a_stride<T>, s.panel + j, panel_stride<T>,
+                                   s.turned + (begin + first) * turned_stride<T> + j, turned_stride<T>, add);
+    }
+}
+
+template <class T>
+void apply_turned(const Product<T>& p, Range outputs, Range columns, Scratch<T>& s) {
+    const Weights& w = p.w;
+    constexpr std::int64_t lanes = lanes_of<T>;
+    const std::int64_t parts = (columns.size() + turned_columns - 1) / turned_columns;
+    const std::int64_t step = round_up((columns.size() + parts - 1) / parts, outer_width<T>);
+    for (std::int64_t n = outputs.begin; n < outputs.end; n += turned_rows) {
+        const std::int64_t height = least(turned_rows, outputs.end - n);
+        for (std::int64_t c = columns.begin; c < columns.end; c += step) {
+            const std::int64_t m = least(step, columns.end - c), padded = round_up(m, lanes);
+            for (std::int64_t k = 0; k < w.cols; k += outer_depth) {
+                const int depth = static_cast<int>(least(outer_depth, w.cols - k));
+                const std::int64_t bytes = depth / w.format->block * w.format->block_bytes;
+                turn_columns(s, depth, p.x + c * p.ldx + k, p.ldx, m, padded);
+                for (std::int64_t g = 0; g < height; g += group_columns) {
+                    const std::int64_t rows = least(group_columns, height - g);
+                    for (std::int64_t r = g; r < g + rows; ++r) {
+                        if (r + group_columns < height) prefetch(packed(w, n + r + group_columns, k), bytes);
+                        expand(w, n + r, k, depth, depth, s.narrow, s.a + (r - g) * a_stride<T>);
+                    }
+                    std::int64_t j = 0;
+                    for (; j + outer_width<T> <= padded; j += outer_width<T>)
+                        multiply_rows<T, outer_vectors>(s, depth, g, rows, j, k > 0);
+                    if (j < padded) multiply_rows<T, 1>(s, depth, g, rows, j, k > 0);
+                }
+            }
+            turn_back(s, height, m, p.out + c * w.rows + n, w.rows);
+        }
+    }
+}
+
+// ---- one column, or a few
 
 template <class T>
 void apply_fused(const Product<T>& p, Range outputs, Range columns) {
     const Weights& w = p.w;
     for (std::int64_t r = outputs.begin; r < outputs.end; ++r) {
-        T sums[2 * L] = {};
+        T sums[fused_columns * L] = {};
         const std::int64_t m = columns.size();
         const T* x = p.x + columns.begin * p.ldx;
         for (std::int64_t k = 0; k < w.cols; k += fused_run)
@@ -269,12 +259,10 @@ void adjoint_fused(const Product<T>& p, Range outputs, Scratch<T>& s) {
 template <class T>
 void apply_part(const Product<T>& p, Range outputs, Range columns, void* scratch) {
     Scratch<T>& s = *static_cast<Scratch<T>*>(scratch);
-    if (p.m <= 2 && p.w.cols % L == 0)
+    if (p.m <= fused_columns && p.w.cols % L == 0)
         apply_fused(p, outputs, columns);
-    else if (p.m <= few_columns)
-        apply_few(p, outputs, columns, s);
     else
-        apply_many(p, outputs, columns, s);
+        apply_turned(p, outputs, columns, s);
 }
 
 template <class T>
