@@ -213,6 +213,12 @@ GGUFJAC_INLINE Bytes32 every_byte(std::uint32_t byte) { return Bytes32{} + byte 
 GGUFJAC_INLINE Bytes32 bits_to_bytes(std::uint32_t word, int value) {
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
     return reinterpret_cast<Bytes32>(_mm256_maskz_set1_epi8(word, static_cast<char>(value)));
+#elif defined(__AVX2__)
+    const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201u));
+    const __m256i its_byte = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(word)), its_byte);
+    const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+    return reinterpret_cast<Bytes32>(_mm256_and_si256(set, _mm256_set1_epi8(static_cast<char>(value))));
 #else
     std::uint64_t spread[4];
     for (int i = 0; i < 4; ++i) {  // byte j of a word keeps bit j only, then becomes 1 if that is set
