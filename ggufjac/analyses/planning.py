@@ -12,7 +12,7 @@ import torch
 from ggufjac.analyses.facts import ModelFacts, facts_of
 from ggufjac.analyses.result import Result
 from ggufjac.maps.devices import default_budget
-from ggufjac.maps.linear import GROUPS, OVERSAMPLING, PROBES, USUAL_SWEEPS
+from ggufjac.maps.linear import GROUPS, OVERSAMPLING, PROBES, usual_sweeps
 from ggufjac.maps.model import Model
 from ggufjac.maps.planning import Cost, Planner, Rates, trial
 
@@ -131,27 +131,28 @@ FULL = "full map"
 
 def worth_planning(model: Model, n_tokens: int, top: int) -> bool:
     """Whether `ggufjac analyze` may take long, by a glance at the sizes: planning itself takes seconds."""
-    d, columns = model.family.d, n_tokens * (top + OVERSAMPLING) * USUAL_SWEEPS
+    d, columns = model.family.d, n_tokens * (top + OVERSAMPLING) * usual_sweeps(top + OVERSAMPLING)
     weights = sum(info.nbytes for info in model.file.tensors.values())
     return 2 * weights * n_tokens * min(d, columns) > A_WHILE
 
 
 def _sweeps(planner: Planner, what: What, top: int) -> list[tuple[str, int, int, bool]]:
-    """(name, sweeps, columns, backwards) of all sweeps; triplets take about USUAL_SWEEPS, half of them backwards."""
+    """(name, sweeps, columns, backwards) of all sweeps; half of those for triplets backwards."""
     d, n_tokens, _ = planner.map.shape
-    block, each, half = planner.map.block(top), n_tokens * planner.map.block(top, "each"), USUAL_SWEEPS // 2
+    block, each = planner.map.block(top), planner.map.block(top, "each")
     out: list[tuple[str, int, int, bool]] = []
     if what != "full":
         out += [("reconstruction", 1, min(n_tokens, GROUPS), False), ("attribution", 1, 2, True)]
     dense = what == "full"
     if what in ("analyze", "each"):
-        dense = planner.map.dense_is_cheaper(each)
+        dense = planner.map.dense_is_cheaper(each, n_tokens)
         if not dense:
-            out += [("triplets of each token", half, each, False), ("triplets of each token", half, each, True)]
+            half = usual_sweeps(each) // 2
+            out += [("triplets of each token", half, n_tokens * each, way) for way in (False, True)]
     if dense:
         out.append((FULL, 1, d, True))
     elif what in ("analyze", "combined"):
-        out += [("triplets of all together", half, block, False), ("triplets of all together", half, block, True)]
+        out += [("triplets of all together", usual_sweeps(block) // 2, block, way) for way in (False, True)]
     if what != "full" and not dense:
         out.append(("norms", 1, PROBES, True))
     return out
@@ -178,9 +179,10 @@ def _krylov_bytes(planner: Planner, what: What, top: int) -> int:
     if what == "full":
         return 0
     d, n_tokens, d_in = planner.map.shape
-    half = USUAL_SWEEPS // 2
-    each = n_tokens * planner.map.block(top, "each") * half * (2 * d + d_in) if what in ("analyze", "each") else 0
-    combined = planner.map.block(top) * half * (2 * d + n_tokens * d_in)
+    block = planner.map.block(top, "each")
+    each = n_tokens * block * usual_sweeps(block) // 2 * (2 * d + d_in) if what in ("analyze", "each") else 0
+    block = planner.map.block(top)
+    combined = block * usual_sweeps(block) // 2 * (2 * d + n_tokens * d_in)
     return max(each, combined) * planner.dtype.itemsize
 
 

@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 #: Columns of a Krylov block beyond k at most, and columns of one at least: they make convergence fast where singular
 #: values lie close. Rows of all columns together from which on products no longer wait for the weights; beyond them
 #: every further column takes its time, and a narrow block converges with fewer columns in all (measured: 112 for 192).
-OVERSAMPLING, NARROWEST, ENOUGH_ROWS = 8, 8, 64
+#: Never fewer than k: a value that occurs several times would be found as often as a block has columns.
+OVERSAMPLING, NARROWEST, ENOUGH_ROWS = 8, 8, 32
 #: Residuals of triplets that are good enough: singular values are right to the square. The second is for bfloat16.
 TOLERANCE, ROUGH = 1e-3, 5e-2
 #: Columns among which the tokens are dealt out to check that the map reconstructs the output.
 GROUPS = 16
-#: Sweeps that triplets usually take, forwards and backwards together.
-USUAL_SWEEPS = 14
 #: Columns in all after which the search ends, in multiples of the widest block.
 LONGEST = 16
 #: Random vectors from which norms are estimated.
@@ -54,6 +53,11 @@ class SVD:
     def __iter__(self) -> Iterator[Tensor]:
         """u, s, v, residuals = m.svd(k)"""
         return iter((self.U, self.S, self.V, self.residuals))
+
+
+def usual_sweeps(columns: int) -> int:
+    """Sweeps that triplets usually take with blocks of so many columns, forwards and backwards together (measured)."""
+    return 10 + 2 * (32 // columns)
 
 
 class LinearMap:
@@ -213,7 +217,7 @@ class LinearMap:
         d, n_tokens, d_in = self.shape
         batch = n_tokens if tokens == "each" else 1
         block = self.block(k, tokens)
-        dense = method == "dense" or (method == "auto" and self.dense_is_cheaper(batch * block))
+        dense = method == "dense" or (method == "auto" and self.dense_is_cheaper(block, batch))
         if dense:  # its products cost little, however many columns there are
             block = min(d, k + OVERSAMPLING)
         start = self._random(seed, batch, block, d)
@@ -266,13 +270,13 @@ class LinearMap:
             return SVD(u[0], s[0], v[0].reshape(-1, n_tokens, d_in), residuals[0], exact)
         return SVD(u, s, v, residuals, exact)
 
-    def dense_is_cheaper(self, columns: int) -> bool:
-        """Whether d columns once cost less than `columns` columns in every sweep, and the full map fits the budget."""
+    def dense_is_cheaper(self, block: int, batch: int = 1) -> bool:
+        """Whether d columns once cost less than blocks for so many maps in every sweep, and the full map fits."""
         d, n_tokens, d_in = self.shape
         if self._jacobian is not None:
             return True
         fits = 4 * d * n_tokens * d_in * self.inputs.element_size() <= self.memory
-        return fits and d <= USUAL_SWEEPS * columns
+        return fits and d <= usual_sweeps(block) * block * batch
 
     def each_matmat(self, x: Tensor) -> Tensor:
         """J_t x_t for columns of every token alone: [T, n, d] -> [T, n, d]. A sweep of T n columns."""
