@@ -1,0 +1,141 @@
+"""Files that memory does not hold: what is read ahead, what stays, what is let go, and that results do not change."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from ggufjac.maps.model import Model
+from ggufjac.operators.walk import weights
+from ggufjac.quants.pages import Pages, available_memory
+from ggufjac.quants.readahead import REQUEST, Readahead
+from ggufjac.reader import GGUFFile
+
+MIB = 1 << 20
+PROMPT = [1, 504, 7362, 282, 260]
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the page cache is looked at with Linux's mincore")
+
+
+def resident(data: NDArray[np.uint8]) -> float:
+    """The share of the array's pages that the system has in memory."""
+    start = data.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
+    pages = -(-(data.ctypes.data + data.nbytes - start) // mmap.PAGESIZE)
+    seen = np.zeros(pages, np.uint8)
+    where = seen.ctypes.data_as(ctypes.c_void_p)
+    assert ctypes.CDLL(None).mincore(ctypes.c_void_p(start), ctypes.c_size_t(pages * mmap.PAGESIZE), where) == 0
+    return float((seen & 1).mean())
+
+
+@pytest.fixture
+def alone(smollm2_path: Path, tmp_path: Path) -> Iterator[Model]:
+    """A real model in a file that no other process has mapped, on the disk and out of memory."""
+    path = tmp_path / "model.gguf"
+    shutil.copyfile(smollm2_path, path)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    with Model.open(path) as model:
+        for name in model.file.tensors:
+            model.file.drop(name)
+        if resident(model.file.data("blk.3.ffn_up.weight")) > 0.5:
+            pytest.skip("this file system keeps its files in memory")
+        yield model
+
+
+# --- the choice ---------------------------------------------------------------------------------------------------
+
+
+def pages_of(sizes: list[int]) -> tuple[Pages, list[list[str]]]:
+    """The pages of a file with one tensor per layer, and one more tensor."""
+    tensors = {f"blk.{i}": SimpleNamespace(nbytes=size) for i, size in enumerate(sizes)}
+    file = SimpleNamespace(size=sum(sizes) + 1, tensors=tensors | {"other": SimpleNamespace(nbytes=1)})
+    return Pages(cast(GGUFFile, file)), [[f"blk.{i}"] for i in range(len(sizes))]
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=60), st.integers(0, 20_000))
+def test_what_stays_fits_and_is_spread_evenly(sizes: list[int], room: int) -> None:
+    pages, layers = pages_of(sizes)
+    pages.arrange(layers, room)
+    if sum(sizes) + 1 <= room:
+        assert not any(pages.passes(name) for names in [*layers, ["other"]] for name in names)
+        return
+    assert pages.passes("other")
+    share, met, kept = min(1.0, room / sum(sizes)), 0, 0
+    for (name,), size in zip(layers, sizes, strict=True):
+        met += size
+        kept += 0 if pages.passes(name) else size
+        assert share * met - max(sizes) <= kept <= share * met  # at any depth, within one layer of its share
+    assert kept <= room
+
+
+def test_equal_layers_alternate() -> None:
+    pages, layers = pages_of([10] * 12)
+    pages.arrange(layers, 60)
+    assert [pages.passes(name) for (name,) in layers] == [True, False] * 6
+    pages.arrange(layers, 1000)
+    assert not any(pages.passes(name) for (name,) in layers)
+
+
+# --- the page cache -----------------------------------------------------------------------------------------------
+
+
+@linux
+def test_readahead_brings_all_that_is_asked_for(alone: Model) -> None:
+    asked = [alone.file.data(f"blk.{i}.ffn_{kind}.weight") for i in range(4) for kind in ("up", "gate")]
+    assert sum(data.nbytes for data in asked) > 16 * REQUEST
+    with Readahead() as ahead:
+        ahead.ask(asked)
+        time.sleep(0.2)
+    end = time.monotonic() + 20
+    while time.monotonic() < end and min(map(resident, asked)) < 1:
+        time.sleep(0.05)
+    assert min(map(resident, asked)) == 1
+
+
+@linux
+def test_layers_that_memory_does_not_hold_are_let_go_after_every_visit(
+    alone: Model, smollm2_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Model.open(smollm2_path) as held:
+        linear = held.linearize(PROMPT)
+        expected, sizes = linear.rmatmat(torch.eye(576)[:3]), [w.nbytes for op in linear.operators for w in weights(op)]
+        logits, forward = linear.logits, linear.matmat(expected)
+    memory = 256 * MIB
+    monkeypatch.setattr("ggufjac.maps.model.available_memory", lambda: memory + sum(sizes) // 2)
+    linear = alone.linearize(PROMPT, memory=memory)
+    met = [weight for op in linear.operators for weight in weights(op)]
+    passing = [weight for weight in met if weight.passes]
+    assert 0.4 < sum(weight.nbytes for weight in passing) / sum(sizes) < 0.6
+    for sweep in (lambda: linear.rmatmat(torch.eye(576)[:3]), lambda: linear.matmat(expected)):
+        result = sweep()
+        torch.testing.assert_close(result, expected if result.ndim == 3 else forward, rtol=0, atol=0)
+        # the system keeps its own large pages whole: those at the ends are shared with neighbours
+        large = [weight for weight in met if weight.nbytes > 4 * REQUEST]
+        assert np.mean([resident(weight.data) for weight in large if weight.passes]) < 0.3
+        assert np.mean([resident(weight.data) for weight in large if not weight.passes]) > 0.9
+    torch.testing.assert_close(linear.logits, logits, rtol=0, atol=0)
+    assert resident(alone.file.data("blk.7.attn_q.weight")) < 0.5  # no sweep needs it
+
+
+@linux
+def test_memory_that_holds_the_file_lets_nothing_go(alone: Model) -> None:
+    available = available_memory()
+    assert available is not None
+    assert 0 < available < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    linear = alone.linearize(PROMPT, memory=MIB)
+    assert not any(weight.passes for op in linear.operators for weight in weights(op))
+    assert resident(alone.file.data("blk.7.attn_q.weight")) > 0.9
