@@ -134,18 +134,22 @@ class Model:
         return DetachedMap(tuple(ids), done, max(values - done.states_bytes, values // 2), blocks)
 
     def _arrange_pages(self, n_tokens: int, budget: int) -> None:
-        """Where memory does not hold the file beside the budget, choose what of the linear path stays in it."""
+        """Where memory does not hold the file beside the budget, choose what of the linear path stays in it.
+
+        The file may take half of what is available even where the budget claims more.
+        """
         available, pages = available_memory(), self.family.source.pages
         if available is None:
             return
+        room = max(available - budget, available // 2)
         layers: list[list[str]] = []
-        if not pages.fits(available - budget):
+        if not pages.fits(room):
             with torch.no_grad():
                 empty = torch.empty(n_tokens, self.family.d, device="meta")
                 rehearsed = propagate(self.family, run_of([0] * n_tokens), empty)
             met = [[weight.name for weight in weights(op) if weight.pages is pages] for op in rehearsed.layers]
             layers = [list(dict.fromkeys(names)) for names in met]
-        pages.arrange(layers, available - budget)
+        pages.arrange(layers, room)
 
     def ordinary(
         self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, memory: int | None = None
