@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 #: every further column takes its time, and a narrow block converges with fewer columns in all (measured: 112 for 192).
 #: Never fewer than k: a value that occurs several times would be found as often as a block has columns.
 OVERSAMPLING, NARROWEST, ENOUGH_ROWS = 8, 8, 32
-#: Residuals of triplets that are good enough: singular values are right to the square. The second is for bfloat16.
-TOLERANCE, ROUGH = 1e-3, 5e-2
+#: Residuals of triplets that are good enough: singular values are right to the square. The second is for bfloat16, the
+#: third where the full map is at hand and its products cost little.
+TOLERANCE, ROUGH, FINE = 1e-3, 5e-2, 1e-4
 #: Columns among which the tokens are dealt out to check that the map reconstructs the output.
 GROUPS = 16
 #: Columns in all after which the search ends, in multiples of the widest block.
@@ -209,17 +210,17 @@ class LinearMap:
         """The k leading triplets of every J_t, or of [J_1 ... J_T].
 
         The products come from sweeps over the weights, or from the full map where that is known or cheaper; `method`
-        forces one of them. Residuals are ||J v - s u|| / s; tolerance: what they should come below (None: 1e-3, or
-        what the precision of the blocks allows).
+        forces one of them. Residuals are ||J v - s u|| / s; tolerance: what they should come below (None: 1e-3, 1e-4
+        with the full map, or what the precision of the blocks allows).
         """
-        if tolerance is None:
-            tolerance = TOLERANCE if self.blocks is None else ROUGH
         d, n_tokens, d_in = self.shape
         batch = n_tokens if tokens == "each" else 1
         block = self.block(k, tokens)
         dense = method == "dense" or (method == "auto" and self.dense_is_cheaper(block, batch))
         if dense:  # its products cost little, however many columns there are
             block = min(d, k + OVERSAMPLING)
+        if tolerance is None:
+            tolerance = ROUGH if self.blocks is not None else FINE if dense else TOLERANCE
         start = self._random(seed, batch, block, d)
         start[:, 0] = self.output
         most = -(-LONGEST * (k + OVERSAMPLING) // block)
