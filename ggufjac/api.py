@@ -65,32 +65,38 @@ def analyze(model: Source, prompt: Prompt, *, verify: bool = True, **options: An
 
 def layers(model: Source, prompt: Prompt, **options: Any) -> Layers:
     """How the prediction emerges, layer by layer. options: of ggufjac.analyses.layers.Options."""
-    return _run("layers", "layers", model, prompt, options)  # type: ignore[no-any-return]
+    result: Layers = _run("layers", "layers", model, prompt, options)
+    return result
 
 
 def attribute(model: Source, prompt: Prompt, **options: Any) -> Attribution:
     """Which tokens make a logit, through what. options: of ggufjac.analyses.attribution.Options."""
-    return _run("attribution", "attribute", model, prompt, options)  # type: ignore[no-any-return]
+    result: Attribution = _run("attribution", "attribute", model, prompt, options)
+    return result
 
 
 def ablate(model: Source, prompt: Prompt, **options: Any) -> Ablation:
     """What is predicted without a token or a component. options: of ggufjac.analyses.ablation.Options."""
-    return _run("ablation", "ablate", model, prompt, options)  # type: ignore[no-any-return]
+    result: Ablation = _run("ablation", "ablate", model, prompt, options)
+    return result
 
 
 def ordinary(model: Source, prompt: Prompt, **options: Any) -> Ordinary:
     """The detached Jacobian beside the ordinary one. options: of ggufjac.analyses.ordinary.Options."""
-    return _run("ordinary", "ordinary", model, prompt, options)  # type: ignore[no-any-return]
+    result: Ordinary = _run("ordinary", "ordinary", model, prompt, options)
+    return result
 
 
 def extremes(model: Source, prompt: Prompt, **options: Any) -> Extremes:
     """The longest columns and rows of each token's map. options: of ggufjac.analyses.extremes.Options."""
-    return _run("extremes", "extremes", model, prompt, options)  # type: ignore[no-any-return]
+    result: Extremes = _run("extremes", "extremes", model, prompt, options)
+    return result
 
 
 def explain(model: Source, prompt: Prompt, **options: Any) -> Explanation:
     """Which roundings of llama.cpp moved its prediction. options: of ggufjac.analyses.explanation.Options."""
-    return _run("explanation", "explain", model, prompt, options)  # type: ignore[no-any-return]
+    result: Explanation = _run("explanation", "explain", model, prompt, options)
+    return result
 
 
 def compare(models: Source | Sequence[Source], prompts: Prompt | Sequence[Prompt], **options: Any) -> Comparison:

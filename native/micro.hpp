@@ -33,7 +33,7 @@ constexpr int rows_of = vectors == 1 ? 12 : outer_rows;
 template <class T>
 constexpr int lanes_of = 4 * L / static_cast<int>(sizeof(T));
 
-// Columns of the result that one call of `outer` computes.
+// Columns of the result that the widest call of `outer` computes.
 template <class T>
 constexpr int outer_width = outer_vectors * lanes_of<T>;
 

@@ -5,7 +5,7 @@
 //     second-level cache and multiplied with all columns in hand by `outer`.
 //   * apply: the columns in hand are transposed and become the panel; expanded rows of weights are what meets it, and the
 //     result comes out transposed.
-//   * up to four columns, apply, and one, adjoint: weights are multiplied in the registers in which they appear.
+//   * up to `fused_columns` columns, apply, and one, adjoint: weights are multiplied in the registers in which they appear.
 // Sums run in blocks along the summed dimension, in the same order for every element of the result.
 #pragma once
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from rich.console import Console, RenderableType
 
 from ggufjac.analyses.result import Result
 from ggufjac.errors import UserError
@@ -24,6 +27,13 @@ def real(name: str) -> Path:
         return resolve(name)
     except UserError as error:
         pytest.skip(str(error))
+
+
+def printed(report: RenderableType, width: int, **options: Any) -> str:
+    """What a report looks like on a terminal of so many columns; options: of rich's console."""
+    file = io.StringIO()
+    Console(file=file, width=width, **options).print(report)
+    return file.getvalue()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
-from conftest import IDS
+from conftest import IDS, printed
 from ggufjac.analyses.ablation import Ablation, Options, ablate
 from ggufjac.analyses.result import load
 from ggufjac.cli.main import run
@@ -110,9 +108,7 @@ def test_one_token_cannot_be_left_out(tiny: Model) -> None:
 
 @pytest.mark.parametrize("width", [50, 80, 104])
 def test_the_report_fits(result: Ablation, width: int) -> None:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(result)
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    shown = printed(result, width)
     assert max(map(len, shown.splitlines())) <= width
     for word in ("linear", "zeroed", "projected", "1–3"):
         assert word in shown

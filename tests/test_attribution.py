@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
-from conftest import IDS
+from conftest import IDS, printed
 from ggufjac.analyses.attribution import Attribution, Options, attribute
 from ggufjac.analyses.result import load
 from ggufjac.cli.main import run
@@ -28,9 +26,7 @@ def result(tiny: Model) -> Attribution:
 
 
 def text(result: Attribution, width: int) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(result)
-    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+    return printed(result, width)
 
 
 def test_everything_adds_up(result: Attribution) -> None:

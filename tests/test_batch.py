@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -16,9 +15,9 @@ from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 
 import ggufjac
+from conftest import printed
 from ggufjac.analyses.prediction import Analysis
 from ggufjac.analyses.result import Result, load
 from ggufjac.batch.prompts import PromptLine, read_prompts
@@ -482,9 +481,7 @@ def test_where_words_may_stand_and_what_is_missing(tiny_path: Path, capsys: pyte
 def test_the_report_fits(whole: Path, width: int) -> None:
     with reading(whole) as store:
         summary = summary_of(store.rows(), "out")
-    console = Console(file=io.StringIO(), width=width)
-    console.print(report(summary))
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    shown = printed(report(summary), width)
     assert max(map(len, shown.splitlines())) <= width
     assert "10 done" in shown
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 
-from conftest import IDS
+from conftest import IDS, printed
 from ggufjac.analyses import ablation, attribution, extremes, layers, ordinary, prediction
 from ggufjac.analyses.result import Result, load
 from ggufjac.cli.main import run
@@ -80,9 +78,7 @@ def test_every_analysis_says_whose_run_it_explains(
     assert result.predictions[0].token.id == int(theirs.argmax())
     assert result.predictions[0].logit == float(theirs.max())
     for width in (60, 104):
-        console = Console(file=io.StringIO(), width=width)
-        console.print(result)
-        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        shown = printed(result, width)
         assert max(map(len, shown.splitlines())) <= width
         assert "llama.cpp's own run" in shown
     result.save(tmp_path / "a.safetensors")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import shutil
@@ -12,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
-from conftest import IDS
+from conftest import IDS, printed
 from ggufjac.analyses.comparison import Comparison, Options, compare
 from ggufjac.analyses.overlap import kept, matched, overlap
 from ggufjac.analyses.result import load
@@ -52,9 +50,7 @@ def result(tiny: Model, coarse: Model) -> Comparison:
 
 
 def text(result: Comparison, width: int) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(result)
-    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+    return printed(result, width)
 
 
 def orthonormal(n: int, k: int, seed: int = 0) -> torch.Tensor:

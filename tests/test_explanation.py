@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 
-from conftest import IDS
+from conftest import IDS, printed
 from ggufjac.analyses.explanation import Explanation, Options, explain
 from ggufjac.analyses.result import load
 from ggufjac.cli.main import run
@@ -175,9 +173,7 @@ def test_it_is_saved_and_read_again(model: Model, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 104])
 def test_the_report_fits(model: Model, width: int) -> None:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(explained(model))
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    shown = printed(explained(model), width)
     assert max(map(len, shown.splitlines())) <= width
     for word in ("llama.cpp's own run", "attention", "ffn_down", "in no step", "head"):
         assert word in shown

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
-from conftest import IDS
+from conftest import IDS, printed
 from ggufjac.analyses.extremes import Extremes, Options, extremes
 from ggufjac.analyses.result import load
 from ggufjac.cli.main import run
@@ -86,9 +84,7 @@ def test_what_a_row_and_a_column_say(tiny: Model, result: Extremes) -> None:
 
 @pytest.mark.parametrize("width", [50, 80, 104, 140])
 def test_the_report_fits(result: Extremes, width: int) -> None:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(result)
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    shown = printed(result, width)
     assert max(map(len, shown.splitlines())) <= width
     for word in ("Columns", "Rows", "length"):
         assert word in shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
@@ -14,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor
 
-from conftest import IDS
+from conftest import IDS, printed
 from ggufjac.analyses.layers import Layers, Options, layers
 from ggufjac.analyses.result import load
 from ggufjac.analyses.text import Piece
@@ -353,9 +351,7 @@ def result(tiny: Model) -> Layers:
 
 
 def text(result: Layers, width: int) -> str:
-    console = Console(file=io.StringIO(), width=width, no_color=True, force_terminal=False)
-    console.print(result)
-    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+    return printed(result, width)
 
 
 def test_the_result_says_what_the_maps_say(tiny: Model, result: Layers) -> None:

@@ -226,7 +226,7 @@ def test_products_of_every_type(type: GGMLType, isa: str, dtype: Any, adjoint: b
     """In every loop of the kernels (they are chosen by the number of columns), with more than one panel."""
     data, weights = finite_weights(type, 37, 3 if type.block == 256 else 33, 1)
     w = weights if adjoint else weights.T
-    for m in (1, 2, 7, 60):
+    for m in (*range(1, 8), 60):
         x = np.random.default_rng(2).standard_normal((m, w.shape[0])).astype(dtype)
         wide = x.astype(np.float64)
         out = product(adjoint, data, x, type, isa=isa)
@@ -244,7 +244,7 @@ def test_products_at_the_edges_of_tiles(rows: int, cols: int, isa: str, dtype: A
     rng = np.random.default_rng(5)
     weights = rng.standard_normal((rows, cols)).astype(np.float32)
     w = weights.astype(np.float64) if adjoint else weights.astype(np.float64).T
-    for m in (1, 2, 3, 13, 14, 15, 16, 17, 29, 70):
+    for m in (1, 2, 3, 8, 13, 14, 15, 16, 17, 29, 70, 127, 129, 300):
         x = rng.standard_normal((m, w.shape[0])).astype(dtype)
         wide = x.astype(np.float64)
         out = product(adjoint, weights.view(np.uint8), x, isa=isa)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
-from conftest import IDS
+from conftest import IDS, printed
 from ggufjac.analyses.ordinary import Options, Ordinary, ordinary
 from ggufjac.analyses.overlap import concepts, cosines, overlap, shared
 from ggufjac.analyses.result import load
@@ -94,9 +92,7 @@ def test_a_wrong_target(tiny: Model) -> None:
 
 @pytest.mark.parametrize("width", [50, 80, 104, 140])
 def test_the_report_fits(result: Ordinary, width: int) -> None:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(result)
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    shown = printed(result, width)
     assert max(map(len, shown.splitlines())) <= width
     for word in ("detached", "ordinary", "Spectra", "stable rank"):
         assert word in shown

@@ -14,6 +14,7 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
+from conftest import printed
 from ggufjac.analyses.ablation import Ablation
 from ggufjac.analyses.attribution import Attribution
 from ggufjac.analyses.layers import Layers
@@ -118,13 +119,7 @@ def test_token_text_stays_text(result: Result) -> None:
 
 
 def test_the_page_says_what_the_report_says(result: Result) -> None:
-    import io
-
-    from rich.console import Console
-
-    console = Console(file=io.StringIO(), width=400, no_color=True)
-    console.print(result)
-    report = console.file.getvalue()  # type: ignore[attr-defined]
+    report = printed(result, 400, no_color=True)
     said = read(page(result)).said
     words = {word for word in re.findall(r"[^\s│╭╮╰╯─]+", report) if any(c.isalpha() for c in word)}
     assert {word for word in words if word not in said} == set()

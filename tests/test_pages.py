@@ -7,6 +7,7 @@ import mmap
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ggufjac.maps.devices import available_memory
 from ggufjac.maps.model import Model
 from ggufjac.operators.walk import weights
-from ggufjac.quants.pages import Pages, available_memory
+from ggufjac.quants.pages import Pages
 from ggufjac.quants.readahead import REQUEST, Readahead
 from ggufjac.reader import GGUFFile
 
@@ -98,12 +100,36 @@ def test_readahead_brings_all_that_is_asked_for(alone: Model) -> None:
     asked = [alone.file.data(f"blk.{i}.ffn_{kind}.weight") for i in range(4) for kind in ("up", "gate")]
     assert sum(data.nbytes for data in asked) > 16 * REQUEST
     with Readahead() as ahead:
+        asked_for = threading.Event()
         ahead.ask(asked)
-        time.sleep(0.2)
+        ahead.later(asked_for.set)
+        assert asked_for.wait(60)
     end = time.monotonic() + 20
     while time.monotonic() < end and min(map(resident, asked)) < 1:
         time.sleep(0.05)
     assert min(map(resident, asked)) == 1
+
+
+def test_requests_are_no_longer_than_the_system_honours() -> None:
+    """Linux cuts a longer one to the device's read-ahead, and says nothing."""
+    asked = [np.zeros(n, np.uint8) for n in (1, REQUEST, 3 * REQUEST + 5)]
+    met: list[tuple[int, int]] = []
+    with Readahead() as ahead:
+        ahead._madvise = lambda start, length, advice: met.append((start.value, length.value))
+        asked_for = threading.Event()
+        ahead.ask(asked)
+        ahead.later(asked_for.set)
+        assert asked_for.wait(60)
+    assert all(0 < length <= REQUEST for _, length in met)
+    requests = iter(met)
+    for data in asked:
+        at, end = data.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE, data.ctypes.data + data.nbytes
+        while at < end:
+            start, length = next(requests)
+            assert start == at
+            at += length
+        assert at == end
+    assert not list(requests)
 
 
 @linux

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from dataclasses import replace
@@ -11,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
-from conftest import IDS
+from conftest import IDS, printed
 from ggufjac.analyses.agreement import ROUNDING, compare
 from ggufjac.analyses.decode import Decoder
 from ggufjac.analyses.prediction import Analysis, Options, analyze
@@ -35,9 +33,7 @@ def result(tiny: Model) -> Analysis:
 
 
 def text(result: Analysis, width: int, **options: object) -> str:
-    console = Console(file=io.StringIO(), width=width, **options)  # type: ignore[arg-type]
-    console.print(result)
-    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+    return printed(result, width, **options)
 
 
 def test_shares_and_logits_add_up(result: Analysis) -> None:

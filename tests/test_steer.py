@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor
 
-from conftest import IDS
+from conftest import IDS, printed
 from ggufjac.analyses import concepts, leverage
 from ggufjac.analyses.concepts import concept_tokens, mass
 from ggufjac.analyses.control import directions, exportable
@@ -357,9 +355,7 @@ def test_maps_to_the_stream_are_wide_as_it(opened: Opened) -> None:
 
 @pytest.mark.parametrize("width", [50, 80, 120])
 def test_the_report_fits(result: Steered, width: int) -> None:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(result)
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    shown = printed(result, width)
     assert max(map(len, shown.splitlines())) <= width
     for word in ("concept", "strength", "gain", "ln p", "exactness"):
         assert word in shown
@@ -372,17 +368,15 @@ def test_the_command_its_file_and_its_round_trip(
     base = ["steer", str(tiny_path), "--concept", "the", "--prompt", "The bridge"]
     extras = ["--strength", "1", "-0.5", "1", "--tokens", "4", "--export", str(control), "--save", str(saved)]
     assert run([*base, *extras]) == 0
-    printed = capsys.readouterr().out
-    assert "-0.5" in printed
-    assert "--control-vector-scaled" in printed
+    shown = capsys.readouterr().out
+    assert "-0.5" in shown
+    assert "--control-vector-scaled" in shown
     again = load(saved)
     assert isinstance(again, Steered)
     assert [text.strength for text in again.steered] == [1.0, -0.5]
     assert again.control is not None
     assert set(ControlFile.read(control).directions) == {1}
-    console = Console(file=io.StringIO(), width=80)
-    console.print(again)
-    assert console.file.getvalue().split() == printed.split()  # type: ignore[attr-defined]
+    assert printed(again, 80).split() == shown.split()
 
 
 @pytest.mark.parametrize(

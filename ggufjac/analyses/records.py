@@ -32,7 +32,8 @@ def from_plain(kind: type[T], value: Any) -> T:
 
     Raises KeyError, TypeError or ValueError when the value is not of this kind.
     """
-    return _build(kind, value)  # type: ignore[no-any-return]
+    built: T = _build(kind, value)
+    return built
 
 
 def _build(kind: Any, value: Any) -> Any:

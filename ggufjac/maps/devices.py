@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -11,6 +12,8 @@ from ggufjac.errors import UserError
 
 #: The share of the memory that an analysis takes unless it is told otherwise.
 SHARE = 0.25
+#: The share of the available memory that is left for everything else on the machine.
+MARGIN = 0.05
 #: Where the machine does not tell how much memory it has.
 GUESS = 4 << 30
 KINDS = ("cpu", "cuda", "mps", "xpu")
@@ -45,3 +48,12 @@ def default_budget(device: torch.device) -> int:
     with suppress(ValueError, OSError, AttributeError):
         return int(SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return GUESS
+
+
+def available_memory() -> int | None:
+    """Bytes that programs and the page cache could take now, less a margin; None where the system does not tell."""
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int((1 - MARGIN) * 1024 * int(line.split()[1]))
+    return None

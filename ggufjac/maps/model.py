@@ -16,13 +16,12 @@ from ggufjac.families import Family, family_of
 from ggufjac.llamacpp.vocab import Vocab
 from ggufjac.maps.captured import concluded, follow
 from ggufjac.maps.detached import DetachedMap
-from ggufjac.maps.devices import default_budget, device_called
+from ggufjac.maps.devices import available_memory, default_budget, device_called
 from ggufjac.maps.followed import Settings
 from ggufjac.maps.ordinary import OrdinaryMap
 from ggufjac.maps.passes import Pass, propagate, run_of
 from ggufjac.operators.walk import weights
 from ggufjac.quants.device import DeviceWeights, weights_from
-from ggufjac.quants.pages import available_memory
 from ggufjac.reader import GGUFFile
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}

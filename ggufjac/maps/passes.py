@@ -91,11 +91,12 @@ def _propagate(
     operators: list[Operator] = []
     states, held = [x], 0
     for i, part in enumerate(family.layers):
-        if not x.is_meta:
+        if not x.is_meta:  # a rehearsal reads nothing
             ahead.ask(data for near in range(1, AHEAD + 1) for data in family.source.packed(f"blk.{i + near}."))
         here = run.at(i, last if i == family.n_layer - 1 else None)
         op, y = build(part, here, x)
-        ahead.later(partial(family.source.leave, f"blk.{i}."))
+        if not x.is_meta:
+            ahead.later(partial(family.source.leave, f"blk.{i}."))
         if keep is not None:
             held += coefficient_bytes([op])
             op = op if held <= keep else Deferred(partial(_again, part, here, x, current()), op.affine)
@@ -107,7 +108,8 @@ def _propagate(
     final, y = family.output_norm.build(run, x)
     y = run.value("result_norm", y)
     head, logits = family.head.build(run, y)
-    ahead.leave(weights(head))
+    if not x.is_meta:
+        ahead.leave(weights(head))
     return Pass(run, tuple(states), tuple(operators), final, head, y, run.value("result_output", logits))
 
 

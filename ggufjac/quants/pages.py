@@ -8,13 +8,8 @@ read arrives while those before it compute; the others are let go after every vi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 
 from ggufjac.reader import GGUFFile
-
-#: The share of the available memory that is left for everything else on the machine.
-MARGIN = 0.05
 
 
 class Pages:
@@ -54,12 +49,3 @@ class Pages:
         """Say that a tensor has been visited."""
         if self.passes(name):
             self._file.drop(name)
-
-
-def available_memory() -> int | None:
-    """Bytes that programs and the page cache could take now, less a margin; None where the system does not tell."""
-    with suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int((1 - MARGIN) * 1024 * int(line.split()[1]))
-    return None

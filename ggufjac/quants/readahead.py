@@ -44,9 +44,8 @@ class Readahead:
 
     def leave(self, weights: Iterable[QuantTensor]) -> None:
         """Say that these were visited: the system may forget those that pass."""
-        for weight in weights:
-            if weight.passes:
-                self.later(weight.leave)
+        for weight in {weight.name: weight for weight in weights if weight.passes}.values():
+            self.later(weight.leave)
 
     def later(self, work: Callable[[], None]) -> None:
         """Do this after what was asked for."""
