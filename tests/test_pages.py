@@ -133,28 +133,49 @@ def test_requests_are_no_longer_than_the_system_honours() -> None:
 
 
 @linux
+def test_what_is_dropped_leaves_memory(alone: Model) -> None:
+    name = "blk.7.ffn_down.weight"
+    data = alone.file.data(name)
+    total = int(data.sum())
+    assert resident(data) == 1
+    alone.file.drop(name)
+    assert (
+        resident(data) < 0.3
+    )  # the system keeps its own large pages whole: those at the ends are shared with neighbours
+    assert int(data.sum()) == total
+
+
 def test_layers_that_memory_does_not_hold_are_let_go_after_every_visit(
-    alone: Model, smollm2_path: Path, monkeypatch: pytest.MonkeyPatch
+    smollm2_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Model.open(smollm2_path) as held:
-        linear = held.linearize(PROMPT)
-        expected, sizes = linear.rmatmat(torch.eye(576)[:3]), [w.nbytes for op in linear.operators for w in weights(op)]
-        logits, forward = linear.logits, linear.matmat(expected)
-    memory = 16 * MIB
-    monkeypatch.setattr("ggufjac.maps.model.available_memory", lambda: memory + sum(sizes) // 2)
-    linear = alone.linearize(PROMPT, memory=memory)
-    met = [weight for op in linear.operators for weight in weights(op)]
-    passing = [weight for weight in met if weight.passes]
-    assert 0.4 < sum(weight.nbytes for weight in passing) / sum(sizes) < 0.6
-    for sweep in (lambda: linear.rmatmat(torch.eye(576)[:3]), lambda: linear.matmat(expected)):
-        result = sweep()
-        torch.testing.assert_close(result, expected if result.ndim == 3 else forward, rtol=0, atol=0)
-        # the system keeps its own large pages whole: those at the ends are shared with neighbours
-        large = [weight for weight in met if weight.nbytes > 4 * REQUEST]
-        assert np.mean([resident(weight.data) for weight in large if weight.passes]) < 0.3
-        assert np.mean([resident(weight.data) for weight in large if not weight.passes]) > 0.9
-    torch.testing.assert_close(linear.logits, logits, rtol=0, atol=0)
-    assert resident(alone.file.data("blk.7.attn_q.weight")) < 0.5  # no sweep needs it
+    memory, dropped = 16 * MIB, list[str]()
+
+    def drop(file: GGUFFile, name: str) -> None:
+        dropped.append(name)
+
+    monkeypatch.setattr(GGUFFile, "drop", drop)
+    with Model.open(smollm2_path) as model:
+        whole = model.linearize(PROMPT)
+        pulled, sizes = whole.rmatmat(torch.eye(576)[:3]), [w.nbytes for op in whole.operators for w in weights(op)]
+        pushed = whole.matmat(pulled)
+        assert dropped == []
+        monkeypatch.setattr("ggufjac.maps.model.available_memory", lambda: memory + sum(sizes) // 2)
+        linear = model.linearize(PROMPT, memory=memory)
+        met = [weight for op in linear.operators for weight in weights(op)]
+        passing = [weight.name for weight in met if weight.passes]
+        assert 0.4 < sum(weight.nbytes for weight in met if weight.passes) / sum(sizes) < 0.6
+        # the pass that made the coefficients read every tensor of every layer, and the head's matrix
+        staying = {weight.name for weight in met} - set(passing)
+        read = {name for name in model.file.tensors if name.startswith("blk.")} | {"token_embd.weight"}
+        assert sorted(dropped) == sorted(read - staying)
+        for sweep, expected in (
+            (lambda: linear.rmatmat(torch.eye(576)[:3]), pulled),
+            (lambda: linear.matmat(pulled), pushed),
+        ):
+            dropped.clear()
+            torch.testing.assert_close(sweep(), expected, rtol=0, atol=0)
+            assert sorted(dropped) == sorted(passing)
+        torch.testing.assert_close(linear.logits, whole.logits, rtol=0, atol=0)
 
 
 @linux
