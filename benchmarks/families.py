@@ -18,7 +18,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from benchmarks.table import Table
-from ggufjac.analyses.verification import twin
+from ggufjac.analyses.judge.verify import twin
 from ggufjac.families import ARCHITECTURES
 from ggufjac.maps.model import Model
 from tinymodels import BOS, FAMILIES, VOCAB_SIZE, make
@@ -41,7 +41,7 @@ def measure(path: Path) -> tuple[float, float, float, float, float]:
             max(check.same_gelu or 0.0 for check in checks),
             max(layer.relative for check in checks for layer in check.layers),
             max(model.linearize(prompt).reconstruction_error() for prompt in prompts),
-            max(model.linearize(prompt, torch.float64).reconstruction_error() for prompt in prompts),
+            max(model.linearize(prompt, dtype=torch.float64).reconstruction_error() for prompt in prompts),
         )
 
 

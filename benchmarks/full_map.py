@@ -16,7 +16,7 @@ from benchmarks.timing import timed
 from ggufjac import _native
 from ggufjac.families.parts import Run
 from ggufjac.maps.model import Model
-from ggufjac.maps.passes import propagate, run_of
+from ggufjac.network.forward import propagate, run_of
 from ggufjac.registry import resolve
 
 PROMPTS = {"smollm2-135m": "The bridge out of Marin is the only", "gemma3-270m": "The bridge out of Marin is the"}

@@ -19,8 +19,8 @@ from benchmarks.synthetic.shapes import named
 from benchmarks.table import Table
 from benchmarks.timing import timed
 from ggufjac import _native
+from ggufjac.maps.costs.planner import Planner
 from ggufjac.maps.model import Model
-from ggufjac.maps.planning import Planner
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ def _point(series: str, value: float, path: Path, n_tokens: int, columns: int) -
     ids = torch.randint(1024, (n_tokens,), generator=torch.Generator().manual_seed(0)).tolist()
     with Model.open(path) as model, torch.no_grad():
         linear = model.linearize(ids)
-        plan = Planner(model.family, n_tokens, linear.memory)
+        plan = Planner(model.family, n_tokens, linear.budget.map)
         d, _, d_in = linear.shape
         x, y = torch.randn(columns, n_tokens, d_in), torch.randn(columns, d)
         works = (lambda: model.linearize(ids), lambda: linear.matmat(x), lambda: linear.rmatmat(y))

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from benchmarks.table import Table
 from benchmarks.timing import timed
-from ggufjac.maps.layers import LayerMaps
 from ggufjac.maps.linear import LinearMap
 from ggufjac.maps.model import Model
+from ggufjac.maps.within.layers import LayerMaps
 from ggufjac.registry import resolve
 
 PROMPT = "The bridge out of Marin is the"

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.table import Table
 from benchmarks.timing import timed
-from ggufjac.analyses.overlap import overlap
+from ggufjac.analyses.compare.overlap import overlap
 from ggufjac.maps.linear import SVD
 from ggufjac.maps.model import Model
 from ggufjac.registry import resolve
@@ -29,8 +29,8 @@ def rows() -> Iterator[list[str]]:
             seconds: dict[torch.dtype, float] = {}
             rest: dict[torch.dtype, list[str]] = {}
             for dtype in DTYPES:
-                linear = model.linearize(ids, dtype)
-                seconds[dtype], _ = timed(lambda: model.linearize(ids, dtype).svd(TOP, method="sweeps"), 3)  # noqa: B023
+                linear = model.linearize(ids, dtype=dtype)
+                seconds[dtype], _ = timed(lambda: model.linearize(ids, dtype=dtype).svd(TOP, method="sweeps"), 3)  # noqa: B023
                 svd = linear.svd(TOP, method="sweeps", tolerance=1e-9 if exact is None else None)
                 exact = svd if exact is None else exact
                 error = float(((svd.S.double() - exact.S) / exact.S).abs().max())

@@ -26,9 +26,9 @@ from benchmarks.machine import AnonymousMemory, bytes_read, disk_rate, evict
 from benchmarks.table import Table
 from ggufjac import _native
 from ggufjac.errors import UserError
+from ggufjac.maps.costs.planner import Planner
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.model import Model
-from ggufjac.maps.planning import Planner
 from ggufjac.registry import resolve
 
 HEADINGS = (
@@ -60,7 +60,7 @@ class Scale:
         evict(model.file)
         self.disk = disk_rate(model.file.path)
         self.peak = _native.fma_peak(threads=torch.get_num_threads())
-        self.plan = Planner(model.family, n_tokens, self._linearize().memory)
+        self.plan = Planner(model.family, n_tokens, self._linearize().budget.map)
 
     def rows(self) -> Iterator[Row]:
         """Every step, from a cold file and where memory could hold the file from a warm one."""

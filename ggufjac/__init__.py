@@ -8,8 +8,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ggufjac.errors import UserError
+from ggufjac.version import __version__
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ggufjac.analyses.common.result import Result
+    from ggufjac.api import ablate, analyze, attribute, compare, explain, extremes, layers, load, ordinary, steer
+    from ggufjac.maps.detached import DetachedMap
+    from ggufjac.maps.model import Model
+
+#: Public names that are imported when they are first named, and where they are.
+_HOMES = {
+    **dict.fromkeys(
+        ("ablate", "analyze", "attribute", "compare", "explain", "extremes", "layers", "load", "ordinary", "steer"),
+        "ggufjac.api",
+    ),
+    "DetachedMap": "ggufjac.maps.detached",
+    "Model": "ggufjac.maps.model",
+    "Result": "ggufjac.analyses.common.result",
+}
+
 __all__ = [
+    "DetachedMap",
+    "Model",
+    "Result",
     "UserError",
     "__version__",
     "ablate",
@@ -25,17 +49,8 @@ __all__ = [
     "steer",
 ]
 
-from ggufjac.errors import UserError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ggufjac.analyses.result import load
-    from ggufjac.api import ablate, analyze, attribute, compare, explain, extremes, layers, ordinary, steer
-    from ggufjac.maps.model import Model
-
-
-def open(path: str | Path, **options: Any) -> Model:
+def open(path: str | Path) -> Model:
     """Open a GGUF model for analysis: a path, or any name that `ggufjac models` lists.
 
     Raises UserError when the file is malformed or its architecture is not supported.
@@ -43,17 +58,15 @@ def open(path: str | Path, **options: Any) -> Model:
     from ggufjac.maps.model import Model
     from ggufjac.registry import resolve
 
-    return Model.open(resolve(str(path)), **options)
+    return Model.open(resolve(str(path)))
 
 
 def __getattr__(name: str) -> Any:
-    """The analyses, and `load`, imported when they are first named."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    home = import_module("ggufjac.analyses.result" if name == "load" else "ggufjac.api")
-    return getattr(home, name)
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -3,141 +3,149 @@
     model = ggufjac.open("smollm2-135m")
     ggufjac.layers(model, "The bridge out of Marin is the", top=4, target=" only")
 
-The options are the fields of the analysis's `Options` (ggufjac.analyses); here a token may also be given by its text, a
-dtype by its name, and a model by what `ggufjac.open` takes. Each returns its result, a frozen dataclass that shows
-itself, draws itself (`plot`) and can be saved. Raises UserError for whatever the command line would refuse.
+The options of each are a record in ggufjac.analyses.options, which says what they mean. A token is given by its text,
+as "#ID" or by its id, a dtype by its name or as torch's, and a model also by what `ggufjac.open` takes; it is then open
+for that call alone. Each function returns its result, a frozen dataclass that shows itself, draws itself (`plot`) and
+can be saved. Raises UserError for whatever the command line would refuse.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ggufjac.analyses.options import (
+    AblateOptions,
+    AnalyzeOptions,
+    AttributeOptions,
+    CompareOptions,
+    ExplainOptions,
+    ExtremesOptions,
+    LayersOptions,
+    OrdinaryOptions,
+    SteerOptions,
+)
+from ggufjac.analyses.table import COMMANDS
 from ggufjac.errors import UserError
+from ggufjac.option import taking, taking_after_three
 
 if TYPE_CHECKING:
-    from ggufjac.analyses.ablation import Ablation
-    from ggufjac.analyses.attribution import Attribution
-    from ggufjac.analyses.comparison import Comparison
-    from ggufjac.analyses.explanation import Explanation
+    from ggufjac.analyses.ablate import Ablation
+    from ggufjac.analyses.analyze import Analysis
+    from ggufjac.analyses.attribute import Attribution
+    from ggufjac.analyses.common.result import Result
+    from ggufjac.analyses.compare.comparison import Comparison
     from ggufjac.analyses.extremes import Extremes
+    from ggufjac.analyses.judge.explain import Explanation
     from ggufjac.analyses.layers import Layers
     from ggufjac.analyses.ordinary import Ordinary
-    from ggufjac.analyses.prediction import Analysis
-    from ggufjac.analyses.steering import Steered
+    from ggufjac.analyses.steer.steering import Steered
     from ggufjac.maps.model import Model
 
     Source = Model | str | Path
-    Prompt = str | list[int]
-
-#: Options that name one token, and those that name several.
-TOKEN, TOKENS = ("target", "against"), ("targets", "counted")
+    Prompt = str | Sequence[int]
 
 
-def analyze(model: Source, prompt: Prompt, *, verify: bool = True, **options: Any) -> Analysis:
-    """What is predicted, by which input tokens, through which singular vectors: `ggufjac analyze`.
-
-    verify: ask llama.cpp for its own prediction. options: of ggufjac.analyses.prediction.Options.
-    """
-    import torch
-
-    from ggufjac.analyses.following import beside_exact
-    from ggufjac.analyses.judging import ask_llama
-    from ggufjac.analyses.prediction import Options
-    from ggufjac.analyses.prediction import analyze as run
-
-    with _opened(model) as opened, torch.no_grad():
-        chosen = _options(opened, Options, options)
-
-        def judge(linear: Any) -> Any:
-            if not verify:
-                return None, "verify=False"
-            if chosen.run == "llama.cpp":
-                return beside_exact(opened, linear), ""
-            return ask_llama(opened, linear, torch.get_num_threads())
-
-        return run(opened, prompt, chosen, judge)
-
-
-def layers(model: Source, prompt: Prompt, **options: Any) -> Layers:
-    """How the prediction emerges, layer by layer. options: of ggufjac.analyses.layers.Options."""
-    result: Layers = _run("layers", "layers", model, prompt, options)
+@taking(AnalyzeOptions)
+def analyze(model: Source, prompt: Prompt, options: AnalyzeOptions) -> Analysis:
+    """What is predicted, by which tokens, through which singular vectors; llama.cpp is asked for its own prediction."""
+    result: Analysis = _run("analyze", model, (prompt,), options)
     return result
 
 
-def attribute(model: Source, prompt: Prompt, **options: Any) -> Attribution:
-    """Which tokens make a logit, through what. options: of ggufjac.analyses.attribution.Options."""
-    result: Attribution = _run("attribution", "attribute", model, prompt, options)
+@taking(LayersOptions)
+def layers(model: Source, prompt: Prompt, options: LayersOptions) -> Layers:
+    """How the prediction emerges, layer by layer."""
+    result: Layers = _run("layers", model, (prompt,), options)
     return result
 
 
-def ablate(model: Source, prompt: Prompt, **options: Any) -> Ablation:
-    """What is predicted without a token or a component. options: of ggufjac.analyses.ablation.Options."""
-    result: Ablation = _run("ablation", "ablate", model, prompt, options)
+@taking(AttributeOptions)
+def attribute(model: Source, prompt: Prompt, options: AttributeOptions) -> Attribution:
+    """Which tokens make a logit, through what."""
+    result: Attribution = _run("attribute", model, (prompt,), options)
     return result
 
 
-def ordinary(model: Source, prompt: Prompt, **options: Any) -> Ordinary:
-    """The detached Jacobian beside the ordinary one. options: of ggufjac.analyses.ordinary.Options."""
-    result: Ordinary = _run("ordinary", "ordinary", model, prompt, options)
+@taking(AblateOptions)
+def ablate(model: Source, prompt: Prompt, options: AblateOptions) -> Ablation:
+    """What is predicted without a token or a component."""
+    result: Ablation = _run("ablate", model, (prompt,), options)
     return result
 
 
-def extremes(model: Source, prompt: Prompt, **options: Any) -> Extremes:
-    """The longest columns and rows of each token's map. options: of ggufjac.analyses.extremes.Options."""
-    result: Extremes = _run("extremes", "extremes", model, prompt, options)
+@taking(OrdinaryOptions)
+def ordinary(model: Source, prompt: Prompt, options: OrdinaryOptions) -> Ordinary:
+    """The detached Jacobian beside the ordinary one."""
+    result: Ordinary = _run("ordinary", model, (prompt,), options)
     return result
 
 
-def explain(model: Source, prompt: Prompt, **options: Any) -> Explanation:
-    """Which roundings of llama.cpp moved its prediction. options: of ggufjac.analyses.explanation.Options."""
-    result: Explanation = _run("explanation", "explain", model, prompt, options)
+@taking(ExtremesOptions)
+def extremes(model: Source, prompt: Prompt, options: ExtremesOptions) -> Extremes:
+    """The longest columns and rows of each token's map."""
+    result: Extremes = _run("extremes", model, (prompt,), options)
     return result
 
 
-def compare(models: Source | Sequence[Source], prompts: Prompt | Sequence[Prompt], **options: Any) -> Comparison:
-    """Prompts and models beside each other, one or several of each. options: of ggufjac.analyses.comparison.Options.
+@taking(ExplainOptions)
+def explain(model: Source, prompt: Prompt, options: ExplainOptions) -> Explanation:
+    """Which roundings of llama.cpp moved its prediction."""
+    result: Explanation = _run("explain", model, (prompt,), options)
+    return result
+
+
+@taking_after_three(SteerOptions)
+def steer(model: Source, concept: Prompt, prompt: Prompt, options: SteerOptions) -> Steered:
+    """What a prompt goes on with, pushed by the map of a concept."""
+    result: Steered = _run("steer", model, (concept, prompt), options)
+    return result
+
+
+@taking(CompareOptions)
+def compare(
+    models: Source | Sequence[Source], prompts: Prompt | Sequence[Prompt], options: CompareOptions
+) -> Comparison:
+    """Prompts and models beside each other, one or several of each.
 
     A list of token ids is one prompt, and a list of texts or of lists several.
     """
-    import torch
-
-    from ggufjac.analyses.comparison import Options
-    from ggufjac.analyses.comparison import compare as run
-
     several: Any = (
         prompts if not isinstance(prompts, str) and not all(isinstance(p, int) for p in prompts) else [prompts]
     )
     sources = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
-    with ExitStack() as stack, torch.no_grad():
+    with ExitStack() as stack:
         opened = [stack.enter_context(_opened(source)) for source in sources]
         if not opened:
             raise UserError("there is no model to compare")
-        return run(opened, several, _options(opened[0], Options, options))
+        result: Comparison = _computed("compare", opened, (several,), options)
+    return result
 
 
-def steer(model: Source, concept: Prompt, prompt: Prompt, **options: Any) -> Steered:
-    """What a prompt goes on with, pushed by the map of a concept. options: of ggufjac.analyses.steering.Options."""
+def load(source: str | Path) -> Result:
+    """The result in a file that `Result.save` or `--save` wrote, of whatever kind. Raises UserError for any other."""
+    from ggufjac.analyses import table
+    from ggufjac.reports import views
+
+    views.install()
+    return table.load(source)
+
+
+def _run(command: str, model: Source, prompts: tuple[Any, ...], options: Any) -> Any:
+    with _opened(model) as opened:
+        return _computed(command, opened, prompts, options)
+
+
+def _computed(command: str, opened: Any, prompts: tuple[Any, ...], options: Any) -> Any:
     import torch
 
-    from ggufjac.analyses.steering import Options
-    from ggufjac.analyses.steering import steer as run
+    from ggufjac.reports import views
 
-    with _opened(model) as opened, torch.no_grad():
-        return run(opened, concept, prompt, _options(opened, Options, options))
-
-
-def _run(module: str, name: str, model: Source, prompt: Prompt, options: dict[str, Any]) -> Any:
-    import torch
-
-    analysis = importlib.import_module(f"ggufjac.analyses.{module}")
-    function: Callable[..., Any] = getattr(analysis, name)
-    with _opened(model) as opened, torch.no_grad():
-        return function(opened, prompt, _options(opened, analysis.Options, options))
+    views.install()
+    with torch.no_grad():
+        return COMMANDS[command].function(opened, *prompts, options)
 
 
 @contextmanager
@@ -148,37 +156,7 @@ def _opened(model: Source) -> Iterator[Model]:
     if isinstance(model, Model):
         yield model
         return
-    import ggufjac
+    from ggufjac.registry import resolve
 
-    with ggufjac.open(model) as opened:
+    with Model.open(resolve(str(model))) as opened:
         yield opened
-
-
-def _options(model: Model, kind: type[Any], given: dict[str, Any]) -> Any:
-    """The options of one analysis, with texts in place of token ids and of dtypes understood."""
-    from ggufjac.maps.model import DTYPES
-
-    known = [field.name for field in fields(kind)]
-    strange = [name for name in given if name not in known]
-    if strange:
-        raise UserError(f"there is no option {strange[0]!r}; there are {', '.join(known)}")
-    chosen = dict(given)
-    dtype = chosen.get("dtype")
-    if isinstance(dtype, str):
-        if dtype not in DTYPES:
-            raise UserError(f"dtype: {dtype!r} is not supported; use {', '.join(DTYPES)}")
-        chosen["dtype"] = DTYPES[dtype]
-    for name in TOKEN:
-        if isinstance(chosen.get(name), str):
-            chosen[name] = _token(model, chosen[name], name)
-    for name in TOKENS:
-        if isinstance(chosen.get(name), str | Sequence):
-            texts = [chosen[name]] if isinstance(chosen[name], str) else chosen[name]
-            chosen[name] = tuple(_token(model, text, name) if isinstance(text, str) else text for text in texts)
-    return kind(**chosen)
-
-
-def _token(model: Model, text: str, option: str) -> int:
-    from ggufjac.analyses.targets import token_called
-
-    return token_called(model, text, option)

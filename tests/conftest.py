@@ -11,10 +11,11 @@ import pytest
 import torch
 from rich.console import Console, RenderableType
 
-from ggufjac.analyses.result import Result
+from ggufjac.analyses.common.result import Result
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.registry import resolve
+from ggufjac.reports import views
 from tinymodels import make
 
 #: Thirteen token ids of the synthetic vocabulary, BOS first.
@@ -39,6 +40,11 @@ def printed(report: RenderableType, width: int, **options: Any) -> str:
 @pytest.fixture(scope="session", autouse=True)
 def _two_threads() -> None:
     torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _results_show_themselves() -> None:
+    views.install()
 
 
 @pytest.fixture(scope="session")

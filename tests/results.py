@@ -10,26 +10,28 @@ from typing import Any
 import torch
 
 from conftest import IDS
-from ggufjac.analyses.ablation import Options as AblationOptions
-from ggufjac.analyses.ablation import ablate
-from ggufjac.analyses.attribution import Options as AttributionOptions
-from ggufjac.analyses.attribution import attribute
-from ggufjac.analyses.comparison import Options as ComparisonOptions
-from ggufjac.analyses.comparison import compare
-from ggufjac.analyses.explanation import explain
-from ggufjac.analyses.extremes import Options as ExtremesOptions
+from ggufjac.analyses.ablate import ablate
+from ggufjac.analyses.analyze import analyze
+from ggufjac.analyses.attribute import attribute
+from ggufjac.analyses.common.result import Result
+from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.compare.comparison import compare
 from ggufjac.analyses.extremes import extremes
-from ggufjac.analyses.judging import ask_llama
-from ggufjac.analyses.layers import Options as LayersOptions
+from ggufjac.analyses.judge.explain import explain
 from ggufjac.analyses.layers import layers
-from ggufjac.analyses.ordinary import Options as OrdinaryOptions
+from ggufjac.analyses.options import (
+    AblateOptions,
+    AnalyzeOptions,
+    AttributeOptions,
+    CompareOptions,
+    ExtremesOptions,
+    LayersOptions,
+    OrdinaryOptions,
+    SteerOptions,
+)
 from ggufjac.analyses.ordinary import ordinary
-from ggufjac.analyses.planning import plan
-from ggufjac.analyses.prediction import Options, analyze
-from ggufjac.analyses.result import Result
-from ggufjac.analyses.steering import Options as SteeringOptions
-from ggufjac.analyses.steering import steer
-from ggufjac.analyses.text import Piece
+from ggufjac.analyses.plan import plan
+from ggufjac.analyses.steer.steering import steer
 from ggufjac.maps.model import Model
 
 #: Texts that mean something to HTML, to rich, to matplotlib, to a terminal, or to a reader of another script.
@@ -62,16 +64,16 @@ def every(model: Model) -> dict[str, Result]:
     prompt = IDS[:6]
     with torch.no_grad():
         made: list[Result] = [
-            analyze(model, prompt, Options(top=4), lambda linear: ask_llama(model, linear, 1)),
+            analyze(model, prompt, AnalyzeOptions(top=4)),
             layers(model, prompt, LayersOptions(top=3, what=("layer", "attn", "mlp"), layerwise=True)),
-            attribute(model, prompt, AttributionOptions(top=3)),
-            ablate(model, prompt, AblationOptions(components=2)),
+            attribute(model, prompt, AttributeOptions(top=3)),
+            ablate(model, prompt, AblateOptions(components=2)),
             ordinary(model, prompt, OrdinaryOptions(top=3)),
             extremes(model, prompt, ExtremesOptions(top=3)),
             plan(model, 4),
-            compare((model, model), (prompt,), ComparisonOptions(top=3)),
+            compare((model, model), (prompt,), CompareOptions(top=3)),
             explain(model, prompt),
-            steer(model, prompt, IDS[6:9], SteeringOptions(strengths=(0.5, 1.0), tokens=4)),
+            steer(model, prompt, IDS[6:9], SteerOptions(strengths=(0.5, 1.0), tokens=4)),
         ]
     return {result.kind: result for result in made}
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from conftest import IDS, printed
-from ggufjac.analyses.ablation import Ablation, Options, ablate
-from ggufjac.analyses.result import load
+from ggufjac.analyses.ablate import Ablation, ablate
+from ggufjac.analyses.options import AblateOptions
+from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
-from ggufjac.maps.passes import propagate, run_of
-from ggufjac.maps.variants import logits_at
+from ggufjac.network.forward import propagate, run_of
+from ggufjac.network.variants import logits_at
 from tinymodels import make
 
 PROMPT, TARGET = IDS[:6], 42
@@ -23,7 +24,7 @@ PROMPT, TARGET = IDS[:6], 42
 @pytest.fixture(scope="module")
 def result(tiny: Model) -> Ablation:
     with torch.no_grad():
-        return ablate(tiny, PROMPT, Options(target=TARGET, components=3, dtype=torch.float64))
+        return ablate(tiny, PROMPT, AblateOptions(target=TARGET, components=3, dtype=torch.float64))
 
 
 def surprise(logits: torch.Tensor) -> float:
@@ -31,7 +32,7 @@ def surprise(logits: torch.Tensor) -> float:
 
 
 def test_the_linear_side_is_that_of_the_full_map(tiny: Model, result: Ablation) -> None:
-    linear = tiny.linearize(PROMPT, torch.float64)
+    linear = tiny.linearize(PROMPT, dtype=torch.float64)
     before = surprise(linear.logits)
     head = torch.stack([linear.logit_functional(k)[0] for k in range(tiny.family.n_vocab)])
     offset = linear.logits - head @ linear.output
@@ -41,7 +42,7 @@ def test_the_linear_side_is_that_of_the_full_map(tiny: Model, result: Ablation) 
         assert row.linear.first.id == int(without.argmax())
         kl = (linear.logits.softmax(-1) * (linear.logits.log_softmax(-1) - without.log_softmax(-1))).sum()
         assert row.linear.kl == pytest.approx(float(kl), abs=1e-9)
-    u, s, v, _ = tiny.linearize(PROMPT, torch.float64).svd(3)
+    u, s, v, _ = tiny.linearize(PROMPT, dtype=torch.float64).svd(3)
     for row in result.components:
         which = slice(row.first - 1, row.last)
         part = (s[which] * (v[which].flatten(1) @ linear.inputs.flatten())) @ u[which]
@@ -51,7 +52,7 @@ def test_the_linear_side_is_that_of_the_full_map(tiny: Model, result: Ablation) 
 
 
 def test_the_models_side_is_that_of_plain_passes(tiny: Model, result: Ablation) -> None:
-    linear = tiny.linearize(PROMPT, torch.float64)
+    linear = tiny.linearize(PROMPT, dtype=torch.float64)
     before = surprise(linear.logits)
     for t, row in enumerate(result.tokens):
         zeroed = linear.inputs.clone()
@@ -94,14 +95,14 @@ def test_variants_in_one_batch_are_those_alone(family: str, tmp_path: Path) -> N
 
 def test_positions_and_targets_that_do_not_exist(tiny: Model) -> None:
     with pytest.raises(UserError, match="no token at position 9"):
-        ablate(tiny, PROMPT, Options(tokens=(0, 9)))
+        ablate(tiny, PROMPT, AblateOptions(tokens=(0, 9)))
     with pytest.raises(UserError, match="no token 99999"):
-        ablate(tiny, PROMPT, Options(target=99999))
+        ablate(tiny, PROMPT, AblateOptions(target=99999))
 
 
 def test_one_token_cannot_be_left_out(tiny: Model) -> None:
     with torch.no_grad():
-        only = ablate(tiny, [5], Options(components=1))
+        only = ablate(tiny, [5], AblateOptions(components=1))
     assert only.tokens[0].left_out is None
     assert [(row.first, row.last) for row in only.components] == [(1, 1)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ggufjac.analyses.agreement import compare
+from ggufjac.analyses.common.agreement import compare
 
 
 def logits(n: int = 500, seed: int = 0) -> np.ndarray:

@@ -12,10 +12,11 @@ import torch
 
 import ggufjac
 from conftest import IDS
-from ggufjac.analyses.attribution import Options as AttributionOptions
-from ggufjac.analyses.attribution import attribute
-from ggufjac.analyses.prediction import Analysis
-from ggufjac.analyses.result import KINDS, Result
+from ggufjac.analyses.analyze import Analysis
+from ggufjac.analyses.attribute import attribute
+from ggufjac.analyses.common.result import Result
+from ggufjac.analyses.options import AttributeOptions
+from ggufjac.analyses.table import KINDS
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 
@@ -48,15 +49,15 @@ def test_the_page_about_python_tells_of_every_function() -> None:
 
 def test_short_and_long_give_the_same(tiny: Model) -> None:
     with torch.no_grad():
-        long = attribute(tiny, PROMPT, AttributionOptions(targets=(42, 300), against=7, top=2, dtype=torch.float64))
-    short = ggufjac.attribute(tiny, PROMPT, targets=(42, 300), against=7, top=2, dtype="float64")
+        long = attribute(tiny, PROMPT, AttributeOptions(target=(42, 300), against=7, top=2, dtype=torch.float64))
+    short = ggufjac.attribute(tiny, PROMPT, target=(42, 300), against=7, top=2, dtype="float64")
     assert dataclasses.replace(short, seconds={}) == dataclasses.replace(long, seconds={})
 
 
 def test_tokens_by_their_text_and_models_by_their_name(tiny: Model, tiny_path: Path) -> None:
     piece = tiny.detokenize([300])
-    by_text = ggufjac.attribute(tiny_path, PROMPT, targets=piece, top=1)
-    by_number = ggufjac.attribute(tiny, PROMPT, targets=[300], top=1)
+    by_text = ggufjac.attribute(tiny_path, PROMPT, target=piece, top=1)
+    by_number = ggufjac.attribute(tiny, PROMPT, target=[300], top=1)
     assert by_text.questions == by_number.questions
     assert by_text.questions[0].target.token.id == 300
     assert ggufjac.layers(tiny, PROMPT, target="#42", top=1).target.token.id == 42

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from conftest import IDS, printed
-from ggufjac.analyses.attribution import Attribution, Options, attribute
-from ggufjac.analyses.result import load
+from ggufjac.analyses.attribute import Attribution, attribute
+from ggufjac.analyses.options import AttributeOptions
+from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
@@ -22,7 +23,7 @@ TARGETS = (42, 280)
 @pytest.fixture(scope="module")
 def result(tiny: Model) -> Attribution:
     with torch.no_grad():
-        return attribute(tiny, IDS, Options(targets=TARGETS, against=7, top=5, dtype=torch.float64))
+        return attribute(tiny, IDS, AttributeOptions(target=TARGETS, against=7, top=5, dtype=torch.float64))
 
 
 def text(result: Attribution, width: int) -> str:
@@ -44,7 +45,7 @@ def test_everything_adds_up(result: Attribution) -> None:
 
 
 def test_values_and_terms_are_those_of_the_full_map(tiny: Model, result: Attribution) -> None:
-    linear = tiny.linearize(IDS, torch.float64)
+    linear = tiny.linearize(IDS, dtype=torch.float64)
     against = linear.logit_functional(7)[0]
     for i, target in enumerate(TARGETS):
         assert result.questions[i].value == pytest.approx(float(linear.logits[target] - linear.logits[7]))
@@ -58,7 +59,7 @@ def test_values_and_terms_are_those_of_the_full_map(tiny: Model, result: Attribu
 
 def test_float32_adds_up_to_five_digits(tiny: Model) -> None:
     with torch.no_grad():
-        found = attribute(tiny, IDS, Options(top=2))
+        found = attribute(tiny, IDS, AttributeOptions(top=2))
     scale = abs(found.questions[0].target.logit)
     assert [q.target.rank for q in found.questions] == [1, 2, 3, 4]
     assert found.sums[0] == pytest.approx(found.questions[0].value, abs=1e-5 * scale)
@@ -67,18 +68,18 @@ def test_float32_adds_up_to_five_digits(tiny: Model) -> None:
 
 def test_above_the_mean_of_all_logits(tiny: Model) -> None:
     with torch.no_grad():
-        found = attribute(tiny, IDS[:4], Options(above_mean=True, top=1, dtype=torch.float64))
-    linear = tiny.linearize(IDS[:4], torch.float64)
+        found = attribute(tiny, IDS[:4], AttributeOptions(above_mean=True, top=1, dtype=torch.float64))
+    linear = tiny.linearize(IDS[:4], dtype=torch.float64)
     assert found.questions[0].value == pytest.approx(float(linear.logits.max() - linear.logits.mean()))
     assert found.sums[0] == pytest.approx(found.questions[0].value, rel=1e-10)
 
 
 def test_wrong_questions(tiny: Model) -> None:
     for options, message in (
-        (Options(targets=(99999,)), "no token 99999"),
-        (Options(against=-1), "no token -1"),
-        (Options(targets=(5,), against=5), "against itself"),
-        (Options(against=5, above_mean=True), "not both"),
+        (AttributeOptions(target=(99999,)), "no token 99999"),
+        (AttributeOptions(against=-1), "no token -1"),
+        (AttributeOptions(target=(5,), against=5), "against itself"),
+        (AttributeOptions(against=5, above_mean=True), "not both"),
     ):
         with pytest.raises(UserError, match=message):
             attribute(tiny, IDS, options)

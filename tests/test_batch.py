@@ -18,23 +18,25 @@ import torch
 
 import ggufjac
 from conftest import printed
-from ggufjac.analyses.prediction import Analysis
-from ggufjac.analyses.result import Result, load
+from ggufjac.analyses.analyze import Analysis
+from ggufjac.analyses.common.result import Result
+from ggufjac.analyses.options import BatchOptions
+from ggufjac.analyses.table import load
 from ggufjac.batch.prompts import PromptLine, read_prompts
 from ggufjac.batch.run import run_batch, sources
 from ggufjac.batch.store import DATABASE, LOCK, RESULTS, reading, writing
 from ggufjac.batch.summary import summary_of
-from ggufjac.batch.units import How, Source, Unit, units_of
+from ggufjac.batch.units import BatchModel, Unit, units_of
 from ggufjac.cli.main import parse, run
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.reader import GGUFFile
 from ggufjac.reader.fingerprint import fingerprint
-from ggufjac.reports.batch import report
+from ggufjac.reports.tables.batch import report
 from tinymodels import make
 
 PROMPTS = ("The bridge", "out", "and the bridge is", "in the", "idge")
-HOW = How(top=2, verify=False)
+HOW = BatchOptions(top=2, verify=False)
 #: What two runs of the same units do not share.
 OF_THE_RUN = {"seconds", "finished", "file", "bytes"}
 
@@ -136,13 +138,13 @@ class TestPrompts:
 
 
 class TestKeys:
-    MODEL = Source("m", "/m.gguf", "f")
+    MODEL = BatchModel("m", "/m.gguf", "f")
 
     def test_the_key_is_of_all_that_matters_and_nothing_else(self) -> None:
         unit = Unit(PromptLine(1, "a"), self.MODEL, "analyze", HOW)
         for alike in (
             Unit(PromptLine(9, "a"), self.MODEL, "analyze", HOW),
-            Unit(PromptLine(1, "a"), Source("n", "/elsewhere.gguf", "f"), "analyze", HOW),
+            Unit(PromptLine(1, "a"), BatchModel("n", "/elsewhere.gguf", "f"), "analyze", HOW),
         ):
             assert alike.key == unit.key
         others = (
@@ -151,9 +153,9 @@ class TestKeys:
             Unit(PromptLine(1, "a", None, "t"), self.MODEL, "analyze", HOW),
             Unit(PromptLine(1, "[1]"), self.MODEL, "analyze", HOW),
             Unit(PromptLine(1, (1,)), self.MODEL, "analyze", HOW),
-            Unit(PromptLine(1, "a"), Source("m", "/m.gguf", "g"), "analyze", HOW),
+            Unit(PromptLine(1, "a"), BatchModel("m", "/m.gguf", "g"), "analyze", HOW),
             Unit(PromptLine(1, "a"), self.MODEL, "layers", HOW),
-            Unit(PromptLine(1, "a"), self.MODEL, "analyze", How(top=3, verify=False)),
+            Unit(PromptLine(1, "a"), self.MODEL, "analyze", BatchOptions(top=3, verify=False)),
         )
         assert len({unit.key, *(other.key for other in others)}) == 9
 
@@ -164,14 +166,14 @@ class TestKeys:
         assert unit.key != before
 
     def test_one_model_under_two_names_is_one(self) -> None:
-        copy = Source("copy", "/copy.gguf", "f")
+        copy = BatchModel("copy", "/copy.gguf", "f")
         assert len(units_of([PromptLine(1, "a")], [self.MODEL, copy], ["analyze", "layers"], HOW)) == 2
 
     def test_what_cannot_be_run(self) -> None:
         for analyses, how, word in (
             (["analyse"], HOW, "no analysis 'analyse'"),
-            (["ordinary"], How(run="llama.cpp"), "derivatives"),
-            (["layers"], How(dtype="bfloat16"), "bfloat16"),
+            (["ordinary"], BatchOptions(run="llama.cpp"), "derivatives"),
+            (["layers"], BatchOptions(dtype="bfloat16"), "bfloat16"),
         ):
             with pytest.raises(UserError, match=word):
                 units_of([PromptLine(1, "a")], [self.MODEL], analyses, how)
@@ -231,7 +233,7 @@ def test_every_analysis_runs_and_asks_llama_cpp_if_it_may(tiny_path: Path, tmp_p
         "extremes": "extremes",
         "ablate": "ablation",
     }
-    summary = run_batch(tmp_path / "out", units_of(prompts, sources([tiny_path]), list(kinds), How(top=2)))
+    summary = run_batch(tmp_path / "out", units_of(prompts, sources([tiny_path]), list(kinds), BatchOptions(top=2)))
     assert summary.done == 12, summary.failures
     for row in rows(tmp_path / "out"):
         result = load(tmp_path / "out" / row["result"])
@@ -299,17 +301,17 @@ def test_a_failure_is_recorded_and_tried_again(
 def test_a_bug_is_raised_and_what_was_done_stays(
     units: Sequence[Unit], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ggufjac.analyses import prediction
+    from ggufjac.analyses import analyze
 
-    plain, calls = prediction.analyze, []
+    plain, calls = analyze.analyze, []
 
-    def breaking(*args: Any) -> Analysis:
+    def breaking(*args: Any, **more: Any) -> Analysis:
         calls.append(args)
         if len(calls) == 4:
             raise ZeroDivisionError
-        return plain(*args)
+        return plain(*args, **more)
 
-    monkeypatch.setattr(prediction, "analyze", breaking)
+    monkeypatch.setattr(analyze, "analyze", breaking)
     with pytest.raises(ZeroDivisionError):
         run_batch(tmp_path / "out", units)
     with reading(tmp_path / "out") as store:
@@ -530,7 +532,7 @@ class TestCluster:
             def breaking(*_: object) -> None:
                 raise ZeroDivisionError
 
-            monkeypatch.setattr("ggufjac.analyses.prediction.analyze", breaking)
+            monkeypatch.setattr("ggufjac.analyses.analyze.analyze", breaking)
             with pytest.raises(ZeroDivisionError):
                 run_batch(tmp_path / "broken", units, cluster=cluster.scheduler_address)
             monkeypatch.setattr("ggufjac.batch.distributed._version", lambda: "0.0.1")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from browser import chromium, size
+from ggufjac.analyses.analyze import Analysis
+from ggufjac.analyses.common.result import Result
 from ggufjac.analyses.layers import Layers
-from ggufjac.analyses.prediction import Analysis
-from ggufjac.analyses.result import Result
 from ggufjac.reports.page import page
 from results import nasty
 

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from conftest import IDS, printed
-from ggufjac.analyses.comparison import Comparison, Options, compare
-from ggufjac.analyses.overlap import kept, matched, overlap
-from ggufjac.analyses.result import load
+from ggufjac.analyses.compare.comparison import Comparison, compare
+from ggufjac.analyses.compare.overlap import kept, matched, overlap
+from ggufjac.analyses.options import CompareOptions
+from ggufjac.analyses.table import load
 from ggufjac.cli.main import parse, run
 from ggufjac.errors import UserError
 from ggufjac.llamacpp.quantize import quantize
@@ -24,7 +25,7 @@ from ggufjac.reader import GGUFFile
 from tinymodels import make
 
 PROMPT, TOP = IDS[:6], 4
-EXACT = Options(top=TOP, dtype=torch.float64)
+EXACT = CompareOptions(top=TOP, dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def result(tiny: Model, coarse: Model) -> Comparison:
     """With triplets so exact that what is compared is the algebra after them."""
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("ggufjac.maps.linear.TOLERANCE", 1e-6)
-        return compare([tiny, coarse], [PROMPT], Options(top=TOP, target=42, dtype=torch.float64))
+        return compare([tiny, coarse], [PROMPT], CompareOptions(top=TOP, target=42, dtype=torch.float64))
 
 
 def text(result: Comparison, width: int) -> str:
@@ -155,7 +156,7 @@ def test_terms_and_their_differences_add_up(result: Comparison) -> None:
 
 def test_a_quantisation_is_what_dense_algebra_says(tiny: Model, coarse: Model, result: Comparison) -> None:
     (change,) = result.changes
-    maps = [model.linearize(PROMPT, torch.float64) for model in (tiny, coarse)]
+    maps = [model.linearize(PROMPT, dtype=torch.float64) for model in (tiny, coarse)]
     dense = [torch.linalg.svd(m.jacobian().flatten(1), full_matrices=False) for m in maps]
     u, v = ([svd.U.T[:TOP] for svd in dense], [svd.Vh[:TOP] for svd in dense])
     assert change.left == pytest.approx(float(torch.linalg.svdvals(u[0] @ u[1].T).square().mean()), abs=1e-5)
@@ -198,7 +199,7 @@ def test_words_do_not_depend_on_the_signs_of_triplets(
 
     monkeypatch.setattr(LinearMap, "svd", reversed_second)
     with torch.no_grad():
-        (change,) = compare([tiny, coarse], [PROMPT], Options(top=TOP, target=42, dtype=torch.float64)).changes
+        (change,) = compare([tiny, coarse], [PROMPT], CompareOptions(top=TOP, target=42, dtype=torch.float64)).changes
     assert (change.written, change.read) == (result.changes[0].written, result.changes[0].read)
     for concept, as_signed in zip(change.concepts, result.changes[0].concepts, strict=True):
         assert (concept.gained, concept.lost) == (as_signed.gained, as_signed.lost)
@@ -232,7 +233,7 @@ def test_models_that_differ_in_size_and_vocabulary(tiny: Model, tmp_path: Path) 
     assert raw.count(spelled) == 1
     path.write_bytes(raw.replace(spelled, "▁Bridge".encode()))
     with Model.open(path) as other, torch.no_grad():
-        result = compare([tiny, other], [PROMPT], Options(top=TOP, target=3 + 256 + 27))
+        result = compare([tiny, other], [PROMPT], CompareOptions(top=TOP, target=3 + 256 + 27))
         known = tiny.vocab.piece(3 + 256 + 27)
         assert known == b" bridge"
     (change,) = result.changes
@@ -260,7 +261,7 @@ def test_llama_cpps_own_runs_can_be_compared(tiny: Model, coarse: Model) -> None
     from ggufjac.llamacpp.run import Runner
 
     with torch.no_grad():
-        result = compare([tiny, coarse], [PROMPT], Options(top=2, run="llama.cpp"))
+        result = compare([tiny, coarse], [PROMPT], CompareOptions(top=2, run="llama.cpp"))
     for side, model in zip(result.sides, (tiny, coarse), strict=True):
         with Runner(model.file.path, n_ctx=len(PROMPT)) as runner:
             assert side.predictions[0].token.id == int(runner.logits(PROMPT).argmax())
@@ -272,7 +273,7 @@ def test_what_cannot_be_compared(tiny: Model) -> None:
     with pytest.raises(UserError, match="nothing to compare"):
         compare([tiny], [PROMPT])
     with pytest.raises(UserError, match="no token 99999"):
-        compare([tiny, tiny], [PROMPT], Options(target=99999))
+        compare([tiny, tiny], [PROMPT], CompareOptions(target=99999))
 
 
 @pytest.mark.parametrize("width", [50, 80, 104, 140])
@@ -285,7 +286,7 @@ def test_the_report_fits(result: Comparison, width: int) -> None:
 
 def test_the_table_of_pairs_shows_every_pair(tiny: Model) -> None:
     with torch.no_grad():
-        result = compare([tiny], [PROMPT[:n] for n in (2, 3, 4, 5, 6)], Options(top=2))
+        result = compare([tiny], [PROMPT[:n] for n in (2, 3, 4, 5, 6)], CompareOptions(top=2))
     shown = text(result, 100)
     assert "All pairs" in shown
     assert f"{result.left[4][3]:.3f}" in shown
@@ -297,7 +298,7 @@ def test_the_table_of_pairs_shows_every_pair(tiny: Model) -> None:
 def test_what_moved_little_in_a_long_prompt_is_added_up(tiny: Model) -> None:
     long = [1, *range(260, 279)]
     with torch.no_grad():
-        result = compare([tiny], [long, [*long[:10], 42, *long[11:]]], Options(top=1))
+        result = compare([tiny], [long, [*long[:10], 42, *long[11:]]], CompareOptions(top=1))
     shown = text(result, 104)
     assert "4 others" in shown
     assert result.changes[0].shifts[0].after is not None

@@ -13,14 +13,14 @@ from ggufjac.families.parts import Run
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import LinearMap
 from ggufjac.maps.model import Model
-from ggufjac.maps.passes import propagate, run_of
+from ggufjac.network.forward import propagate, run_of
 
 T = len(IDS)
 
 
 @pytest.fixture(scope="module")
 def exact(tiny: Model) -> DetachedMap:
-    return tiny.linearize(IDS, torch.float64)
+    return tiny.linearize(IDS, dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
@@ -148,15 +148,15 @@ def test_seeds_only_move_the_last_digits(exact: DetachedMap) -> None:
 
 def test_a_small_budget_gives_the_same_map_in_pieces(tiny: Model, jacobian: Tensor) -> None:
     column = T * tiny.family.d * 8
-    small = tiny.linearize(IDS, torch.float64, memory=2 * 7 * column)
+    small = tiny.linearize(IDS, dtype=torch.float64, memory=2 * 7 * column)
     torch.testing.assert_close(small.jacobian(), jacobian, rtol=1e-11, atol=1e-12)
     with pytest.raises(UserError, match="smallest is"):
-        tiny.linearize(IDS, torch.float64, memory=column).jacobian()
+        tiny.linearize(IDS, dtype=torch.float64, memory=column).jacobian()
 
 
 def test_squared_norms(tiny: Model, jacobian: Tensor) -> None:
     true = jacobian.square().sum((0, 2))
-    fresh = tiny.linearize(IDS, torch.float64)
+    fresh = tiny.linearize(IDS, dtype=torch.float64)
     estimate, exactly = fresh.squared_norms(fresh.svd(8, method="sweeps"), probes=64)
     assert not exactly
     np.testing.assert_allclose(estimate.numpy(), true.numpy(), rtol=0.25)
@@ -173,7 +173,7 @@ def test_the_functional_of_a_logit(exact: DetachedMap) -> None:
 
 
 def test_both_paths_reconstruct_and_differ(tiny: Model, jacobian: Tensor) -> None:
-    gate = tiny.linearize(IDS, torch.float64, path="gate")
+    gate = tiny.linearize(IDS, dtype=torch.float64, path="gate")
     assert gate.reconstruction_error() < 1e-13
     assert (gate.jacobian() - jacobian).norm() > 0.1 * jacobian.norm()
 
@@ -201,7 +201,7 @@ def test_prompts_that_cannot_be(tiny: Model, prompt: str | list[int], message: s
 
 
 def test_a_single_token(tiny: Model) -> None:
-    linear = tiny.linearize([17], torch.float64)
+    linear = tiny.linearize([17], dtype=torch.float64)
     assert linear.reconstruction_error() < 1e-13
     assert linear.svd(3, "each").S.shape == (1, 3)
 
@@ -213,7 +213,7 @@ def test_several_prompts_share_one_model(tiny: Model) -> None:
 
 
 def test_bfloat16_is_a_quick_look(tiny: Model) -> None:
-    exact, quick = tiny.linearize(IDS), tiny.linearize(IDS, torch.bfloat16)
+    exact, quick = tiny.linearize(IDS), tiny.linearize(IDS, dtype=torch.bfloat16)
     assert 1e-5 < quick.reconstruction_error() < 5e-2
     a, b = exact.svd(4, method="sweeps"), quick.svd(4, method="sweeps")
     assert b.U.dtype == torch.float32

@@ -16,13 +16,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from conftest import IDS
 from ggufjac.errors import UserError
 from ggufjac.llamacpp.quantize import quantize
-from ggufjac.maps.devices import available, device_called
+from ggufjac.maps.costs.rehearsal import Rehearsal
+from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import LinearMap
 from ggufjac.maps.model import Model
-from ggufjac.maps.passes import propagate, run_of
-from ggufjac.maps.rehearsal import Rehearsal
+from ggufjac.network.forward import propagate, run_of
 from ggufjac.operators.walk import coefficient_bytes
-from ggufjac.quants.device import DeviceWeights, weights_from
+from ggufjac.quants.memory.budget import Budget
+from ggufjac.quants.memory.devices import available, device_called
+from ggufjac.quants.memory.store import DeviceWeights
 from tinymodels import make
 
 CPU = torch.device("cpu")
@@ -38,13 +40,19 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
         yield model
 
 
+def stored(model: Model, store: DeviceWeights, dtype: torch.dtype = torch.float32) -> DetachedMap:
+    """The map whose products take their weights from a device's store."""
+    with torch.no_grad():
+        done = propagate(model.family, run_of(IDS, store=store), model.embed(IDS, dtype))
+    return DetachedMap(tuple(IDS), done)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_a_torch_device_gives_the_same_map(quantised: Model, dtype: torch.dtype) -> None:
     """The processor as torch sees it takes the path of every other device."""
-    kernels = quantised.linearize(IDS, dtype)
+    kernels = quantised.linearize(IDS, dtype=dtype)
     store = DeviceWeights(CPU, keep=GIB)
-    with weights_from(store):
-        tiles = quantised.linearize(IDS, dtype)
+    tiles = stored(quantised, store, dtype)
     scale = 1e-4 if dtype == torch.float32 else 1e-11
     torch.testing.assert_close(tiles.logits, kernels.logits, rtol=scale, atol=scale)
     a, b = (m.jacobian() for m in (tiles, kernels))  # the operators remember where their weights are
@@ -66,12 +74,10 @@ class Counting(DeviceWeights):
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_what_fits_stays_on_the_device(quantised: Model, share: float) -> None:
     total = Counting(CPU)
-    with weights_from(total):
-        map_ = quantised.linearize(IDS)
+    map_ = stored(quantised, total)
     map_.rmatmat(torch.ones(1, quantised.family.d))
     store = Counting(CPU, keep=int(share * total.sent))
-    with weights_from(store):
-        map_ = quantised.linearize(IDS)
+    map_ = stored(quantised, store)
     before = store.sent
     for _ in range(2):
         map_.rmatmat(torch.ones(1, quantised.family.d))
@@ -80,8 +86,7 @@ def test_what_fits_stays_on_the_device(quantised: Model, share: float) -> None:
     assert (again == 0) == (share == 1.0)
     if share == 0.4:
         without = Counting(CPU)
-        with weights_from(without):
-            map_ = quantised.linearize(IDS)
+        map_ = stored(quantised, without)
         before = without.sent
         for _ in range(2):
             map_.rmatmat(torch.ones(1, quantised.family.d))
@@ -169,10 +174,10 @@ def test_a_70b_model_fits_a_consumer_card(name: str, budget: int, columns: int, 
         pytest.skip("this torch is built without CUDA")
     store = Hollow(torch.device(name), keep=budget // 2)
     fake = FakeTensorMode(allow_non_fake_inputs=True) if name == "cuda" else nullcontext()
-    with torch.no_grad(), fake, Rehearsal() as seen, weights_from(store):
+    with torch.no_grad(), fake, Rehearsal() as seen:
         x = torch.empty(8, N_EMBD, device=name)
-        trace = propagate(llama_70b.family, run_of([0] * 8), x, keep=budget // 4)
-        map_ = LinearMap(x, (*trace.layers, trace.final), trace.output[0], budget // 2)
+        trace = propagate(llama_70b.family, run_of([0] * 8, store=store), x, keep=budget // 4)
+        map_ = LinearMap(x, (*trace.layers, trace.final), trace.output[0], Budget(budget // 2))
         if columns == N_EMBD:
             assert map_.jacobian().shape == (N_EMBD, 8, N_EMBD)
         else:

@@ -11,18 +11,18 @@ import pytest
 import torch
 
 from conftest import IDS, printed
-from ggufjac.analyses.explanation import Explanation, Options, explain
-from ggufjac.analyses.result import load
+from ggufjac.analyses.judge.explain import Explanation, explain
+from ggufjac.analyses.options import ExplainOptions
+from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.llamacpp.quantize import quantize
-from ggufjac.maps.followed import FollowedRun, Settings
-from ggufjac.maps.hybrids import hybrids
 from ggufjac.maps.model import Model
-from ggufjac.maps.passes import build, propagate, run_of
+from ggufjac.network.followed.hybrids import hybrids
+from ggufjac.network.followed.run import FollowedRun
+from ggufjac.network.forward import build, propagate, run_of
 from ggufjac.quants.tensor import QuantTensor
 from tinymodels import make
 
-ONE_THREAD = Settings(threads=1)
 #: A mixture, keys that later layers borrow, values made of latent vectors, GELU, parallel blocks, recurrences.
 FAMILIES = ("qwen3moe", "gemma3n", "gemma4", "deepseek2", "falcon", "granitehybrid", "rwkv7")
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -54,12 +54,12 @@ def model(path: Path) -> Iterator[Model]:
 
 
 def explained(model: Model, ids: list[int] = IDS, dtype: torch.dtype = torch.float64, **settings: Any) -> Explanation:
-    return explain(model, ids, Options(dtype=dtype, llama=Settings(threads=1, **settings)))
+    return explain(model, ids, ExplainOptions(dtype=dtype, threads=1, **settings))
 
 
 def check_sum(model: Model, found: Explanation, ids: list[int] = IDS) -> None:
     """From exact arithmetic on its own to llama.cpp's logits, with nothing left that a step does not have."""
-    exact = model.linearize(ids, torch.float64).logits
+    exact = model.linearize(ids, dtype=torch.float64).logits
     theirs = found.arrays["logits"].double()
     assert (found.arrays["exact"] - exact).abs().max() < 1e-12 * exact.std()
     first, other = int(theirs.argmax()), int(exact.argmax())
@@ -93,11 +93,11 @@ def test_the_steps_add_up_whatever_a_layer_leaves_for_later_ones(family: str, tm
 
 def test_a_step_is_what_its_product_does(model: Model) -> None:
     """The last product of the network is rounded in one hybrid and exact in the one before it."""
-    done = model.linearize(IDS, torch.float64, run="llama.cpp", llama=ONE_THREAD).trace
+    done = model.linearize(IDS, dtype=torch.float64, run="llama.cpp", threads=1).forward_pass
     assert isinstance(done.run, FollowedRun)
     found = {(h.layer, h.part): h.output for h in hybrids(model.family, done)}
     down: QuantTensor = model.family.source.matrix("blk.1.ffn_down.weight", model.family.d, model.family.n_ff(1))
-    (entering,) = done.run.trace.inputs[down.name]
+    (entering,) = done.run.recording.inputs[down.name]
     value = torch.from_numpy(entering[-1]).double()
     weight = down.dequantize(torch.float64)
     # Q8_0, by ggml's rule: blocks of 32, scale amax / 127 in float16
@@ -112,7 +112,7 @@ def test_a_step_is_what_its_product_does(model: Model) -> None:
 
 
 def test_hybrids_go_on_exactly_from_llama_cpps_states(model: Model) -> None:
-    done = model.linearize(IDS, torch.float64, run="llama.cpp", llama=ONE_THREAD).trace
+    done = model.linearize(IDS, dtype=torch.float64, run="llama.cpp", threads=1).forward_pass
     found = list(hybrids(model.family, done))
     exact = propagate(model.family, run_of(IDS), done.states[0])
     torch.testing.assert_close(found[0].output, exact.output[0], rtol=0, atol=1e-12)
@@ -124,7 +124,7 @@ def test_hybrids_go_on_exactly_from_llama_cpps_states(model: Model) -> None:
 
 def test_only_a_pass_that_follows_has_hybrids(model: Model) -> None:
     with pytest.raises(ValueError, match="only a pass that follows"):
-        next(hybrids(model.family, model.linearize(IDS).trace))
+        next(hybrids(model.family, model.linearize(IDS).forward_pass))
 
 
 @pytest.mark.parametrize("name", ["blk.0.attn_v", "blk.1.ffn_down", "blk.0.ffn_up", "output"])
@@ -159,8 +159,8 @@ def test_float32_says_the_same(model: Model) -> None:
 
 def test_long_prompts_go_in_pieces(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = explained(model)
-    monkeypatch.setattr("ggufjac.maps.hybrids.ROWS", 2 * len(IDS))
-    monkeypatch.setattr("ggufjac.maps.hybrids.SCORES", 2 * model.family.n_vocab)
+    monkeypatch.setattr("ggufjac.network.followed.hybrids.ROWS", 2 * len(IDS))
+    monkeypatch.setattr("ggufjac.network.followed.hybrids.SCORES", 2 * model.family.n_vocab)
     for a, b in zip(explained(model).steps, whole.steps, strict=True):
         assert a.moves == pytest.approx(b.moves, abs=1e-12)
 
@@ -198,7 +198,7 @@ def test_there_is_nothing_to_explain_on_the_copy(path: Path, capsys: pytest.Capt
 
 def test_gemmas_near_tie_has_a_cause(gemma3_path: Path) -> None:
     with Model.open(gemma3_path) as model:
-        found = explain(model, "The bridge out of Marin is the", Options(llama=Settings(threads=2)))
+        found = explain(model, "The bridge out of Marin is the", ExplainOptions(threads=2))
     assert found.agreement.verdict == "NEAR-TIE"
     assert (found.first.text, found.other and found.other.text) == (" first", " only")
     assert found.exact < 0 < found.theirs

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from conftest import IDS, printed
-from ggufjac.analyses.extremes import Extremes, Options, extremes
-from ggufjac.analyses.result import load
+from ggufjac.analyses.extremes import Extremes, extremes
+from ggufjac.analyses.options import ExtremesOptions
+from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.maps.lengths import longest
 from ggufjac.maps.model import Model
@@ -20,12 +21,12 @@ PROMPT = IDS[:5]
 @pytest.fixture(scope="module")
 def result(tiny: Model) -> Extremes:
     with torch.no_grad():
-        return extremes(tiny, PROMPT, Options(top=4, dtype=torch.float64))
+        return extremes(tiny, PROMPT, ExtremesOptions(top=4, dtype=torch.float64))
 
 
 def test_all_lengths_are_those_of_the_full_map(tiny: Model) -> None:
-    linear = tiny.linearize(PROMPT, torch.float64)
-    full = tiny.linearize(PROMPT, torch.float64).jacobian().transpose(0, 1)
+    linear = tiny.linearize(PROMPT, dtype=torch.float64)
+    full = tiny.linearize(PROMPT, dtype=torch.float64).jacobian().transpose(0, 1)
     found = longest(linear, 6, "exact")
     assert found.exact
     columns, rows = full.norm(dim=1).topk(6), full.norm(dim=2).topk(6)
@@ -39,8 +40,8 @@ def test_all_lengths_are_those_of_the_full_map(tiny: Model) -> None:
 
 
 def test_lengths_in_pieces(tiny: Model) -> None:
-    whole = longest(tiny.linearize(PROMPT, torch.float64), 3, "exact")
-    parts = longest(tiny.linearize(PROMPT, torch.float64, memory=2_000_000), 3, "exact")
+    whole = longest(tiny.linearize(PROMPT, dtype=torch.float64), 3, "exact")
+    parts = longest(tiny.linearize(PROMPT, dtype=torch.float64, memory=2_000_000), 3, "exact")
     assert torch.equal(whole.columns, parts.columns)
     assert torch.equal(whole.rows, parts.rows)
     torch.testing.assert_close(whole.squared_norms, parts.squared_norms)
@@ -48,7 +49,7 @@ def test_lengths_in_pieces(tiny: Model) -> None:
 
 def test_probes_find_what_stands_out(tiny: Model) -> None:
     """Lengths of a random network lie close; whatever the probes choose is computed, and close to the longest."""
-    linear = tiny.linearize(PROMPT, torch.float64)
+    linear = tiny.linearize(PROMPT, dtype=torch.float64)
     exact, found = longest(linear, 6, "exact"), longest(linear, 6, "probes")
     assert not found.exact
     full = linear.jacobian().transpose(0, 1)
@@ -61,7 +62,7 @@ def test_probes_find_what_stands_out(tiny: Model) -> None:
 
 
 def test_what_a_row_and_a_column_say(tiny: Model, result: Extremes) -> None:
-    linear = tiny.linearize(PROMPT, torch.float64)
+    linear = tiny.linearize(PROMPT, dtype=torch.float64)
     full = linear.jacobian()
     head = torch.stack([linear.logit_functional(k)[0] for k in range(tiny.family.n_vocab)])
     for t, row in enumerate(result.tokens):

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from ggufjac.families.parts import Continued, Past
-from ggufjac.maps.generation import Reading, Sampling, embedded, goes_on, logits_of_texts
 from ggufjac.maps.model import Model
-from ggufjac.maps.passes import propagate
+from ggufjac.network.forward import propagate
+from ggufjac.network.texts import Reading, Sampling, embedded, goes_on, logits_of_texts
 from tinymodels import BOS, FAMILIES, VOCAB_SIZE, make
 
 #: Two texts side by side, longer than the windows and chunks of the tiny models.

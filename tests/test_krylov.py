@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ggufjac.maps.krylov import Triplets, block_krylov
+from ggufjac.maps.spectra.krylov import Triplets, block_krylov
 
 
 def spectrum(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -16,15 +16,16 @@ import torch
 from torch import Tensor
 
 from conftest import IDS, printed
-from ggufjac.analyses.layers import Layers, Options, layers
-from ggufjac.analyses.result import load
-from ggufjac.analyses.text import Piece
+from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.layers import Layers, layers
+from ggufjac.analyses.options import LayersOptions
+from ggufjac.analyses.table import load
 from ggufjac.errors import UserError
-from ggufjac.maps.joint import JointTriplets, joint_triplets
-from ggufjac.maps.layers import LayerMaps, Place
 from ggufjac.maps.model import Model
-from ggufjac.maps.passes import run_of
-from ggufjac.maps.paths import last_writes
+from ggufjac.maps.spectra.joint import JointTriplets, joint_triplets
+from ggufjac.maps.within.layers import LayerMaps, LayerPart
+from ggufjac.maps.within.paths import last_writes
+from ggufjac.network.forward import run_of
 from tinymodels import make
 
 PROMPT = IDS[:6]
@@ -52,7 +53,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., M
 
 
 def exact(model: Model, ids: list[int] = PROMPT) -> LayerMaps:
-    return LayerMaps(model.family, model.linearize(ids, torch.float64))
+    return LayerMaps(model.family, model.linearize(ids, dtype=torch.float64))
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -62,7 +63,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 # --- single places ------------------------------------------------------------------------------------------------
 
 
-def traced(model: Model, place: Place, start: int) -> Callable[[Tensor], Tensor]:
+def traced(model: Model, place: LayerPart, start: int) -> Callable[[Tensor], Tensor]:
     """The same sub-network from what enters block `start`, its parts told from the values that it announces."""
     layer, part = place
 
@@ -302,7 +303,7 @@ def test_joint_triplets_within_a_limit(limit: int | None) -> None:
 
 def test_joint_triplets_say_when_they_are_poor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Flat spectra, and no time."""
-    monkeypatch.setattr("ggufjac.maps.joint.ROUNDS", 1)
+    monkeypatch.setattr("ggufjac.maps.spectra.joint.ROUNDS", 1)
     maps = torch.stack([draw(80, 120, seed=s) for s in range(3)])
     found = jointly(maps, 4)
     assert float(found.residuals.max()) > 0.1
@@ -347,7 +348,7 @@ def test_direct_contributions_add_up(opened: Callable[..., Model], family: str) 
 @pytest.fixture(scope="module")
 def result(tiny: Model) -> Layers:
     with torch.no_grad():
-        return layers(tiny, IDS, Options(what=PARTS, layerwise=True, top=4))
+        return layers(tiny, IDS, LayersOptions(what=PARTS, layerwise=True, top=4))
 
 
 def text(result: Layers, width: int) -> str:
@@ -378,16 +379,16 @@ def test_the_result_says_what_the_maps_say(tiny: Model, result: Layers) -> None:
 
 
 def test_layers_can_be_chosen(tiny: Model, result: Layers) -> None:
-    def read(**options: object) -> list[Place]:
+    def read(**options: object) -> list[LayerPart]:
         with torch.no_grad():
-            return [(r.layer, r.part) for r in layers(tiny, IDS, Options(top=2, **options)).readings]  # type: ignore[arg-type]
+            return [(r.layer, r.part) for r in layers(tiny, IDS, LayersOptions(top=2, **options)).readings]  # type: ignore[arg-type]
 
     assert read(every=2) == [(1, "layer")]
     assert read(layers=(0,)) == [(0, "layer")]
     assert read(layers=(0,), what=("mlp",)) == [(0, "mlp")]
     # what is compared with the last layer is so too where that is not read
     with torch.no_grad():
-        first = layers(tiny, IDS, Options(top=4, layers=(0,)))
+        first = layers(tiny, IDS, LayersOptions(top=4, layers=(0,)))
     overlap = result.of_part("layer")[0].cumulative.overlap
     assert first.readings[0].cumulative.overlap == pytest.approx(overlap, rel=1e-2)
     assert first.arrays["cumulative.S"].shape == (1, 4)
@@ -430,7 +431,7 @@ def test_token_text_is_never_markup(result: Layers) -> None:
 
 def test_a_result_without_the_layers_themselves(tiny: Model) -> None:
     with torch.no_grad():
-        found = layers(tiny, IDS, Options(top=2, what=("attn",), target=17))
+        found = layers(tiny, IDS, LayersOptions(top=2, what=("attn",), target=17))
     shown = text(found, 104)
     assert "was not read" in shown
     assert "follows" in shown
@@ -476,7 +477,7 @@ def test_lists_of_layers_that_are_none(text_: str) -> None:
 def test_real_models(name: str, request: pytest.FixtureRequest) -> None:
     """The lens at the last layer is the prediction, and what the blocks write adds up to its logit."""
     with Model.open(request.getfixturevalue(f"{name}_path")) as model, torch.no_grad():
-        found = layers(model, "The Golden", Options(top=2, every=12, tolerance=3e-2))
+        found = layers(model, "The Golden", LayersOptions(top=2, every=12, tolerance=3e-2))
     assert sum(write.logit for write in found.writes) == pytest.approx(found.target.logit, rel=1e-5)
     last = found.readings[-1]
     assert last.layer == found.n_layer - 1

@@ -12,12 +12,12 @@ import torch
 
 from conftest import IDS
 from ggufjac.errors import UserError
-from ggufjac.maps.disk import on_disk_tensor
+from ggufjac.maps.costs.planner import Planner
+from ggufjac.maps.costs.rehearsal import Rehearsal
 from ggufjac.maps.model import Model
-from ggufjac.maps.planning import Planner
-from ggufjac.maps.rehearsal import Rehearsal
 from ggufjac.operators import Deferred, built
 from ggufjac.operators.walk import coefficient_bytes
+from ggufjac.quants.memory.disk import on_disk_tensor
 from tinymodels import FAMILIES, make
 
 T = len(IDS)
@@ -25,8 +25,8 @@ MIB = 1 << 20
 
 
 def test_deferred_coefficients_give_the_same_map(tiny: Model) -> None:
-    kept = tiny.linearize(IDS, torch.float64)
-    small = tiny.linearize(IDS, torch.float64, memory=coefficient_bytes(kept.operators))
+    kept = tiny.linearize(IDS, dtype=torch.float64)
+    small = tiny.linearize(IDS, dtype=torch.float64, memory=coefficient_bytes(kept.operators))
     assert not any(isinstance(op, Deferred) for op in kept.operators)
     deferred = [op for op in small.operators if isinstance(op, Deferred)]
     assert 0 < len(deferred) < len(kept.operators)
@@ -37,9 +37,9 @@ def test_deferred_coefficients_give_the_same_map(tiny: Model) -> None:
 
 
 def test_a_result_beyond_the_budget_lies_on_disk(tiny: Model) -> None:
-    whole = tiny.linearize(IDS, torch.float64)
+    whole = tiny.linearize(IDS, dtype=torch.float64)
     d, n_tokens, d_in = whole.shape
-    small = tiny.linearize(IDS, torch.float64, memory=d * n_tokens * d_in * 8)
+    small = tiny.linearize(IDS, dtype=torch.float64, memory=d * n_tokens * d_in * 8)
     step, on_disk = small.cut(d, transposed=True)
     assert on_disk
     assert step < d
@@ -60,9 +60,9 @@ def test_a_tensor_on_disk_leaves_no_file(tmp_path: Path) -> None:
 
 def test_terms_of_many_tokens_in_little_room(tiny: Model) -> None:
     ids = IDS * 3
-    whole = tiny.linearize(ids, torch.float64)
+    whole = tiny.linearize(ids, dtype=torch.float64)
     column = whole.inputs.numel() * 8
-    small = tiny.linearize(ids, torch.float64, memory=40 * column)
+    small = tiny.linearize(ids, dtype=torch.float64, memory=40 * column)
     torch.testing.assert_close(small.terms(), whole.terms(), rtol=1e-12, atol=1e-12)
 
 
@@ -134,7 +134,7 @@ import sys, threading, time
 from pathlib import Path
 import torch
 from ggufjac.maps.model import Model
-from ggufjac.maps.planning import Planner
+from ggufjac.maps.costs.planner import Planner
 
 def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -16,24 +16,24 @@ from ggufjac.operators import (
     Bias,
     Blend,
     Center,
-    Chain,
     Convolve,
     Identity,
     Inside,
     MatMul,
     Mix,
     Operator,
+    Pad,
+    Parallel,
     Pick,
-    Place,
     Residual,
     Routed,
     Scale,
     Scan,
     Select,
+    Sequential,
     Shift,
     Slice,
     Stack,
-    Sum,
 )
 from ggufjac.operators.fold import PerToken, fold
 from ggufjac.operators.recurrence import decayed_mixing, decays, delta_mixing
@@ -77,19 +77,21 @@ class Draw:
         k, q = self.normal(*shape, 3), self.normal(*shape, 3)
         return delta_mixing(-self.normal(*shape).exp(), self.normal(*shape).sigmoid(), k, q)
 
-    def mlp(self) -> Chain:
+    def mlp(self) -> Sequential:
         wide = self.rng.standard_normal((2 * self.n, self.n)).astype(np.float32)
         up = QuantTensor("up", GGMLType.F32, self.n, wide.view(np.uint8))
         down = QuantTensor("down", GGMLType.F32, 2 * self.n, np.ascontiguousarray(wide.T).view(np.uint8))
         coefficient = Scale(self.normal(self.n_tokens, 2 * self.n))
-        return Chain([MatMul(up), Bias(self.normal(2 * self.n)), coefficient, MatMul(down), Bias(self.normal(self.n))])
+        return Sequential(
+            [MatMul(up), Bias(self.normal(2 * self.n)), coefficient, MatMul(down), Bias(self.normal(self.n))]
+        )
 
     def routed(self) -> Routed:
         """Three experts, two for each token, every expert with a bias."""
         chosen = torch.stack([torch.randperm(3, generator=self.generator)[:2] for _ in range(self.n_tokens)])
         weights = self.normal(self.n_tokens, 2)
         routes = [
-            (tokens, Chain([self.matmul(), Bias(self.normal(self.n)), Scale(weights[tokens, rank, None])]))
+            (tokens, Sequential([self.matmul(), Bias(self.normal(self.n)), Scale(weights[tokens, rank, None])]))
             for _, tokens, rank in routes_of(chosen)
         ]
         return Routed(routes, (self.n_tokens,), self.n, self.n)
@@ -116,21 +118,21 @@ MAKERS: dict[str, Callable[[Draw], Operator]] = {
     "shift per position": lambda d: Shift(d.normal(d.n_tokens, d.n)),
     "per token": lambda d: PerToken(d.normal(d.n_tokens, 3, d.n)),
     "routed": lambda d: d.routed(),
-    "chain": lambda d: Chain([Scale(d.normal(d.n)), d.mlp(), Chain([Center(), Bias(d.normal(d.n))])]),
-    "sum": lambda d: Sum([d.mlp(), Scale(d.normal(d.n)), Bias(d.normal(d.n))]),
+    "chain": lambda d: Sequential([Scale(d.normal(d.n)), d.mlp(), Sequential([Center(), Bias(d.normal(d.n))])]),
+    "sum": lambda d: Parallel([d.mlp(), Scale(d.normal(d.n)), Bias(d.normal(d.n))]),
     "residual": lambda d: Residual(d.mlp(), Identity(), "mlp"),
     "residual, narrowed": lambda d: Residual(
-        Chain([Select([0], d.n_tokens), Bias(d.normal(d.n))]), Select([0], d.n_tokens), "attn"
+        Sequential([Select([0], d.n_tokens), Bias(d.normal(d.n))]), Select([0], d.n_tokens), "attn"
     ),
     "slice": lambda d: Slice(1, d.n, d.n),
-    "place": lambda d: Place(1, d.n + 1, d.n + 3),
+    "place": lambda d: Pad(1, d.n + 1, d.n + 3),
     "stack": lambda d: Stack([d.mlp(), Slice(1, d.n, d.n), Identity()], [d.n, d.n - 1, d.n]),
     "inside": lambda d: Inside(
-        Chain([Stack([Identity(), Scale(d.normal(1))], [1, 1]), Bias(d.normal(d.n_tokens, 2))]), 1, 2, 2
+        Sequential([Stack([Identity(), Scale(d.normal(1))], [1, 1]), Bias(d.normal(d.n_tokens, 2))]), 1, 2, 2
     ),
     "blend": lambda d: Blend(d.normal(d.n_tokens, 3, 2)),
     "write into a lane": lambda d: Residual(
-        Chain([Slice(0, 1, d.n), Bias(d.normal(1)), Place(1, 2, d.n)]), Identity(), "mlp"
+        Sequential([Slice(0, 1, d.n), Bias(d.normal(1)), Pad(1, 2, d.n)]), Identity(), "mlp"
     ),
 }
 
@@ -282,7 +284,7 @@ def test_mix_refuses_heads_that_do_not_divide() -> None:
 def test_chain_applies_the_first_operator_first_and_is_flat() -> None:
     draw = Draw(4, torch.float64, 2, 4)
     scale, product = Scale(draw.normal(4)), draw.matmul()
-    op = Chain([Chain([scale]), Chain([product, Center()])])
+    op = Sequential([Sequential([scale]), Sequential([product, Center()])])
     assert len(op.operators) == 3
     x = draw.normal(2, 4)
     close(op.apply(x), Center().apply(product.apply(x * scale.s)), torch.float64)
@@ -454,7 +456,7 @@ ROOM = 1 << 30
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_folded_mlps_are_the_same_linear_map(dtype: torch.dtype) -> None:
     draw = Draw(6, dtype, 3, 8)
-    op = Residual(Chain([Scale(draw.normal(3, 8)), draw.mlp(), Scale(draw.normal(3, 1))]), Identity(), "mlp")
+    op = Residual(Sequential([Scale(draw.normal(3, 8)), draw.mlp(), Scale(draw.normal(3, 1))]), Identity(), "mlp")
     folded = fold(op, 1000, ROOM)
     assert isinstance(folded, Residual)
     assert folded.name == "mlp"
@@ -472,5 +474,5 @@ def test_folding_waits_until_it_pays() -> None:
     assert fold(op, 1000, 3 * 8 * 8) is op  # no room for the matrices of three tokens
     assert fold(op, 1000, ROOM) is not op
     assert fold(draw.routed(), 1000, ROOM).__class__ is Routed
-    batched = Chain([draw.matmul(16), Scale(draw.normal(2, 3, 16)), mlp.operators[3]])
+    batched = Sequential([draw.matmul(16), Scale(draw.normal(2, 3, 16)), mlp.operators[3]])
     assert fold(batched, 1000, ROOM) is batched

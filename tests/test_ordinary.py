@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from conftest import IDS, printed
-from ggufjac.analyses.ordinary import Options, Ordinary, ordinary
-from ggufjac.analyses.overlap import concepts, cosines, overlap, shared
-from ggufjac.analyses.result import load
-from ggufjac.analyses.text import Piece
+from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.compare.overlap import concepts, cosines, overlap, shared
+from ggufjac.analyses.options import OrdinaryOptions
+from ggufjac.analyses.ordinary import Ordinary, ordinary
+from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.maps.ordinary import OrdinaryMap
-from ggufjac.reports.scatter import scatter
+from ggufjac.reports.terminal.scatter import scatter
 
 PROMPT, TARGET = IDS[:5], 42
 
@@ -24,11 +25,11 @@ PROMPT, TARGET = IDS[:5], 42
 @pytest.fixture(scope="module")
 def result(tiny: Model) -> Ordinary:
     with torch.no_grad():
-        return ordinary(tiny, PROMPT, Options(top=4, target=TARGET, dtype=torch.float64))
+        return ordinary(tiny, PROMPT, OrdinaryOptions(top=4, target=TARGET, dtype=torch.float64))
 
 
 def test_both_sides_are_those_of_dense_maps(tiny: Model, result: Ordinary) -> None:
-    linear = tiny.linearize(PROMPT, torch.float64)
+    linear = tiny.linearize(PROMPT, dtype=torch.float64)
     derivative = tiny.ordinary(PROMPT, torch.float64)
     w, offset = linear.logit_functional(TARGET)
     dense = derivative.rmatmat(torch.eye(tiny.family.d, dtype=torch.float64))
@@ -87,7 +88,7 @@ def test_a_scatter_plot() -> None:
 
 def test_a_wrong_target(tiny: Model) -> None:
     with pytest.raises(UserError, match="no token 99999"):
-        ordinary(tiny, PROMPT, Options(target=99999))
+        ordinary(tiny, PROMPT, OrdinaryOptions(target=99999))
 
 
 @pytest.mark.parametrize("width", [50, 80, 104, 140])

@@ -15,12 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from conftest import printed
-from ggufjac.analyses.ablation import Ablation
-from ggufjac.analyses.attribution import Attribution
+from ggufjac.analyses.ablate import Ablation
+from ggufjac.analyses.analyze import Analysis
+from ggufjac.analyses.attribute import Attribution
+from ggufjac.analyses.common.result import Result
+from ggufjac.analyses.common.tokens import readable
 from ggufjac.analyses.layers import Layers
-from ggufjac.analyses.prediction import Analysis
-from ggufjac.analyses.result import KINDS, Result
-from ggufjac.analyses.text import readable
+from ggufjac.analyses.table import KINDS
 from ggufjac.cli.main import run
 from ggufjac.reports.page import page
 from ggufjac.reports.page.convert import from_rich, value_of

@@ -21,11 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ggufjac.maps.devices import available_memory
 from ggufjac.maps.model import Model
 from ggufjac.operators.walk import weights
-from ggufjac.quants.pages import Pages
-from ggufjac.quants.readahead import REQUEST, Readahead
+from ggufjac.quants.memory.devices import available_memory
+from ggufjac.quants.memory.pages import Pages
+from ggufjac.quants.memory.readahead import REQUEST, Readahead
 from ggufjac.reader import GGUFFile
 
 MIB = 1 << 20

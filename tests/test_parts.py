@@ -13,8 +13,8 @@ from ggufjac.families.parts.altup import Correct, Gather, Spread
 from ggufjac.families.parts.attention import alibi_slopes
 from ggufjac.families.parts.sparsity import LargestEntries
 from ggufjac.families.parts.tokens import TokenRows
-from ggufjac.maps.passes import run_of
-from ggufjac.operators import Chain, Operator, Residual, Select
+from ggufjac.network.forward import run_of
+from ggufjac.operators import Operator, Residual, Select, Sequential
 from ggufjac.quants.tensor import QuantTensor
 from ggufjac.reader.types import GGMLType
 
@@ -56,7 +56,7 @@ class KeepRows(Part):
         if run.rows is None:
             return op, y
         select = Select(run.rows, x.shape[-2])
-        return Chain([op, select]), select.apply(y)
+        return Sequential([op, select]), select.apply(y)
 
 
 def norm(n: int, shift: float) -> LayerNorm:

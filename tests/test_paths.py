@@ -13,8 +13,8 @@ from torch import Tensor
 from conftest import IDS
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.model import Model
-from ggufjac.maps.paths import last_writes, positions
-from ggufjac.operators import Chain, Operator, Residual, built
+from ggufjac.maps.within.paths import last_writes, positions
+from ggufjac.operators import Operator, Residual, Sequential, built
 from tinymodels import make
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -30,7 +30,7 @@ def linear(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     family, form = FAMILIES[request.param]
     path: Path = make(family, tmp_path_factory.mktemp("paths") / "tiny.gguf", **form)
     with Model.open(path) as model, torch.no_grad():
-        yield model.linearize(IDS[:6], torch.float64)
+        yield model.linearize(IDS[:6], dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def functional(linear: DetachedMap) -> Tensor:
 
 def outlets(op: Operator, x: Tensor, one: float | None) -> tuple[Tensor, list[tuple[str, Tensor, list[Operator]]]]:
     """What `op` makes of x, and every named write in it: what it adds, with the skips that this still passes there."""
-    if isinstance(op, Chain):
+    if isinstance(op, Sequential):
         found: list[tuple[str, Tensor, list[Operator]]] = []
         for part in op.operators:
             x, new = outlets(part, x, one)
@@ -56,7 +56,7 @@ def outlets(op: Operator, x: Tensor, one: float | None) -> tuple[Tensor, list[tu
 
 def past(op: Operator, x: Tensor) -> Tensor:
     """x through `op` by its skips alone."""
-    if isinstance(op, Chain):
+    if isinstance(op, Sequential):
         for part in op.operators:
             x = past(part, x)
         return x
@@ -80,7 +80,7 @@ def by_walking(linear: DetachedMap, functional: Tensor, x: Tensor, one: float | 
 def test_paths_by_last_write_are_those_of_a_forward_walk(linear: DetachedMap, functional: Tensor) -> None:
     found = last_writes(linear, functional)
     size = float(found.terms.abs().max())
-    assert len(found.names) >= len(linear.trace.layers)
+    assert len(found.names) >= len(linear.forward_pass.layers)
     for t in range(len(linear.tokens)):
         x = torch.zeros_like(linear.inputs)
         x[t] = linear.inputs[t]
@@ -109,7 +109,7 @@ def test_both_sums_are_those_of_the_tokens(linear: DetachedMap, functional: Tens
 def test_a_small_budget_changes_nothing(linear: DetachedMap, functional: Tensor) -> None:
     whole = last_writes(linear, functional)
     # three columns in flight at most
-    tight = DetachedMap(linear.tokens, linear.trace, memory=2 * 3 * 2 * linear.inputs.numel() * 8)
+    tight = DetachedMap(linear.tokens, linear.forward_pass, memory=2 * 3 * 2 * linear.inputs.numel() * 8)
     parts = last_writes(tight, functional)
     assert parts.names == whole.names
     torch.testing.assert_close(parts.terms, whole.terms)

@@ -17,18 +17,19 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
 import matplotlib
 
-from ggufjac.analyses.ablation import Ablation
-from ggufjac.analyses.attribution import Attribution
+from ggufjac.analyses.ablate import Ablation
+from ggufjac.analyses.analyze import Analysis
+from ggufjac.analyses.attribute import Attribution
+from ggufjac.analyses.common.result import Result
+from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.layers import Layers
 from ggufjac.analyses.ordinary import Ordinary
-from ggufjac.analyses.prediction import Analysis
-from ggufjac.analyses.result import KINDS, Result
-from ggufjac.analyses.text import Piece
+from ggufjac.analyses.table import KINDS
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
-from ggufjac.plots import pictures, save
-from ggufjac.plots.picture import Picture
-from ggufjac.plots.text import drawable, label
+from ggufjac.reports.plots import pictures, save
+from ggufjac.reports.plots.picture import Picture
+from ggufjac.reports.plots.text import drawable, label
 from results import NASTY, nasty
 
 #: The pictures of every kind, where the result has all that it can have.
@@ -110,7 +111,7 @@ def test_nothing_runs_over_a_pictures_edge(results: dict[str, Result]) -> None:
     """All words of the axes lie within the figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from ggufjac.plots.style import styled
+    from ggufjac.reports.plots.style import styled
 
     for kind in ("analysis", "attribution", "ablation"):
         for picture in pictures(results[kind]):
@@ -207,7 +208,7 @@ def test_both_jacobians_and_an_ablation_in_pictures(results: dict[str, Result]) 
 
 
 def test_long_prompts_show_what_matters_most() -> None:
-    from ggufjac.plots.shapes import most, of_all
+    from ggufjac.reports.plots.shapes import most, of_all
 
     values = [float(i % 7) for i in range(100)]
     shown = most(values, 10)

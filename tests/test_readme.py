@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ggufjac.reports.families import families_markdown
+from ggufjac.reports.tables.families import families_markdown
 
 README = Path(__file__).parent.parent / "README.md"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ggufjac.analyses.verification import PROMPTS, direct, twin
+from ggufjac.analyses.judge.verify import PROMPTS, direct, twin
 from ggufjac.maps.model import Model
 
 BRIDGE = "The bridge out of Marin is the"
@@ -39,7 +39,7 @@ def prompt_ids(model: Model, n: int) -> list[int]:
 def test_reconstruction(model: Model, n: int) -> None:
     ids = prompt_ids(model, n)
     assert model.linearize(ids).reconstruction_error() < 1e-5
-    assert model.linearize(ids, torch.float64).reconstruction_error() < 1e-13
+    assert model.linearize(ids, dtype=torch.float64).reconstruction_error() < 1e-13
 
 
 def test_the_ordinary_jacobian_does_not_reconstruct(model: Model) -> None:

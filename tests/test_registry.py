@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import ggufjac
 from ggufjac.errors import UserError
-from ggufjac.registry import Entry, HubFile, Places, Wheel, entries, local_models, resolve, stored
+from ggufjac.registry import CatalogueEntry, HubFile, Places, Wheel, entries, local_models, resolve, stored
 from ggufjac.registry.catalogue import read
 from ggufjac.registry.files import is_model, model_files
 from ggufjac.registry.local import MODEL_LAYER
@@ -130,7 +130,7 @@ class TestCatalogue:
     def test_an_entry_of_the_users_own_replaces_one_of_that_name(self, places: Places) -> None:
         own(places, HUB_ENTRY + HUB_ENTRY.replace("tiny", "qwen3-8b"))
         found = {entry.name: entry for entry in entries(places)}
-        assert found["tiny"] == Entry(
+        assert found["tiny"] == CatalogueEntry(
             name="tiny",
             architecture="llama",
             description="d",

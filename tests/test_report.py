@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from conftest import IDS, printed
-from ggufjac.analyses.agreement import ROUNDING, compare
-from ggufjac.analyses.decode import Decoder
-from ggufjac.analyses.prediction import Analysis, Options, analyze
-from ggufjac.analyses.result import RESULT, load
-from ggufjac.analyses.text import Piece, readable
+from ggufjac.analyses.analyze import Analysis, analyze
+from ggufjac.analyses.common.agreement import ROUNDING, compare
+from ggufjac.analyses.common.decoding import Decoder
+from ggufjac.analyses.common.result import RESULT
+from ggufjac.analyses.common.tokens import Piece, readable
+from ggufjac.analyses.options import AnalyzeOptions
+from ggufjac.analyses.table import load
 from ggufjac.atomic import require_writable, write
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
@@ -29,7 +31,7 @@ def result(tiny: Model) -> Analysis:
         return compare(linear.logits.numpy(), linear.logits.numpy(), ROUNDING), ""
 
     with torch.no_grad():
-        return analyze(tiny, IDS, Options(top=5, ordinary=True), judge)
+        return analyze(tiny, IDS, AnalyzeOptions(top=5, ordinary=True), judge)
 
 
 def text(result: Analysis, width: int, **options: object) -> str:
@@ -45,7 +47,7 @@ def test_shares_and_logits_add_up(result: Analysis) -> None:
 
 def test_components_of_a_token_add_up_to_its_term(tiny: Model) -> None:
     """With every triplet asked for, sigma_i (v_i . x_t)(w . u_i) over i is the token's whole term of the logit."""
-    options = Options(top=tiny.family.d, tokens="each", dtype=torch.float64)
+    options = AnalyzeOptions(top=tiny.family.d, tokens="each", dtype=torch.float64)
     with torch.no_grad():
         full = analyze(tiny, IDS[:3], options, lambda _: (None, ""))
     for row in full.tokens:
@@ -153,8 +155,8 @@ def test_arrays_are_what_their_names_say(tiny: Model, result: Analysis) -> None:
 
 def test_a_result_with_one_part_only(tiny: Model) -> None:
     with torch.no_grad():
-        each = analyze(tiny, IDS, Options(top=2, tokens="each"), lambda _: (None, "not today"))
-        combined = analyze(tiny, IDS, Options(top=2, tokens="combined"), lambda _: (None, "not today"))
+        each = analyze(tiny, IDS, AnalyzeOptions(top=2, tokens="each"), lambda _: (None, "not today"))
+        combined = analyze(tiny, IDS, AnalyzeOptions(top=2, tokens="combined"), lambda _: (None, "not today"))
     assert "Whole map" not in text(each, 100)
     assert "not today" in text(each, 100)
     assert "writes (u₁)" not in text(combined, 100)

@@ -11,21 +11,22 @@ import torch
 from torch import Tensor
 
 from conftest import IDS, printed
-from ggufjac.analyses import concepts, leverage
-from ggufjac.analyses.concepts import concept_tokens, mass
-from ggufjac.analyses.control import directions, exportable
-from ggufjac.analyses.decode import Decoder
-from ggufjac.analyses.leverage import PRICE, STRENGTHS, at_price, candidate_layers, candidates
-from ggufjac.analyses.result import load
-from ggufjac.analyses.steering import Options, Steered, steer
+from ggufjac.analyses.common.decoding import Decoder
+from ggufjac.analyses.options import SteerOptions
+from ggufjac.analyses.steer import concepts, leverage
+from ggufjac.analyses.steer.concepts import concept_tokens, mass
+from ggufjac.analyses.steer.control import directions, exportable
+from ggufjac.analyses.steer.influences import Concept, ControlVector, Steering, StreamMaps
+from ggufjac.analyses.steer.leverage import PRICE, STRENGTHS, at_price, candidate_layers, candidates
+from ggufjac.analyses.steer.steering import Steered, steer
+from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
 from ggufjac.llamacpp.control import ControlFile
-from ggufjac.maps.generation import Reading, embedded, logits_of_texts, states_of_text
 from ggufjac.maps.model import Model
-from ggufjac.maps.passes import build, propagate, run_of
-from ggufjac.maps.sites import LAYER
-from ggufjac.maps.steering import Concept, ControlVector, Steering, StreamMaps
+from ggufjac.maps.within.sites import LAYER
+from ggufjac.network.forward import build, propagate, run_of
+from ggufjac.network.texts import Reading, embedded, logits_of_texts, states_of_text
 from tinymodels import make
 
 CONCEPT, TEXT = IDS[:4], torch.tensor([[1, 99, 17, 250, 64, 300, 12, 5, 77, 31]])
@@ -57,7 +58,7 @@ def apart(a: Tensor, b: Tensor) -> float:
 @cache
 def dense(model: Model, layer: int) -> Tensor:
     """J^(l)_t, [leaving, T, d]."""
-    return StreamMaps(model.family, model.linearize(CONCEPT, torch.float64)).cumulative(layer).jacobian()
+    return StreamMaps(model.family, model.linearize(CONCEPT, dtype=torch.float64)).cumulative(layer).jacobian()
 
 
 # --- the operator -----------------------------------------------------------------------------------------------
@@ -80,7 +81,7 @@ def test_maps_to_the_stream_are_autograds(family: str, opened: Opened) -> None:
 def test_what_the_concept_adds_is_the_sum_of_its_maps(family: str, opened: Opened) -> None:
     model = opened(family)
     layers = (0, 2)
-    concept = Concept(model.family, model.linearize(CONCEPT, torch.float64), layers)
+    concept = Concept(model.family, model.linearize(CONCEPT, dtype=torch.float64), layers)
     steering = Steering(concept, layers, (1.0, 1.0))
     for start, stop in ((0, 6), (6, 7), (7, 10)):
         steering.advance(TEXT[:, start:stop].expand(2, -1))
@@ -103,7 +104,7 @@ def test_steered_steps_are_the_definition(family: str, opened: Opened) -> None:
     if family == PLANES:  # a model of many layers
         layers, strengths = layers[1:3], strengths[1:3]
     side_by_side = TEXT.expand(len(layers), -1)
-    concept = Concept(model.family, model.linearize(CONCEPT, torch.float64), layers)
+    concept = Concept(model.family, model.linearize(CONCEPT, dtype=torch.float64), layers)
     reading = Reading(model.family, n, torch.float64, influence=Steering(concept, layers, strengths))
     steps = [reading.read(side_by_side[:, a:b]) for a, b in ((0, 5), (5, 6), (6, 7), (7, 10))][-1]
     anew = Steering(concept, layers, strengths)
@@ -128,7 +129,7 @@ def test_steered_steps_are_the_definition(family: str, opened: Opened) -> None:
 
 def test_a_strength_of_nothing_changes_nothing(opened: Opened) -> None:
     model = opened("llama")
-    concept = Concept(model.family, model.linearize(CONCEPT, torch.float64), (1,))
+    concept = Concept(model.family, model.linearize(CONCEPT, dtype=torch.float64), (1,))
     steered, alone = (
         Reading(model.family, 20, torch.float64, influence=influence)
         for influence in (Steering(concept, (1,), (0.0,)), None)
@@ -139,7 +140,7 @@ def test_a_strength_of_nothing_changes_nothing(opened: Opened) -> None:
 def test_the_steered_pass_is_affine_in_what_enters_it(opened: Opened) -> None:
     """What is added belongs to the layer's operator, as a constant."""
     model = opened("llama")
-    concept = Concept(model.family, model.linearize(CONCEPT, torch.float64), (1,))
+    concept = Concept(model.family, model.linearize(CONCEPT, dtype=torch.float64), (1,))
     steering = Steering(concept, (1,), (1.0,))
     steering.advance(TEXT)
     x = embedded(model.family, TEXT, torch.float64)
@@ -199,7 +200,7 @@ def test_candidates_are_spread_over_all_layers() -> None:
 
 def test_candidates_are_measured_by_plain_passes(opened: Opened) -> None:
     model, counted, first = opened("llama"), (5, 42), 3
-    linear = model.linearize(CONCEPT, torch.float64)
+    linear = model.linearize(CONCEPT, dtype=torch.float64)
     concept = Concept(model.family, linear, (0, 2))
     with torch.no_grad():
         found = candidates(concept, TEXT[0], first, counted, n_ctx=10, memory=1)
@@ -221,14 +222,14 @@ def test_candidates_are_measured_by_plain_passes(opened: Opened) -> None:
 
 @pytest.fixture(scope="module")
 def result(opened: Opened) -> Steered:
-    return steer(opened("llama"), CONCEPT, TEXT[0].tolist(), Options(tokens=6, dtype=torch.float64))
+    return steer(opened("llama"), CONCEPT, TEXT[0].tolist(), SteerOptions(tokens=6, dtype=torch.float64))
 
 
 def test_texts_are_the_likeliest_and_measured_by_the_model(opened: Opened, result: Steered) -> None:
     model, prompt = opened("llama"), TEXT[0].tolist()
-    assert [text.strength for text in (result.unsteered, *result.steered)] == [0, *Options().strengths]
+    assert [text.strength for text in (result.unsteered, *result.steered)] == [0, *SteerOptions().strengths]
     counted = tuple(piece.id for piece in result.counts)
-    concept = Concept(model.family, model.linearize(CONCEPT, torch.float64), (result.layer,))
+    concept = Concept(model.family, model.linearize(CONCEPT, dtype=torch.float64), (result.layer,))
     for text in (result.unsteered, *result.steered):
         new = [piece.id for piece in text.tokens]
         whole = torch.tensor([prompt + new])
@@ -252,7 +253,7 @@ def test_the_layer_is_the_one_with_the_largest_gain(result: Steered) -> None:
 
 
 def test_a_layer_and_tokens_that_are_given_are_used(opened: Opened) -> None:
-    options = Options(layer=1, counted=(7, 8), strengths=(2.0,), tokens=3)
+    options = SteerOptions(layer=1, counted=(7, 8), strengths=(2.0,), tokens=3)
     found = steer(opened("llama"), CONCEPT, [1, 5], options)
     assert (found.layer, found.chosen, found.candidates) == (1, False, ())
     assert [piece.id for piece in found.counts] == [7, 8]
@@ -260,7 +261,9 @@ def test_a_layer_and_tokens_that_are_given_are_used(opened: Opened) -> None:
 
 def test_drawn_texts_depend_on_their_seed_alone(opened: Opened) -> None:
     def drawn(seed: int, *strengths: float) -> list[str]:
-        options = Options(layer=1, counted=(7,), strengths=strengths, tokens=6, temperature=1.0, top_p=0.95, seed=seed)
+        options = SteerOptions(
+            layer=1, counted=(7,), strengths=strengths, tokens=6, temperature=1.0, top_p=0.95, seed=seed
+        )
         found = steer(opened("llama"), CONCEPT, [1, 5], options)
         return [text.text for text in (found.unsteered, *found.steered)]
 
@@ -289,7 +292,7 @@ def test_drawn_texts_depend_on_their_seed_alone(opened: Opened) -> None:
 def test_mistakes_are_told_before_anything_is_computed(options: dict[str, object], told: str, opened: Opened) -> None:
     laps: list[str] = []
     with pytest.raises(UserError, match=told):
-        steer(opened("llama"), CONCEPT, TEXT[0].tolist(), Options(**options), laps.append)  # type: ignore[arg-type]
+        steer(opened("llama"), CONCEPT, TEXT[0].tolist(), SteerOptions(**options), laps.append)  # type: ignore[arg-type]
     assert laps == []
 
 
@@ -301,7 +304,7 @@ def test_directions_are_the_leading_left_vectors_of_the_dense_maps(family: str, 
     model = opened(family)
     d, planes = model.family.d, model.family.leaving // model.family.d
     layers = exportable(model, None)[0][: 1 if family == PLANES else 2]
-    concept = Concept(model.family, model.linearize(CONCEPT, torch.float64), (1,))
+    concept = Concept(model.family, model.linearize(CONCEPT, dtype=torch.float64), (1,))
     streams = states_of_text(model.family, TEXT[0], torch.float64, n_ctx=10)
     for kind in ("left", "written"):
         found, cosines = directions(model, concept, TEXT[0], layers, kind, seed=0, n_ctx=10)  # type: ignore[arg-type]
@@ -322,7 +325,7 @@ def test_directions_are_the_leading_left_vectors_of_the_dense_maps(family: str, 
 def test_a_file_does_here_what_it_says(opened: Opened, tmp_path: Path) -> None:
     target = tmp_path / "control.gguf"
     model = opened("llama")
-    options = Options(layer=1, counted=(7,), strengths=(1.0,), tokens=4, export=str(target), directions="written")
+    options = SteerOptions(layer=1, counted=(7,), strengths=(1.0,), tokens=4, export=str(target), directions="written")
     found = steer(model, CONCEPT, [1, 5, 9], options)
     assert found.control is not None
     assert found.controlled is not None

@@ -21,7 +21,7 @@ from benchmarks.synthetic.blocks import FIELDS, Pool
 from benchmarks.synthetic.layouts import LAYERS, layout
 from benchmarks.synthetic.mixtures import MIXTURES
 from benchmarks.synthetic.shapes import SHAPES, Shape, named
-from ggufjac.analyses.verification import direct
+from ggufjac.analyses.judge.verify import direct
 from ggufjac.errors import UserError
 from ggufjac.llamacpp.quantize import quantize
 from ggufjac.maps.model import Model
@@ -66,7 +66,7 @@ def test_llama_cpp_agrees(name: str, tmp_path: Path) -> None:
 def test_values_stay_of_order_one_through_eighty_layers(tmp_path: Path) -> None:
     synthesize(tmp_path / "deep.gguf", small("llama3.3-70b", "n_layer=80"), leave=0)
     with Model.open(tmp_path / "deep.gguf") as model:
-        states = model.linearize([1, 300, 17, 42]).trace.states
+        states = model.linearize([1, 300, 17, 42]).forward_pass.states
     assert all(0.5 < float(state.std()) < 3 for state in states)
 
 

@@ -10,19 +10,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ggufjac.analyses.decode import Decoder
-from ggufjac.analyses.facts import ModelFacts, facts_of
-from ggufjac.analyses.following import LlamaRun, llama_run_of
-from ggufjac.analyses.options import MapOptions
-from ggufjac.analyses.prediction import TOKENS_PER_VECTOR, Prediction, top_predictions
-from ggufjac.analyses.result import Result
-from ggufjac.analyses.stopwatch import Progress, Stopwatch
-from ggufjac.analyses.text import Piece, Speller
+from ggufjac.analyses.common.predictions import TOKENS_PER_VECTOR
+from ggufjac.analyses.common.result import MapResult
+from ggufjac.analyses.common.stopwatch import Progress, silent
+from ggufjac.analyses.common.subject import Subject
+from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.options import ExtremesOptions
 from ggufjac.maps.lengths import longest
 from ggufjac.maps.model import Model
 
@@ -64,8 +62,8 @@ class Recurring:
     tokens: int
 
 
-@dataclass(frozen=True)
-class Extremes(Result):
+@dataclass(frozen=True, kw_only=True)
+class Extremes(MapResult):
     """The longest columns and rows of every token's map.
 
     Their lengths are exact. exact: whether all lengths were computed, so that nothing longer can have been missed and
@@ -73,83 +71,54 @@ class Extremes(Result):
     """
 
     kind: ClassVar[str] = "extremes"
-    report: ClassVar[str] = "extremes"
 
-    model: ModelFacts
-    prompt: str
-    dtype: str
-    path: str
-    seed: int
-    predictions: tuple[Prediction, ...]
     tokens: tuple[TokenExtremes, ...]
     recurring_columns: tuple[Recurring, ...]
     recurring_rows: tuple[Recurring, ...]
     exact: bool
-    reconstruction: float
-    seconds: dict[str, float]
-    llama: LlamaRun | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(MapOptions):
-    """top: how many of each token; method: all lengths computed, or estimated first ("auto": by what it costs)."""
-
-    top: int = 8
-    method: Literal["auto", "exact", "probes"] = "auto"
 
 
 def extremes(
-    model: Model, prompt: str | Sequence[int], options: Options | None = None, progress: Progress = lambda _: None
+    model: Model, prompt: str | Sequence[int], options: ExtremesOptions | None = None, progress: Progress = silent
 ) -> Extremes:
     """The longest columns and rows of each token's map at one prompt."""
-    options = options or Options()
-    watch = Stopwatch(progress)
-    watch.lap("forward pass")
-    ids = model.ids_of(prompt)
-    speller = Speller(model.vocab)
-    linear = options.linearize(model, ids)
-    watch.lap("reconstruction")
+    options = options or ExtremesOptions()
+    subject = Subject(model, prompt, options, progress)
+    subject.lap("forward pass")
+    linear = subject.linear
+    subject.lap("reconstruction")
     reconstruction = linear.reconstruction_error()
-    watch.lap("columns and rows")
+    subject.lap("columns and rows")
     found = longest(linear, options.top, options.method, options.seed)
-    watch.lap("decoding")
-    decoder = Decoder(model.family, options.dtype)
+
+    subject.lap("decoding")
 
     def write(vectors: Tensor) -> list[tuple[Piece, ...]]:
-        return speller.rows(decoder.writes(vectors, TOKENS_PER_VECTOR).ids)
+        return subject.writes(vectors, TOKENS_PER_VECTOR)
 
     def read(vectors: Tensor) -> list[tuple[Piece, ...]]:
-        return speller.rows(decoder.reads(vectors, TOKENS_PER_VECTOR).ids)
+        return subject.reads(vectors, TOKENS_PER_VECTOR)
 
     used = linear.inputs.gather(1, found.columns)
     made = torch.einsum("tkn,tn->tk", found.row_vectors, linear.inputs)
     columns = _described(found.columns, found.column_vectors, used, found.squared_norms, write, read)
     rows = _described(found.rows, found.row_vectors, made, found.squared_norms, read, write)
     return Extremes(
-        model=facts_of(model.file),
-        prompt=prompt if isinstance(prompt, str) else model.detokenize(ids),
-        dtype=options.dtype_name,
-        path=options.path,
-        seed=options.seed,
-        predictions=top_predictions(linear, speller),
+        **subject.map_facts(reconstruction),
         tokens=tuple(
-            TokenExtremes(speller.piece(token), float(found.squared_norms[t].sqrt()), columns[t], rows[t])
-            for t, token in enumerate(ids)
+            TokenExtremes(token, float(found.squared_norms[t].sqrt()), columns[t], rows[t])
+            for t, token in enumerate(subject.pieces)
         ),
         recurring_columns=_recurring(found.columns),
         recurring_rows=_recurring(found.rows),
         exact=found.exact,
-        reconstruction=reconstruction,
-        seconds=watch.stop(),
-        llama=llama_run_of(linear),
-        arrays={
-            "tokens": torch.tensor(ids),
-            "squared_norms": found.squared_norms,
-            "columns": found.columns,
-            "column_vectors": found.column_vectors,
-            "rows": found.rows,
-            "row_vectors": found.row_vectors,
-        },
+        arrays=subject.arrays(
+            squared_norms=found.squared_norms,
+            columns=found.columns,
+            column_vectors=found.column_vectors,
+            rows=found.rows,
+            row_vectors=found.row_vectors,
+        ),
     )
 
 

@@ -15,28 +15,23 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ggufjac.analyses.decode import Decoder
-from ggufjac.analyses.facts import ModelFacts, facts_of
-from ggufjac.analyses.following import LlamaRun, llama_run_of
-from ggufjac.analyses.options import MapOptions
-from ggufjac.analyses.prediction import Prediction, prediction_of, top_predictions
-from ggufjac.analyses.result import Result
-from ggufjac.analyses.stopwatch import Progress, Stopwatch
-from ggufjac.analyses.text import Piece, Speller
-from ggufjac.errors import UserError
+from ggufjac.analyses.common.predictions import TOKENS_PER_VECTOR, Prediction
+from ggufjac.analyses.common.result import MapResult
+from ggufjac.analyses.common.stopwatch import Progress, silent
+from ggufjac.analyses.common.subject import Subject
+from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.options import LAYER, LayersOptions
 from ggufjac.maps.detached import DetachedMap
-from ggufjac.maps.layers import LayerMaps, Place, Spectra
 from ggufjac.maps.model import Model
-from ggufjac.maps.sites import LAYER
+from ggufjac.maps.within.hooks import part_called
+from ggufjac.maps.within.layers import LayerMaps, LayerPart, Spectra
 
-#: Tokens that a result keeps of every decoded vector.
-TOKENS_PER_VECTOR = 8
 #: What is written outside of the blocks, in the table of direct contributions.
 EMBEDDING, CONSTANT = "embedding", "constant"
 
 
 @dataclass(frozen=True)
-class Concept:
+class LayerTriplet:
     """One triplet sigma u v^T: what it writes (head @ u), and where it reads.
 
     residual: the larger one of ||A v - sigma u|| and ||A^T u - sigma v||, over sigma. position, weight: the token (in a
@@ -62,11 +57,11 @@ class Spectrum:
 
     stable_rank: float
     overlap: float
-    concepts: tuple[Concept, ...]
+    concepts: tuple[LayerTriplet, ...]
 
 
 @dataclass(frozen=True)
-class Reading:
+class LayerReading:
     """One place: what leaves a layer (part "layer"), or what one of its parts writes.
 
     lens: the likeliest tokens if the place itself went to the output norm and the head; rank, probability: of the
@@ -86,7 +81,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Write:
+class BlockWrite:
     """What one block gives to the target's logit past all later blocks; layer None: outside of the layers."""
 
     layer: int | None
@@ -102,8 +97,8 @@ class Emergence:
     settled: int | None
 
 
-@dataclass(frozen=True)
-class Layers(Result):
+@dataclass(frozen=True, kw_only=True)
+class Layers(MapResult):
     """One prompt, layer by layer. The logits of `writes` add up to the target's.
 
     readings: in the order of the network. concept, lens: where the target is the top token of the leading left vector,
@@ -113,25 +108,15 @@ class Layers(Result):
     """
 
     kind: ClassVar[str] = "layers"
-    report: ClassVar[str] = "layers"
 
-    model: ModelFacts
-    prompt: str
-    dtype: str
-    path: str
-    seed: int
     n_layer: int
     tokens: tuple[Piece, ...]
-    predictions: tuple[Prediction, ...]
     target: Prediction
-    readings: tuple[Reading, ...]
+    readings: tuple[LayerReading, ...]
     concept: Emergence
     lens: Emergence
-    writes: tuple[Write, ...]
+    writes: tuple[BlockWrite, ...]
     layerwise_exact: bool
-    reconstruction: float
-    seconds: dict[str, float]
-    llama: LlamaRun | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -139,44 +124,27 @@ class Layers(Result):
         found = dict.fromkeys(reading.part for reading in self.readings)
         return tuple(sorted(found, key=lambda part: part != LAYER))
 
-    def of_part(self, part: str) -> tuple[Reading, ...]:
+    def of_part(self, part: str) -> tuple[LayerReading, ...]:
         return tuple(reading for reading in self.readings if reading.part == part)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(MapOptions):
-    """top: triplets per map. layers: which ones, counted from 0 (None: all); every: every so many, the last one among
-    them. what: the parts, of "layer" and the names of the blocks ("attn", "mlp", "ssm", ...). layerwise: the layers'
-    own maps as well. target: the id of the token that is followed (None: the prediction). tolerance: of residuals.
-    """
-
-    top: int = 6
-    layers: tuple[int, ...] | None = None
-    every: int = 1
-    what: tuple[str, ...] = (LAYER,)
-    layerwise: bool = False
-    target: int | None = None
-    tolerance: float = 1e-2
-
-
 def layers(
-    model: Model, prompt: str | Sequence[int], options: Options | None = None, progress: Progress = lambda _: None
+    model: Model, prompt: str | Sequence[int], options: LayersOptions | None = None, progress: Progress = silent
 ) -> Layers:
     """One prompt, layer by layer. Raises UserError for layers, parts and tokens that do not exist."""
-    options = options or Options()
-    watch = Stopwatch(progress)
-    ids = model.ids_of(prompt)
-    if options.target is not None and not 0 <= options.target < model.family.n_vocab:
-        raise UserError(f"there is no token {options.target}; the vocabulary has {model.family.n_vocab} tokens, from 0")
-    watch.lap("forward pass")
-    speller = Speller(model.vocab)
-    linear = options.linearize(model, ids)
+    options = options or LayersOptions()
+    subject = Subject(model, prompt, options, progress)
+    asked = None if options.target is None else subject.token(options.target)
+
+    subject.lap("forward pass")
+    linear = subject.linear
     maps = LayerMaps(model.family, linear)
-    places = maps.places(_chosen(maps.n_layer, options), options.what)
-    target = prediction_of(linear, speller, options.target)
-    watch.lap("direct contributions")
+    places = maps.places(_chosen(maps.n_layer, options), [part_called(name) for name in options.what])
+    target = subject.prediction(asked)
+    subject.lap("direct contributions")
     writes = _writes(maps, linear, target.token.id)
-    watch.lap("cumulative maps")
+
+    subject.lap("cumulative maps")
     # the whole network's map is what the others are compared with
     whole = (maps.n_layer - 1, LAYER)
     swept = places if whole in places else (*places, whole)
@@ -184,59 +152,50 @@ def layers(
     reference = spectra.u[swept.index(whole)]
     own: Spectra | None = None
     if options.layerwise:
-        watch.lap("layerwise maps")
+        subject.lap("layerwise maps")
         own = maps.layerwise_spectra(places, options.top, tolerance=options.tolerance, seed=options.seed)
-    watch.lap("decoding")
-    decoder = Decoder(model.family, options.dtype)
-    cumulative = _spectra(spectra, reference, decoder, speller)[: len(places)]
-    layerwise = [None] * len(places) if own is None else _spectra(own, reference, decoder, speller)
-    lens = _lens(maps, spectra.outputs[: len(places)], target.token.id, speller)
-    carried = shares[: len(places)].tolist()
+
+    subject.lap("decoding")
+    cumulative = _spectra(subject, spectra, reference)[: len(places)]
+    layerwise = [None] * len(places) if own is None else _spectra(subject, own, reference)
+    lens = _lens(subject, maps, spectra.outputs[: len(places)], target.token.id)
     readings = tuple(
-        Reading(layer, part, *seen, tuple(tokens), constant, of_all, of_layer)
+        LayerReading(layer, part, *seen, tuple(tokens), constant, of_all, of_layer)
         for (layer, part), seen, (*tokens, constant), of_all, of_layer in zip(
-            places, lens, carried, cumulative, layerwise, strict=True
+            places, lens, shares[: len(places)].tolist(), cumulative, layerwise, strict=True
         )
     )
     return Layers(
-        model=facts_of(model.file),
-        prompt=prompt if isinstance(prompt, str) else model.detokenize(ids),
-        dtype=options.dtype_name,
-        path=options.path,
-        seed=options.seed,
+        **subject.map_facts(float((shares.sum(-1) - 1).abs().max())),
         n_layer=maps.n_layer,
-        tokens=tuple(speller.piece(token) for token in ids),
-        predictions=top_predictions(linear, speller),
+        tokens=subject.pieces,
         target=target,
         readings=readings,
         concept=_emergence(readings, lambda r: r.cumulative.concepts[0].writes[0].id == target.token.id),
         lens=_emergence(readings, lambda r: r.rank == 1),
         writes=writes,
         layerwise_exact=own is not None and own.exact,
-        reconstruction=float((shares.sum(-1) - 1).abs().max()),
-        seconds=watch.stop(),
-        llama=llama_run_of(linear),
-        arrays=_arrays(ids, places, shares, spectra, own, writes),
+        arrays=_arrays(subject, places, shares, spectra, own, writes),
     )
 
 
-def _chosen(n_layer: int, options: Options) -> Sequence[int]:
+def _chosen(n_layer: int, options: LayersOptions) -> Sequence[int]:
     if options.layers is not None:
         return options.layers
     return range((n_layer - 1) % options.every, n_layer, options.every)
 
 
-def _writes(maps: LayerMaps, linear: DetachedMap, target: int) -> tuple[Write, ...]:
+def _writes(maps: LayerMaps, linear: DetachedMap, target: int) -> tuple[BlockWrite, ...]:
     functional, offset = linear.logit_functional(target)
     found = maps.direct(functional[None])
-    blocks = (Write(layer, part, float(logit)) for (layer, part), logit in found.writes.items())
+    blocks = (BlockWrite(layer, part, float(logit)) for (layer, part), logit in found.writes.items())
     constant = float(found.constant) + offset
-    writes = (Write(None, EMBEDDING, float(found.embedding)), *blocks)
-    return (*writes, Write(None, CONSTANT, constant)) if constant else writes
+    writes = (BlockWrite(None, EMBEDDING, float(found.embedding)), *blocks)
+    return (*writes, BlockWrite(None, CONSTANT, constant)) if constant else writes
 
 
 def _lens(
-    maps: LayerMaps, outputs: Tensor, target: int, speller: Speller
+    subject: Subject, maps: LayerMaps, outputs: Tensor, target: int
 ) -> list[tuple[tuple[Piece, ...], int, float]]:
     """The likeliest tokens at every output, and the target's rank and probability there."""
     found = []
@@ -244,13 +203,13 @@ def _lens(
         best = logits.topk(min(TOKENS_PER_VECTOR, len(logits))).indices
         rank = int((logits > logits[target]).sum()) + 1
         probability = float(logits.double().softmax(-1)[target])
-        found.append((tuple(map(speller.piece, best.tolist())), rank, probability))
+        found.append((tuple(map(subject.speller.piece, best.tolist())), rank, probability))
     return found
 
 
-def _spectra(found: Spectra, reference: Tensor, decoder: Decoder, speller: Speller) -> list[Spectrum]:
+def _spectra(subject: Subject, found: Spectra, reference: Tensor) -> list[Spectrum]:
     n, k, d = found.u.shape
-    writes = speller.rows(decoder.writes(found.u.reshape(-1, d), TOKENS_PER_VECTOR).ids)
+    writes = subject.writes(found.u.reshape(-1, d), TOKENS_PER_VECTOR)
     cosines = (found.u @ reference.mT).double()
     weights, positions = found.weights.max(-1)
     shares = weights / found.weights.sum(-1).clamp_min(torch.finfo(weights.dtype).tiny)
@@ -259,7 +218,7 @@ def _spectra(found: Spectra, reference: Tensor, decoder: Decoder, speller: Spell
             stable_rank=float(found.stable_ranks[i]),
             overlap=float(cosines[i].square().sum() / k),
             concepts=tuple(
-                Concept(
+                LayerTriplet(
                     sigma=float(found.s[i, j]),
                     residual=float(found.residuals[i, j]),
                     position=int(positions[i, j]),
@@ -274,7 +233,7 @@ def _spectra(found: Spectra, reference: Tensor, decoder: Decoder, speller: Spell
     ]
 
 
-def _emergence(readings: Sequence[Reading], so: Callable[[Reading], bool]) -> Emergence:
+def _emergence(readings: Sequence[LayerReading], so: Callable[[LayerReading], bool]) -> Emergence:
     """Since when something is so of what leaves the layers."""
     leaving = [reading for reading in readings if reading.part == LAYER]
     first = next((reading.layer for reading in leaving if so(reading)), None)
@@ -287,21 +246,20 @@ def _emergence(readings: Sequence[Reading], so: Callable[[Reading], bool]) -> Em
 
 
 def _arrays(
-    ids: Sequence[int],
-    places: Sequence[Place],
+    subject: Subject,
+    places: Sequence[LayerPart],
     shares: Tensor,
     spectra: Spectra,
     own: Spectra | None,
-    writes: Sequence[Write],
+    writes: Sequence[BlockWrite],
 ) -> dict[str, Tensor]:
     n = len(places)  # the whole network's map may have been read besides, to compare with
-    arrays = {
-        "tokens": torch.tensor(list(ids)),
-        "layers": torch.tensor([layer for layer, _ in places]),
-        "outputs": spectra.outputs[:n],
-        "shares": shares[:n],
-        "writes": torch.tensor([write.logit for write in writes]),
-    }
+    arrays = subject.arrays(
+        layers=torch.tensor([layer for layer, _ in places]),
+        outputs=spectra.outputs[:n],
+        shares=shares[:n],
+        writes=torch.tensor([write.logit for write in writes]),
+    )
     for name, found in (("cumulative", spectra), ("layerwise", own)):
         if found is not None:
             arrays |= {

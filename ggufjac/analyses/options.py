@@ -1,48 +1,215 @@
-"""How the map behind an analysis is made: what all analyses let one choose."""
+"""What each analysis lets one choose. A command's flags, a batch's keys and a Python function's arguments are these."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
 
-import torch
+from ggufjac import parse
+from ggufjac.maps.options import MapOptions
+from ggufjac.option import flag_of, option, options_of
 
-from ggufjac.errors import UserError
-from ggufjac.maps.detached import DetachedMap
-from ggufjac.maps.followed import Settings
-from ggufjac.maps.model import Model
+#: A token: its text, "#ID", or its id.
+Token: TypeAlias = "str | int"
+Tokens: TypeAlias = "Token | Sequence[Token]"
+
+#: What leaves a layer, among its parts.
+LAYER = "layer"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MapOptions:
-    """path: the live factor of gated MLPs; seed: of whatever is drawn at random; memory: bytes that everything but the
-    mapped file may take (None: a quarter of the machine's); device: torch's name for where to compute; run: whose
-    computation is explained, that of exact arithmetic or llama.cpp's own, which is run as `llama` says.
+class AnalysisOptions(MapOptions):
+    """How a map is made, and seed: of whatever is drawn at random."""
+
+    seed: int = option(0, "of whatever is drawn at random", parse=parse.whole)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalyzeOptions(AnalysisOptions):
+    """top: how many triplets; tokens: of which maps; target: the token whose logit is attributed (None: the
+    prediction); ordinary: the ordinary Jacobian's reconstruction error as well; verify: whether llama.cpp is asked for
+    its own prediction.
     """
 
-    dtype: torch.dtype = torch.float32
-    path: Literal["up", "gate"] = "up"
-    seed: int = 0
-    memory: int | None = None
-    device: str = "cpu"
-    run: Literal["exact", "llama.cpp"] = "exact"
-    llama: Settings = field(default_factory=Settings)
+    quick: ClassVar[bool] = True
 
-    @property
-    def dtype_name(self) -> str:
-        return str(self.dtype).removeprefix("torch.")
+    top: int = option(8, "singular triplets (default 8)", parse=parse.positive, metavar="K")
+    tokens: Literal["each", "combined", "both"] = option(
+        "both",
+        "the map of each input token, of all together, or both (default)",
+        choices=("each", "combined", "both"),
+    )
+    target: Token | None = option(None, "attribute this token's logit: its text, or #ID", metavar="TOKEN", token=True)
+    ordinary: bool = option(False, "the ordinary Jacobian's reconstruction error as well")
+    verify: bool = option(True, "do not ask llama.cpp for its prediction", name="no-verify", negated=True)
 
-    def linearize(self, model: Model, ids: Sequence[int]) -> DetachedMap:
-        return model.linearize(
-            ids, self.dtype, path=self.path, memory=self.memory, device=self.device, run=self.run, llama=self.llama
-        )
 
-    def require_derivatives(self) -> None:
-        """Raise UserError where the computation that is explained has no derivatives: one that rounds is a staircase,
-        flat wherever it is not broken."""
-        if self.run != "exact":
-            raise UserError(
-                "the ordinary Jacobian of a computation that rounds is 0 almost everywhere; it goes with exact "
-                "arithmetic alone (--run exact)"
-            )
+@dataclass(frozen=True, kw_only=True)
+class LayersOptions(AnalysisOptions):
+    """top: triplets per map. layers: which ones, counted from 0 (None: all); every: every so many, the last one among
+    them. what: the parts, of "layer" and the names of the blocks ("attn", "mlp", "ssm", ...). layerwise: the layers'
+    own maps as well. target: the token that is followed (None: the prediction). tolerance: of residuals.
+    """
+
+    layers: tuple[int, ...] | None = option(
+        None, "these layers, counted from 0 (default: all)", parse=parse.ranges, metavar="N,N"
+    )
+    every: int = option(1, "every so many, with the last one", parse=parse.positive, metavar="N")
+    what: tuple[str, ...] = option(
+        (LAYER,),
+        "what to read of each layer: layer (what leaves it; default), and what its parts write: attn, mlp, ssm",
+        parse=parse.names,
+        metavar="PART,PART",
+    )
+    layerwise: bool = option(False, "the map of each layer alone as well")
+    top: int = option(6, "singular triplets (default 6)", parse=parse.positive, metavar="K")
+    target: Token | None = option(None, "follow this token's logit: its text, or #ID", metavar="TOKEN", token=True)
+    tolerance: float = option(1e-2, "of residuals", hidden=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributeOptions(AnalysisOptions):
+    """target: the tokens to explain, the most interesting first (None: the likeliest ones); against: the token whose
+    logit is subtracted from each; above_mean: the mean of all logits is; top: how many components.
+    """
+
+    target: Tokens | None = option(
+        None,
+        "a token to explain, its text or #ID; may be repeated (default: the likeliest ones)",
+        metavar="TOKEN",
+        repeated=True,
+        token=True,
+    )
+    against: Token | None = option(
+        None, "explain how far the target's logit is above this one's", metavar="TOKEN", token=True
+    )
+    above_mean: bool = option(False, "explain how far it is above the mean of all logits")
+    top: int = option(8, "components (default 8)", parse=parse.positive, metavar="K")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrdinaryOptions(AnalysisOptions):
+    """top: how many triplets of each; target: the token whose logit is attributed (None: the prediction)."""
+
+    follows: ClassVar[bool] = False
+
+    target: Token | None = option(None, "attribute this token's logit: its text, or #ID", metavar="TOKEN", token=True)
+    top: int = option(8, "singular triplets (default 8)", parse=parse.positive, metavar="K")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtremesOptions(AnalysisOptions):
+    """top: how many of each token; method: all lengths computed, or estimated first ("auto": by what it costs)."""
+
+    top: int = option(8, "of each token (default 8)", parse=parse.positive, metavar="K")
+    method: Literal["auto", "exact", "probes"] = option(
+        "auto",
+        "compute all lengths, or estimate them first and compute the longest (default: by what it costs)",
+        choices=("auto", "exact", "probes"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblateOptions(AnalysisOptions):
+    """target: the token whose ln p is followed (None: the prediction); tokens: the positions to take away (none: those
+    with the largest terms, all in a short prompt); components: how many leading ones.
+    """
+
+    target: Token | None = option(None, "follow this token's logit: its text, or #ID", metavar="TOKEN", token=True)
+    tokens: tuple[int, ...] = option(
+        (),
+        "positions to take away, from 0 (default: those with the largest terms, at most 32)",
+        parse=parse.positions,
+        metavar="N,M,...",
+    )
+    components: int = option(
+        4, "leading triplets to take away (default 4)", parse=parse.positive, metavar="K", short="top"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(AnalysisOptions):
+    """top: how many triplets of each side; target: a token to follow on all sides, as the first model has it."""
+
+    top: int = option(8, "singular triplets (default 8)", parse=parse.positive, metavar="K")
+    target: Token | None = option(
+        None, "follow this token's logit everywhere as well: its text, or #ID", metavar="TOKEN", token=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteerOptions(AnalysisOptions):
+    """layer: None to choose it; strengths: those of the steered texts; tokens: how many more there are; temperature:
+    0 for the likeliest token; counted: the concept's tokens (none: found from its map); export: a file for the control
+    vector of the layers export_layers (None: all that llama.cpp steers); directions: what the vector of a layer is.
+    """
+
+    follows: ClassVar[bool] = False
+
+    layer: int | None = option(
+        None,
+        "steer what leaves this layer, from 0; auto (default): where the concept gains the most at a fixed price",
+        parse=parse.layer_or_auto,
+        metavar="N",
+    )
+    strengths: tuple[float, ...] = option(
+        (0.5, 1.0, 1.5),
+        "how hard: 1 adds half of the stream's own length; several give a text each (default 0.5 1 1.5)",
+        name="strength",
+        parse=parse.strength,
+        several=True,
+        metavar="X",
+    )
+    tokens: int = option(24, "new tokens (default 24)", parse=parse.positive, metavar="N")
+    temperature: float = option(0.0, "draw tokens (default 0: the likeliest one)", parse=parse.temperature, metavar="X")
+    top_p: float = option(1.0, "draw from the likeliest that have this probability", parse=parse.share, metavar="X")
+    counted: Tokens | None = option(
+        None,
+        "count this token (its text, or #ID) instead of those that the concept's map writes; may be repeated",
+        name="count",
+        metavar="TOKEN",
+        repeated=True,
+        token=True,
+    )
+    export: str | None = option(None, "write a control vector for llama.cpp (GGUF)", metavar="FILE")
+    export_layers: tuple[int, ...] | None = option(
+        None, "its layers (default: all that llama.cpp can steer)", parse=parse.layers, metavar="N,N"
+    )
+    directions: Literal["left", "written"] = option(
+        "left",
+        "of its layers: the leading left vectors (default), or what the concept's tokens write, the sum of J x",
+        name="direction",
+        choices=("left", "written"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions(AnalysisOptions):
+    """How exact arithmetic is computed, and how llama.cpp is run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions(AnalysisOptions):
+    """What can be chosen for all analyses of a batch at once. top: triplets (None: the analysis's own number); verify:
+    whether llama.cpp is asked for its prediction in `analyze`.
+    """
+
+    quick: ClassVar[bool] = True
+
+    top: int | None = option(None, "singular triplets (default: the analysis's own)", parse=parse.positive, metavar="K")
+    verify: bool = option(True, "analyze: do not ask llama.cpp for its prediction", name="no-verify", negated=True)
+
+    def of_analysis(self, kind: type[AnalysisOptions], target: Token | None) -> AnalysisOptions:
+        """The record of one analysis, as far as it knows these options; target: the token that is meant, if there is
+        one."""
+        found = {item.name: item for item in options_of(kind)}
+        given = {item.name: getattr(self, item.name) for item in options_of(MapOptions)} | {"seed": self.seed}
+        if self.top is not None:
+            name = next(name for name, item in found.items() if "top" in (name, flag_of(item).short))
+            given[name] = self.top
+        if "verify" in found:
+            given["verify"] = self.verify
+        if "target" in found and target is not None:
+            given["target"] = target
+        return kind(**given)

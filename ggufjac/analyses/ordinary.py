@@ -11,30 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from ggufjac.analyses.decode import Decoder
-from ggufjac.analyses.facts import ModelFacts, facts_of
-from ggufjac.analyses.options import MapOptions
-from ggufjac.analyses.overlap import overlap
-from ggufjac.analyses.prediction import (
-    Prediction,
-    Triplet,
-    combined_triplets,
-    prediction_of,
-    top_predictions,
-)
-from ggufjac.analyses.result import Result
-from ggufjac.analyses.stopwatch import Progress, Stopwatch
-from ggufjac.analyses.text import Piece, Speller
-from ggufjac.errors import UserError
+from ggufjac.analyses.common.predictions import Prediction, Triplet
+from ggufjac.analyses.common.result import PromptResult
+from ggufjac.analyses.common.stopwatch import Progress, silent
+from ggufjac.analyses.common.subject import Subject
+from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.compare.overlap import overlap
+from ggufjac.analyses.options import OrdinaryOptions
 from ggufjac.maps.linear import SVD, LinearMap
 from ggufjac.maps.model import Model
 
 
 @dataclass(frozen=True)
-class Side:
+class JacobianSide:
     """One of the two maps.
 
     error: ||J x + c - y|| / ||y||; cosine: of J x + c with y; length: ||J x + c|| / ||y||. logit: what its terms of the
@@ -53,96 +44,60 @@ class Side:
     triplets: tuple[Triplet, ...]
 
 
-@dataclass(frozen=True)
-class Ordinary(Result):
+@dataclass(frozen=True, kw_only=True)
+class Ordinary(PromptResult):
     """Both Jacobians of one prompt. left_overlap, right_overlap: the share of one leading subspace (as many vectors as
     there are triplets) that lies in the other's.
     """
 
     kind: ClassVar[str] = "ordinary"
-    report: ClassVar[str] = "ordinary"
 
-    model: ModelFacts
-    prompt: str
-    dtype: str
-    path: str
-    seed: int
-    predictions: tuple[Prediction, ...]
     target: Prediction
     tokens: tuple[Piece, ...]
     constant: float
-    detached: Side
-    ordinary: Side
+    detached: JacobianSide
+    ordinary: JacobianSide
     left_overlap: float
     right_overlap: float
-    seconds: dict[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(MapOptions):
-    """top: how many triplets of each; target: the id of the token whose logit is attributed (None: the prediction)."""
-
-    top: int = 8
-    target: int | None = None
 
 
 def ordinary(
-    model: Model, prompt: str | Sequence[int], options: Options | None = None, progress: Progress = lambda _: None
+    model: Model, prompt: str | Sequence[int], options: OrdinaryOptions | None = None, progress: Progress = silent
 ) -> Ordinary:
     """Both Jacobians at one prompt. Raises UserError for a target that does not exist, and for llama.cpp's own run,
     which has no derivatives."""
-    options = options or Options()
+    options = options or OrdinaryOptions()
     options.require_derivatives()
-    watch = Stopwatch(progress)
-    watch.lap("forward pass")
-    ids = model.ids_of(prompt)
-    if options.target is not None and not 0 <= options.target < model.family.n_vocab:
-        raise UserError(f"there is no token {options.target}; the vocabulary has {model.family.n_vocab} tokens, from 0")
-    speller = Speller(model.vocab)
-    linear = options.linearize(model, ids)
-    target = prediction_of(linear, speller, options.target)
+    subject = Subject(model, prompt, options, progress)
+    asked = None if options.target is None else subject.token(options.target)
+    subject.lap("forward pass")
+    linear = subject.linear
+    target = subject.prediction(asked)
     functional, offset = linear.logit_functional(target.token.id)
-    decoder = Decoder(model.family, options.dtype)
-    derivative = model.ordinary(ids, options.dtype, options.memory)
+    derivative = model.ordinary(subject.ids, linear.dtype, options.memory)
 
     sides, spectra, made = [], [], []
     maps: tuple[tuple[str, LinearMap], ...] = (("detached Jacobian", linear), ("ordinary Jacobian", derivative))
     for name, mapping in maps:
-        watch.lap(name)
+        subject.lap(name)
         image = mapping.terms().sum(0)
         svd = mapping.svd(options.top, "combined", seed=options.seed)
-        triplets = combined_triplets(mapping, functional, svd, decoder, speller)
+        triplets = subject.combined_triplets(functional, svd, mapping)
         sides.append(_side(mapping, image, svd, functional, offset, triplets, options.seed))
         spectra.append(svd)
         made.append(image)
     one, other = spectra
+    outputs = {"output": linear.output, "detached.output": made[0], "ordinary.output": made[1]}
     return Ordinary(
-        model=facts_of(model.file),
-        prompt=prompt if isinstance(prompt, str) else model.detokenize(ids),
-        dtype=options.dtype_name,
-        path=options.path,
-        seed=options.seed,
-        predictions=top_predictions(linear, speller),
+        **subject.facts(),
         target=target,
-        tokens=tuple(speller.piece(token) for token in ids),
+        tokens=subject.pieces,
         constant=float(functional @ linear.constant) + offset,
         detached=sides[0],
         ordinary=sides[1],
         left_overlap=overlap(one.U, other.U),
         right_overlap=overlap(one.V.flatten(1), other.V.flatten(1)),
-        seconds=watch.stop(),
-        arrays={
-            "tokens": torch.tensor(ids),
-            "output": linear.output,
-            "detached.output": made[0],
-            "ordinary.output": made[1],
-            "detached.U": one.U,
-            "detached.S": one.S,
-            "detached.V": one.V,
-            "ordinary.U": other.U,
-            "ordinary.S": other.S,
-            "ordinary.V": other.V,
-        },
+        arrays=subject.arrays(**outputs) | one.arrays("detached") | other.arrays("ordinary"),
     )
 
 
@@ -154,11 +109,11 @@ def _side(
     offset: float,
     triplets: tuple[Triplet, ...],
     seed: int,
-) -> Side:
+) -> JacobianSide:
     y = mapping.output
     terms = mapping.attribute(functional[None])[0]
     squares, exact = mapping.squared_norms(svd, seed=seed)
-    return Side(
+    return JacobianSide(
         error=float((image - y).norm() / y.norm()),
         cosine=float(image @ y / (image.norm() * y.norm())),
         length=float(image.norm() / y.norm()),

@@ -22,15 +22,13 @@ try:
 except ModuleNotFoundError as error:
     from ggufjac.errors import UserError
 
-    raise UserError(
-        f"--cluster needs dask.distributed ({error}); install it with: pip install 'ggufjac[dask]'"
-    ) from None
+    raise UserError(f"--cluster needs dask.distributed ({error}); install it with: pip install distributed") from None
 
-import ggufjac
-from ggufjac.batch.compute import Outcome, Sessions
+from ggufjac.batch.compute import Sessions, UnitOutcome
 from ggufjac.batch.units import Resources, Unit
 from ggufjac.errors import UserError
-from ggufjac.maps.devices import default_budget
+from ggufjac.quants.memory.devices import default_budget
+from ggufjac.version import __version__
 
 #: How a cluster of this machine's own begins.
 LOCAL = "local:"
@@ -67,7 +65,7 @@ class ModelsPlugin(WorkerPlugin):  # type: ignore[misc]
             finally:
                 self._lock.release()
 
-    def attempt(self, unit: Unit) -> Outcome:
+    def attempt(self, unit: Unit) -> UnitOutcome:
         with self._lock:
             try:
                 outcome = self._sessions.attempt(unit)
@@ -81,7 +79,7 @@ class ModelsPlugin(WorkerPlugin):  # type: ignore[misc]
         return replace(outcome, result=replace(outcome.result, arrays=arrays))
 
 
-def computed(units: Sequence[Unit], resources: Resources, cluster: str) -> Iterator[tuple[Unit, Outcome]]:
+def computed(units: Sequence[Unit], resources: Resources, cluster: str) -> Iterator[tuple[Unit, UnitOutcome]]:
     """The outcomes of the units, in the order in which they come. cluster: "local:N" for N worker processes here, which
     share this machine's memory and processors, or the address of a scheduler ("tcp://host:8786").
 
@@ -114,22 +112,22 @@ def computed(units: Sequence[Unit], resources: Resources, cluster: str) -> Itera
             future.release()
 
 
-def _attempt(unit: Unit, name: str) -> Outcome:
+def _attempt(unit: Unit, name: str) -> UnitOutcome:
     """What a worker does."""
     plugin = get_worker().plugins[name]
-    outcome: Outcome = plugin.attempt(unit)
+    outcome: UnitOutcome = plugin.attempt(unit)
     return outcome
 
 
-def _outcome(future: Future) -> Outcome:
+def _outcome(future: Future) -> UnitOutcome:
     if future.status == "finished":
-        outcome: Outcome = future.result()
+        outcome: UnitOutcome = future.result()
         return outcome
     if future.status != "error":
         raise UserError("the connection to the cluster was lost; the same command goes on where this one stopped")
     error = future.exception()
     if isinstance(error, KilledWorker):
-        return Outcome(None, "the worker processes that computed this died; they may lack memory (--memory)", 0.0)
+        return UnitOutcome(None, "the worker processes that computed this died; they may lack memory (--memory)", 0.0)
     raise error.with_traceback(future.traceback())
 
 
@@ -170,12 +168,12 @@ def _require_workers(client: Client) -> int:
     except ModuleNotFoundError as error:
         raise UserError(f"a worker of the cluster has no ggufjac ({error}); install it there") from None
     for address, version in versions.items():
-        if version != ggufjac.__version__:
+        if version != __version__:
             raise UserError(
-                f"the worker {address} has ggufjac {version}, and this is {ggufjac.__version__}; they must be the same"
+                f"the worker {address} has ggufjac {version}, and this is {__version__}; they must be the same"
             )
     return sum(client.nthreads().values())
 
 
 def _version() -> str:
-    return ggufjac.__version__
+    return __version__

@@ -7,11 +7,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ggufjac.analyses.prediction import Analysis
-from ggufjac.batch.compute import Outcome, Sessions
+from ggufjac.analyses.analyze import Analysis
+from ggufjac.batch.compute import Sessions, UnitOutcome
 from ggufjac.batch.store import Store, writing
 from ggufjac.batch.summary import Summary, summary_of
-from ggufjac.batch.units import Resources, Source, Unit
+from ggufjac.batch.units import BatchModel, Resources, Unit
 from ggufjac.maps.model import Model
 from ggufjac.reader.fingerprint import fingerprint
 
@@ -19,13 +19,13 @@ from ggufjac.reader.fingerprint import fingerprint
 Told: TypeAlias = "Callable[[Unit | None, int, int], None]"
 
 
-def sources(paths: Iterable[str | Path]) -> tuple[Source, ...]:
+def sources(paths: Iterable[str | Path]) -> tuple[BatchModel, ...]:
     """The models of a batch, by their files. Raises UserError for a file that cannot be analysed."""
     found = []
     for path in paths:
         with Model.open(path) as model:
             # the first file of a split model opens all of them, on every machine
-            found.append(Source(model.file.path.name, str(model.file.path.absolute()), fingerprint(model.file)))
+            found.append(BatchModel(model.file.path.name, str(model.file.path.absolute()), fingerprint(model.file)))
     return tuple(found)
 
 
@@ -57,7 +57,7 @@ def run_batch(
 
 def _computed(
     units: Sequence[Unit], resources: Resources, cluster: str | None
-) -> Generator[tuple[Unit, Outcome], None, None]:
+) -> Generator[tuple[Unit, UnitOutcome], None, None]:
     if not units:
         return
     if cluster is None:
@@ -68,7 +68,7 @@ def _computed(
         yield from computed(units, resources, cluster)
 
 
-def _here(units: Sequence[Unit], resources: Resources) -> Iterator[tuple[Unit, Outcome]]:
+def _here(units: Sequence[Unit], resources: Resources) -> Iterator[tuple[Unit, UnitOutcome]]:
     """One after the other in this process; units come model by model, and a model is closed after its last one."""
     for model in dict.fromkeys(unit.model for unit in units):
         with Sessions(resources) as sessions:
@@ -77,7 +77,7 @@ def _here(units: Sequence[Unit], resources: Resources) -> Iterator[tuple[Unit, O
                     yield unit, sessions.attempt(unit)
 
 
-def _record(store: Store, unit: Unit, outcome: Outcome) -> None:
+def _record(store: Store, unit: Unit, outcome: UnitOutcome) -> None:
     if outcome.result is None:
         store.record_failure(unit, outcome.error, outcome.seconds)
         return

@@ -13,15 +13,14 @@ import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import ggufjac
 from ggufjac.batch.units import Unit
 from ggufjac.errors import UserError
 from ggufjac.registry.lock import locked
+from ggufjac.version import __version__
 
 DATABASE, RESULTS, LOCK = "batch.sqlite", "results", "batch.lock"
 #: PRAGMA user_version of the table below.
@@ -79,9 +78,7 @@ class Store:
         Rows that an older version of ggufjac left pending are taken out; nothing would ever compute them.
         """
         with self._connection:
-            self._connection.execute(
-                "DELETE FROM units WHERE status = ? AND version != ?", (PENDING, ggufjac.__version__)
-            )
+            self._connection.execute("DELETE FROM units WHERE status = ? AND version != ?", (PENDING, __version__))
             self._connection.executemany(
                 "INSERT OR IGNORE INTO units (key, status, line, id, prompt, target, model, file, fingerprint,"
                 " analysis, options, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -191,7 +188,7 @@ def _planned(unit: Unit) -> tuple[Any, ...]:
     p = unit.prompt
     prompt = p.prompt if isinstance(p.prompt, str) else json.dumps(p.prompt)
     source = (unit.model.name, unit.model.path, unit.model.fingerprint)
-    options = json.dumps(asdict(unit.how), sort_keys=True)
+    options = json.dumps(unit.options.identity(), sort_keys=True)
     return (
         unit.key,
         PENDING,
@@ -202,7 +199,7 @@ def _planned(unit: Unit) -> tuple[Any, ...]:
         *source,
         unit.analysis,
         options,
-        ggufjac.__version__,
+        __version__,
     )
 
 

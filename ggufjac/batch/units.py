@@ -5,33 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-import ggufjac
+from ggufjac.analyses.options import BatchOptions
+from ggufjac.analyses.table import COMMANDS, TABLE
 from ggufjac.batch.prompts import PromptLine
 from ggufjac.errors import UserError
+from ggufjac.version import __version__
 
 #: What can be run in a batch, by the names of the commands.
-ANALYSES = ("analyze", "layers", "attribute", "ordinary", "extremes", "ablate")
-#: Those that need derivatives, which llama.cpp's own run does not have.
-DIFFERENTIATING = ("ordinary",)
-
-
-@dataclass(frozen=True)
-class How:
-    """How every unit is computed, as the commands' options say: top: triplets (None: the analysis's own number); run,
-    cache, repack: whose computation is explained, and how llama.cpp is run then; verify: whether llama.cpp is asked for
-    its prediction in `analyze`.
-    """
-
-    top: int | None = None
-    dtype: str = "float32"
-    path: str = "up"
-    seed: int = 0
-    run: str = "exact"
-    cache: str = "f16"
-    repack: bool = False
-    verify: bool = True
+ANALYSES = tuple(entry.command for entry in TABLE if entry.batch)
 
 
 @dataclass(frozen=True)
@@ -44,9 +27,13 @@ class Resources:
     device: str = "cpu"
     threads: int | None = None
 
+    @classmethod
+    def of(cls, options: BatchOptions) -> Resources:
+        return cls(options.memory, options.device, options.threads)
+
 
 @dataclass(frozen=True)
-class Source:
+class BatchModel:
     """A model: its name in reports, its file, and its content's fingerprint (ggufjac.reader.fingerprint)."""
 
     name: str
@@ -59,9 +46,9 @@ class Unit:
     """One analysis of one prompt on one model."""
 
     prompt: PromptLine
-    model: Source
+    model: BatchModel
     analysis: str
-    how: How
+    options: BatchOptions
 
     @property
     def key(self) -> str:
@@ -70,9 +57,9 @@ class Unit:
         """
         p = self.prompt
         what = [
-            ggufjac.__version__,
+            __version__,
             self.analysis,
-            asdict(self.how),
+            self.options.identity(),
             self.model.fingerprint,
             p.id,
             p.prompt,
@@ -83,7 +70,7 @@ class Unit:
 
 
 def units_of(
-    prompts: Iterable[PromptLine], models: Sequence[Source], analyses: Sequence[str], how: How
+    prompts: Iterable[PromptLine], models: Sequence[BatchModel], analyses: Sequence[str], options: BatchOptions
 ) -> tuple[Unit, ...]:
     """Every analysis of every prompt on every model, model by model, each once.
 
@@ -92,10 +79,11 @@ def units_of(
     for name in analyses:
         if name not in ANALYSES:
             raise UserError(f"there is no analysis {name!r}; choose from {', '.join(ANALYSES)}")
-        if how.run != "exact" and name in DIFFERENTIATING:
+        kind = COMMANDS[name].options_class
+        if options.run != "exact" and not kind.follows:
             raise UserError(f"{name} needs derivatives, which a computation that rounds does not have; use --run exact")
-        if how.dtype == "bfloat16" and name != "analyze":
+        if options.dtype == "bfloat16" and not kind.quick:
             raise UserError(f"bfloat16 is a quick look of `analyze`; {name} takes float32 or float64")
     prompts = tuple(prompts)
-    every = [Unit(p, model, analysis, how) for model in models for p in prompts for analysis in analyses]
+    every = [Unit(p, model, analysis, options) for model in models for p in prompts for analysis in analyses]
     return tuple({unit.key: unit for unit in every}.values())

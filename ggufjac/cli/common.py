@@ -7,63 +7,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ggufjac.cli import options
+from ggufjac.cli.outputs import add_outputs, publish, require_outputs
 from ggufjac.errors import UserError
 
 if TYPE_CHECKING:
+    from ggufjac.analyses.table import AnalysisEntry
     from ggufjac.maps.model import Model
-
-
-def positive(text: str) -> int:
-    """An argparse type: an integer of at least 1."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return value
-
-
-def byte_count(text: str) -> int:
-    """An argparse type: bytes, with an optional unit (8GiB, 512M, 2e9)."""
-    units = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-    body = text.strip().lower().removesuffix("b")
-    number = body.rstrip("kmgti")
-    try:
-        value = int(float(number) * units[body[len(number) :]])
-    except (ValueError, KeyError, OverflowError):
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write for example 8GiB or 512MiB")
-    return value
 
 
 def add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="MODEL", help="a GGUF file, or a name that `ggufjac models` lists")
-
-
-def add_threads(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all of this process)")
-
-
-def add_memory(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--memory",
-        type=byte_count,
-        metavar="SIZE",
-        help="what everything but the mapped file may take, e.g. 8GiB (default: a quarter of the machine's)",
-    )
-
-
-def add_device(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--device",
-        default="cpu",
-        metavar="NAME",
-        help="where to compute, in torch's words: cpu (default), cuda, mps, xpu",
-    )
 
 
 def add_prompt(command: argparse.ArgumentParser) -> None:
@@ -72,7 +28,17 @@ def add_prompt(command: argparse.ArgumentParser) -> None:
 
 
 def read_prompt(args: argparse.Namespace) -> str:
-    """The prompt from the argument, a file, or standard input; one newline at the end of those is dropped."""
+    """The prompt from the argument, a file, or standard input; one newline at the end of those is dropped.
+
+    Raises UserError where there is none, and where it cannot be read.
+    """
+    prompt = _read(args)
+    if not prompt:
+        raise UserError("the prompt is empty; give at least one character")
+    return prompt
+
+
+def _read(args: argparse.Namespace) -> str:
     if args.prompt_file is not None:
         if args.prompt is not None:
             raise UserError("give either PROMPT or --prompt-file, not both")
@@ -94,23 +60,18 @@ def _without_newline(text: str) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def require_outputs(args: argparse.Namespace) -> None:
-    """Complain about a file, or a folder for pictures, that cannot be written before any work is done."""
-    from ggufjac.atomic import require_writable
-
-    require_writable(args.json, args.save, args.svg, args.html)
-    if args.plot is not None:
-        from ggufjac.plots import require
-
-        require(args.plot)
-
-
 def use_threads(threads: int | None) -> None:
     """Bind torch, and with it the kernels, to a number of threads."""
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def threads_of(args: argparse.Namespace) -> int | None:
+    """The number that --threads gives."""
+    found: int | None = getattr(args, "option_threads", None)
+    return found
 
 
 def open_model(name: str) -> Model:
@@ -134,3 +95,38 @@ def spinner(what: str) -> Iterator[Callable[[str], None]]:
         return
     with console.status(what) as status:
         yield lambda step: status.update(f"{what}: {step}")
+
+
+# --- an analysis of one prompt ----------------------------------------------------------------------------------
+
+
+def add_analysis(command: argparse.ArgumentParser, entry: AnalysisEntry) -> None:
+    """A model, a prompt, the options of an analysis, and where its result goes."""
+    add_model(command)
+    add_prompt(command)
+    options.add(command, entry.options_class)
+    add_outputs(command)
+
+
+def run_analysis(
+    args: argparse.Namespace,
+    entry: AnalysisEntry,
+    doing: str,
+    announce: Callable[[Model, str, Any], None] | None = None,
+) -> int:
+    """Compute the analysis that the arguments ask for, and publish its result. announce: is told of it beforehand."""
+    kind = entry.options_class
+    options.given(args, kind)  # what contradicts itself is answered at once
+    require_outputs(args)
+    prompt = read_prompt(args)
+    with open_model(args.model) as model:
+        import torch
+
+        use_threads(threads_of(args))
+        chosen = options.chosen(args, kind, model)
+        if announce is not None:
+            announce(model, prompt, chosen)
+        with spinner(doing) as progress, torch.no_grad():
+            result = entry.function(model, prompt, chosen, progress)
+    publish(result, args)
+    return 0

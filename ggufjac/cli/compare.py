@@ -6,8 +6,10 @@ import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from ggufjac.analyses.options import CompareOptions
+from ggufjac.analyses.table import COMMANDS
 from ggufjac.cli import common, options
-from ggufjac.cli.analyze import add_outputs
+from ggufjac.cli.outputs import add_outputs, publish, require_outputs
 from ggufjac.errors import UserError
 
 USAGE = 'write it as: ggufjac compare MODEL MODEL "PROMPT", or: ggufjac compare MODEL --prompt "ONE" --prompt "TWO"'
@@ -28,35 +30,23 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "--prompt", dest="texts", action="append", default=[], metavar="TEXT", help="a prompt; may be repeated"
     )
     command.add_argument("--prompts", dest="file", metavar="FILE", help="prompts, one per line; or a .jsonl of them")
-    command.add_argument("--top", type=common.positive, default=8, metavar="K", help="singular triplets (default 8)")
-    command.add_argument(
-        "--target", metavar="TOKEN", help="follow this token's logit everywhere as well: its text, or #ID"
-    )
-    options.add_how(command)
+    options.add(command, CompareOptions)
     add_outputs(command)
-    command.set_defaults(run=run)
+    command.set_defaults(execute=execute)
 
 
-def run(args: argparse.Namespace) -> int:
-    options.require_consistent(args)
-    common.require_outputs(args)
+def execute(args: argparse.Namespace) -> int:
+    options.given(args, CompareOptions)
+    require_outputs(args)
     names, prompts = sides(args)
     with ExitStack() as opened:
         models = [opened.enter_context(common.open_model(name)) for name in names]
         import torch
 
-        from ggufjac.analyses.comparison import Options, compare
-
-        common.use_threads(args.threads)
-        chosen = Options(
-            top=args.top,
-            target=None if args.target is None else options.token_called(models[0], args.target),
-            **options.how(args),
-        )
+        common.use_threads(common.threads_of(args))
+        chosen = options.chosen(args, CompareOptions, models[0])
         with common.spinner("comparing") as progress, torch.no_grad():
-            result = compare(models, prompts, chosen, progress)
-    from ggufjac.reports.files import publish
-
+            result = COMMANDS["compare"].function(models, prompts, chosen, progress)
     publish(result, args)
     return 0
 

@@ -12,13 +12,13 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         description="The architectures that ggufjac can analyse; each is checked against llama.cpp by the tests.",
     )
     command.add_argument("--markdown", action="store_true", help="print the table as Markdown")
-    command.set_defaults(run=run)
+    command.set_defaults(execute=execute)
 
 
-def run(args: argparse.Namespace) -> int:
+def execute(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from ggufjac.reports.families import families_markdown, families_table
+    from ggufjac.reports.tables.families import families_markdown, families_table
 
     if args.markdown:
         print(families_markdown())

@@ -18,12 +18,12 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     common.add_model(command)
     command.add_argument("--tensors", action="store_true", help="list every tensor")
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run=run)
+    command.set_defaults(execute=execute)
 
 
-def run(args: argparse.Namespace) -> int:
-    from ggufjac.analyses.inspection import inspect
-    from ggufjac.analyses.records import to_plain
+def execute(args: argparse.Namespace) -> int:
+    from ggufjac.analyses.common.records import to_plain
+    from ggufjac.analyses.inspect import inspect
     from ggufjac.reader import GGUFFile
     from ggufjac.registry import resolve
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
 
-    from ggufjac.reports.inspection import inspection_report
+    from ggufjac.reports.tables.inspection import inspection_report
 
     Console().print(inspection_report(found, tensors=args.tensors))
     return 0

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-import ggufjac
 from ggufjac.cli import (
     ablate,
     analyze,
@@ -26,7 +25,9 @@ from ggufjac.cli import (
     verify,
 )
 from ggufjac.cli import run as batches
+from ggufjac.cli.parser import Parser
 from ggufjac.errors import UserError
+from ggufjac.version import __version__
 
 EPILOG = """\
 MODEL is a path to a GGUF file, a name from `ggufjac models`, or the name of a model that Ollama, LM Studio or the
@@ -40,16 +41,16 @@ examples:
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The argument parser with every command; each command sets `run`."""
-    top = argparse.ArgumentParser(
+def parser() -> Parser:
+    """The argument parser with every command; each command sets `execute`."""
+    top = Parser(
         prog="ggufjac",
         description="Why a GGUF model predicts what it predicts: the exact linear map of a prompt, straight from the "
         "quantised weights, decoded to tokens and checked against llama.cpp.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"ggufjac {ggufjac.__version__}")
+    top.add_argument("--version", action="version", version=f"ggufjac {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for module in (
         analyze,
@@ -69,11 +70,16 @@ def parser() -> argparse.ArgumentParser:
         families,
     ):
         module.add_parsers(commands)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
     return top
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read the arguments. Prompts may also come after options, which argparse alone does not take."""
+    """Read the arguments. Prompts may also come after options, which argparse alone does not take.
+
+    Raises UserError for a mistake.
+    """
     top = parser()
     args, rest = top.parse_known_args(arguments)
     prompts = rest if not any(word.startswith("-") for word in rest) else []
@@ -84,15 +90,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     elif prompts and hasattr(args, "words"):  # words that mean models or prompts by their place
         args.words = [*args.words, *prompts]
     elif rest:
-        top.error(f"unrecognized arguments: {' '.join(rest)}")
+        args.parser.unknown(rest)
     return args
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit status: 0, 1 (a check failed), 2 (a user's mistake), 130 (interrupted)."""
-    args = parse(arguments)
     try:
-        status: int = args.run(args)
+        args = parse(arguments)
+        status: int = args.execute(args)
         sys.stdout.flush()
         return status
     except UserError as error:

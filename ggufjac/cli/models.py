@@ -9,7 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from ggufjac.registry import Entry, Places, Progress, Pulled, Step, entries, find_entry, local_models, pull, stored
+from ggufjac.registry import (
+    CatalogueEntry,
+    Places,
+    Progress,
+    Pulled,
+    PullStep,
+    entries,
+    find_entry,
+    local_models,
+    pull,
+    stored,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands `pull` and `models`; each sets `run` to the function that takes its arguments."""
+    """Add the commands `pull` and `models`; each sets `execute` to the function that takes its arguments."""
     command = subparsers.add_parser(
         "pull",
         help="download a model of models.toml",
@@ -26,7 +37,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     command.add_argument("names", metavar="NAME", nargs="*", help="a name of models.toml; `ggufjac pull` lists them")
     command.add_argument("--force", action="store_true", help="download again, even where the file is there and right")
-    command.set_defaults(run=run_pull)
+    command.set_defaults(execute=execute_pull)
     command = subparsers.add_parser(
         "models",
         help="list the models that can be had, and those on this disk",
@@ -34,10 +45,10 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "Hugging Face cache, Ollama and LM Studio. Each of the names can stand for MODEL in every command.",
     )
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run=run_models)
+    command.set_defaults(execute=execute_models)
 
 
-def run_pull(args: argparse.Namespace) -> int:
+def execute_pull(args: argparse.Namespace) -> int:
     """Pull the models named; returns the exit status (130 after Ctrl-C). Raises UserError."""
     from rich.console import Console
 
@@ -59,7 +70,7 @@ def run_pull(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_models(args: argparse.Namespace) -> int:
+def execute_models(args: argparse.Namespace) -> int:
     """Print what can be had and what is on this disk; returns the exit status. Raises UserError."""
     places = Places.here()
     if args.json:
@@ -135,7 +146,7 @@ def _one_line(*parts: str | tuple[str, str], style: str = "") -> Text:
     return Text.assemble(*parts, style=style, no_wrap=True, overflow="ellipsis")
 
 
-def _registry_table(known: list[Entry], places: Places) -> Table:
+def _registry_table(known: list[CatalogueEntry], places: Places) -> Table:
     from rich.text import Text
 
     columns = ("Name", "Architecture", "Size", "On disk", "Source")
@@ -161,7 +172,7 @@ def _local_table(places: Places) -> Table:
     return table
 
 
-def _names_table(known: list[Entry], places: Places) -> Table:
+def _names_table(known: list[CatalogueEntry], places: Places) -> Table:
     from rich.text import Text
 
     table = _table("ggufjac pull NAME", "Name", "Size", "Licence", "Model", right="Size", wraps="Model")
@@ -177,7 +188,7 @@ def _names_table(known: list[Entry], places: Places) -> Table:
 
 
 @contextmanager
-def _progress(entry: Entry, console: Console) -> Iterator[Progress]:
+def _progress(entry: CatalogueEntry, console: Console) -> Iterator[Progress]:
     """A progress bar: by bytes where the entry's size is known, else by wheel."""
     from rich.progress import (
         BarColumn,
@@ -197,7 +208,7 @@ def _progress(entry: Entry, console: Console) -> Iterator[Progress]:
     task = bar.add_task(entry.name, total=entry.size)
     stage = ""
 
-    def progress(step: Step) -> None:
+    def progress(step: PullStep) -> None:
         nonlocal stage
         # The bar appears with the first step: while huggingface_hub downloads, it shows a bar of its own.
         bar.start()
@@ -218,7 +229,7 @@ def _progress(entry: Entry, console: Console) -> Iterator[Progress]:
         bar.stop()
 
 
-def _report(entry: Entry, pulled: Pulled, console: Console) -> None:
+def _report(entry: CatalogueEntry, pulled: Pulled, console: Console) -> None:
     """What was pulled, where it is, and what to do with it."""
     from rich.text import Text
 

@@ -1,94 +1,117 @@
-"""What the commands of the analyses share: how a map is made, which tokens are meant, how a run begins."""
+"""A record of options as flags of a command, and the flags that were given as a record."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection
+from dataclasses import Field
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ggufjac.analyses.targets import token_called as token_called
-from ggufjac.cli import common
 from ggufjac.errors import UserError
+from ggufjac.option import Flag, default_of, flag_of, options_of
 
 if TYPE_CHECKING:
-    from ggufjac.maps.followed import Settings
     from ggufjac.maps.model import Model
+    from ggufjac.maps.options import MapOptions
+
+Record = TypeVar("Record", bound="MapOptions")
+
+#: What says how llama.cpp is run, where its run is explained.
+LLAMA = ("run", "cache", "repack")
+#: The precisions of a command that does not offer a quick look.
+PRECISE = ("float32", "float64")
 
 
-def add_how(command: argparse.ArgumentParser, *, quick: bool = False, either_run: bool = True) -> None:
-    """How the map is made. quick: offer bfloat16 as well; either_run: offer llama.cpp's own run, and not exact
-    arithmetic alone."""
-    if quick:
-        choices: tuple[str, ...] = ("float32", "float64", "bfloat16")
-        help_text = "default float32; bfloat16: a quick look, right to about a percent"
-    else:
-        choices, help_text = ("float32", "float64"), "default float32"
-    command.add_argument("--dtype", choices=choices, default="float32", help=help_text)
-    command.add_argument("--path", choices=("up", "gate"), default="up", help="live factor of gated MLPs (default up)")
-    common.add_memory(command)
-    common.add_device(command)
-    command.add_argument("--seed", type=int, default=0, help="of whatever is drawn at random")
-    common.add_threads(command)
-    if not either_run:
-        return
-    command.add_argument(
-        "--run",
-        dest="explained",
-        choices=("exact", "llama.cpp"),
-        default="exact",
-        help="explain exact arithmetic on the file's weights (default), or llama.cpp's own run with all it rounds",
-    )
-    add_llama(command, "with --run llama.cpp: ")
+def add(
+    command: argparse.ArgumentParser,
+    kind: type[MapOptions],
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+) -> None:
+    """Every option of a record as a flag, those of the analysis before those of all maps. A flag that is not given
+    leaves nothing behind, so that what was said is told from what is usual."""
+    every = options_of(kind)
+    own = [item for item in every if item.name in kind.__annotations__]
+    for item in (*own, *(item for item in every if item not in own)):
+        if flag_of(item).hidden or item.name in without or (only is not None and item.name not in only):
+            continue
+        if item.name in LLAMA and not kind.follows:
+            continue
+        _add(command, item, kind)
 
 
-def add_llama(command: argparse.ArgumentParser, when: str) -> None:
-    """How llama.cpp is run where its run is followed; when: what the help says first."""
-    command.add_argument("--cache", choices=("f16", "f32"), help=f"{when}the type of its key/value cache (default f16)")
-    command.add_argument("--repack", action="store_true", help=f"{when}let it lay out weights anew for faster kernels")
+def given(args: argparse.Namespace, kind: type[MapOptions]) -> dict[str, Any]:
+    """The options of a record that were given as flags.
 
-
-def require_consistent(args: argparse.Namespace) -> None:
-    """Raise UserError where llama.cpp's settings are given and its run is not asked for."""
-    if getattr(args, "explained", "llama.cpp") == "exact" and (args.cache or args.repack):
+    Raises UserError where llama.cpp's settings are among them and its run is not asked for.
+    """
+    found = {item.name: getattr(args, _dest(item)) for item in options_of(kind) if hasattr(args, _dest(item))}
+    if found.get("run", "exact") == "exact" and ("cache" in found or "repack" in found):
         raise UserError("--cache and --repack say how llama.cpp is run; they go with --run llama.cpp")
+    return found
 
 
-def llama_settings(args: argparse.Namespace) -> Settings:
-    """The settings of `add_llama`, with the threads that torch has been given."""
-    import torch
+def chosen(args: argparse.Namespace, kind: type[Record], model: Model) -> Record:
+    """The record that the flags make, with the ids of the tokens that they name. Raises UserError for unknown ones."""
+    from ggufjac.analyses.common.targets import token_called
 
-    from ggufjac.maps.followed import Settings
-
-    return Settings(torch.get_num_threads(), args.cache or "f16", args.repack)
-
-
-def how(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of `add_how` as those of an analysis."""
-    from ggufjac.maps.model import DTYPES
-
-    run = {"run": args.explained, "llama": llama_settings(args)} if hasattr(args, "explained") else {}
-    return {
-        **run,
-        "dtype": DTYPES[args.dtype],
-        "path": args.path,
-        "memory": args.memory,
-        "seed": args.seed,
-        "device": args.device,
-    }
+    found = given(args, kind)
+    for item in options_of(kind):
+        if flag_of(item).token and item.name in found:
+            words = found[item.name]
+            names = [words] if isinstance(words, str) else words
+            ids = tuple(dict.fromkeys(token_called(model, name, _flag(item)) for name in names))
+            found[item.name] = ids[0] if isinstance(words, str) else ids
+        elif flag_of(item).several and item.name in found:
+            found[item.name] = tuple(dict.fromkeys(found[item.name]))
+    return kind(**found)
 
 
-@contextmanager
-def opened(args: argparse.Namespace, what: str) -> Iterator[tuple[Model, str, Callable[[str], None]]]:
-    """The model and the prompt that the arguments name, ready for an analysis, and whom to tell how it goes."""
-    require_consistent(args)
-    common.require_outputs(args)
-    prompt = common.read_prompt(args)
-    if not prompt:
-        raise UserError("the prompt is empty; give at least one character")
-    with common.open_model(args.model) as model:
-        import torch
+def _add(command: argparse.ArgumentParser, item: Field[Any], kind: type[MapOptions]) -> None:
+    flag, default = flag_of(item), default_of(item)
+    more: dict[str, Any] = {"dest": _dest(item), "help": flag.help, "default": argparse.SUPPRESS}
+    if item.name == "dtype" and not kind.quick:
+        flag, more["help"] = Flag(flag.help, choices=PRECISE), "default float32"
+    if isinstance(default, bool):
+        command.add_argument(_flag(item), action="store_false" if flag.negated else "store_true", **more)
+        return
+    if flag.metavar is not None:
+        more["metavar"] = flag.metavar
+    if flag.choices:
+        more["choices"] = flag.choices
+    if flag.parse is not None:
+        more["type"] = worded(flag.parse)
+    if flag.several:
+        more["nargs"] = "+"
+    command.add_argument(_flag(item), action="append" if flag.repeated else _Once, **more)
 
-        common.use_threads(args.threads)
-        with common.spinner(what) as progress, torch.no_grad():
-            yield model, prompt, progress
+
+class _Once(argparse.Action):
+    """A flag that may be given once; the last of several would win without a word."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if hasattr(namespace, self.dest):
+            parser.error(f"{option} was given twice; it takes one value")
+        setattr(namespace, self.dest, values)
+
+
+def worded(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A parser of words whose ValueError argparse shows."""
+
+    def parsed(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
+
+
+def _dest(item: Field[Any]) -> str:
+    return f"option_{item.name}"
+
+
+def _flag(item: Field[Any]) -> str:
+    return "--" + (flag_of(item).name or item.name).replace("_", "-")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from ggufjac.cli import common
-from ggufjac.cli.analyze import add_outputs
+from ggufjac import parse
+from ggufjac.analyses.options import AnalysisOptions
+from ggufjac.cli import common, options
+from ggufjac.cli.outputs import add_outputs, publish, require_outputs
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -17,7 +19,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     common.add_model(command)
     command.add_argument(
-        "--tokens", type=common.positive, default=8, metavar="T", help="length of the prompt (default 8)"
+        "--tokens", type=options.worded(parse.positive), default=8, metavar="T", help="length of the prompt (default 8)"
     )
     command.add_argument(
         "--analysis",
@@ -25,24 +27,22 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         default="analyze",
         help="the whole report (default), the triplets of each token's map or of all together, or the full map",
     )
-    command.add_argument("--top", type=common.positive, default=8, metavar="K", help="singular triplets (default 8)")
-    command.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default float32")
-    common.add_memory(command)
-    common.add_threads(command)
+    command.add_argument(
+        "--top", type=options.worded(parse.positive), default=8, metavar="K", help="singular triplets (default 8)"
+    )
+    options.add(command, AnalysisOptions, only=("dtype", "memory", "threads"))
     add_outputs(command)
-    command.set_defaults(run=run)
+    command.set_defaults(execute=execute)
 
 
-def run(args: argparse.Namespace) -> int:
-    from ggufjac.reports.files import publish
-
-    common.require_outputs(args)
+def execute(args: argparse.Namespace) -> int:
+    require_outputs(args)
+    how = AnalysisOptions(**options.given(args, AnalysisOptions))
     with common.open_model(args.model) as model:
-        from ggufjac.analyses.planning import plan
-        from ggufjac.maps.model import DTYPES
+        from ggufjac.analyses.plan import plan
 
-        common.use_threads(args.threads)
+        common.use_threads(how.threads)
         with common.spinner("planning"):
-            made = plan(model, args.tokens, args.analysis, top=args.top, memory=args.memory, dtype=DTYPES[args.dtype])
+            made = plan(model, args.tokens, args.analysis, top=args.top, memory=how.memory, dtype=how.torch_dtype)
     publish(made, args)
     return 0

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ggufjac.analyses.options import BatchOptions
 from ggufjac.batch.units import ANALYSES
 from ggufjac.cli import common, options
 from ggufjac.errors import UserError
@@ -16,7 +17,7 @@ from ggufjac.errors import UserError
 if TYPE_CHECKING:
     from ggufjac.batch.run import Told
     from ggufjac.batch.summary import Summary
-    from ggufjac.batch.units import How, Unit
+    from ggufjac.batch.units import Unit
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,23 +46,19 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         help="what to run, by the name of its command; may be repeated (default: analyze)",
     )
     command.add_argument(
-        "--top", type=common.positive, metavar="K", help="singular triplets (default: the analysis's own)"
-    )
-    command.add_argument("--no-verify", action="store_true", help="analyze: do not ask llama.cpp for its prediction")
-    command.add_argument(
         "--cluster",
         metavar="WHERE",
         help="compute by dask.distributed: local:N for N processes here, or the tcp://HOST:PORT of a scheduler",
     )
-    options.add_how(command, quick=True)
+    options.add(command, BatchOptions)
     command.add_argument("--json", metavar="FILE", help="write the summary as JSON ('-': to standard output instead)")
-    command.set_defaults(run=run)
+    command.set_defaults(execute=execute)
 
 
-def run(args: argparse.Namespace) -> int:
+def execute(args: argparse.Namespace) -> int:
     from ggufjac.atomic import require_writable
 
-    options.require_consistent(args)
+    options.given(args, BatchOptions)
     require_writable(args.json)
     if args.status is not None:
         if args.words or args.out is not None:
@@ -93,26 +90,11 @@ def _run(args: argparse.Namespace) -> Summary:
     paths = list(dict.fromkeys(resolve(name) for name in args.words[1:]))
     from ggufjac.batch.run import run_batch, sources
 
-    common.use_threads(args.threads)
-    units = units_of(prompts, sources(paths), args.analysis or ["analyze"], _how(args))
-    resources = Resources(args.memory, args.device, args.threads)
+    common.use_threads(common.threads_of(args))
+    given = options.given(args, BatchOptions)
+    units = units_of(prompts, sources(paths), args.analysis or ["analyze"], BatchOptions(**given))
     with _progress(len(paths)) as told:
-        return run_batch(args.out, units, resources, args.cluster, told)
-
-
-def _how(args: argparse.Namespace) -> How:
-    from ggufjac.batch.units import How
-
-    return How(
-        top=args.top,
-        dtype=args.dtype,
-        path=args.path,
-        seed=args.seed,
-        run=args.explained,
-        cache=args.cache or "f16",
-        repack=args.repack,
-        verify=not args.no_verify,
-    )
+        return run_batch(args.out, units, Resources.of(BatchOptions(**given)), args.cluster, told)
 
 
 @contextmanager
@@ -150,9 +132,9 @@ def _progress(models: int) -> Iterator[Told]:
 def _tell(summary: Summary, args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from ggufjac.analyses.records import to_plain
+    from ggufjac.analyses.common.records import to_plain
     from ggufjac.atomic import write_text
-    from ggufjac.reports.batch import report
+    from ggufjac.reports.tables.batch import report
 
     counts = {"done": summary.done, "failed": summary.failed, "pending": summary.pending}
     plain = {"schema": "ggufjac.batch/1", **counts, **to_plain(summary)}

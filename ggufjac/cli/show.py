@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ggufjac.cli import common
-from ggufjac.cli.analyze import add_outputs
+from ggufjac.cli.outputs import add_outputs, publish, require_outputs
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -16,13 +15,12 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     command.add_argument("file", metavar="FILE", help="a .safetensors file of `ggufjac analyze --save`")
     add_outputs(command)
-    command.set_defaults(run=run)
+    command.set_defaults(execute=execute)
 
 
-def run(args: argparse.Namespace) -> int:
-    from ggufjac.analyses.result import load
-    from ggufjac.reports.files import publish
+def execute(args: argparse.Namespace) -> int:
+    from ggufjac.analyses.table import load
 
-    common.require_outputs(args)
+    require_outputs(args)
     publish(load(args.file), args)
     return 0

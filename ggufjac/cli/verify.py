@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ggufjac.cli import common
+from ggufjac.analyses.options import ExplainOptions
+from ggufjac.cli import common, options
 from ggufjac.errors import UserError
 
 if TYPE_CHECKING:
-    from ggufjac.analyses.explanation import Explanation
-    from ggufjac.analyses.verification import Verification
+    from ggufjac.analyses.judge.explain import Explanation
+    from ggufjac.analyses.judge.verify import Verification
     from ggufjac.maps.model import Model
 
 
@@ -39,11 +40,11 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     command.add_argument("--no-layers", action="store_true", help="compare logits only, no hidden states")
     command.add_argument("--tmp", metavar="DIR", help="where the float32 copy goes while it is needed")
     command.add_argument("--json", metavar="FILE", help="write the result as JSON ('-': to standard output instead)")
-    common.add_threads(command)
-    command.set_defaults(run=run)
+    options.add(command, ExplainOptions, only=("threads",))
+    command.set_defaults(execute=execute)
 
 
-def run(args: argparse.Namespace) -> int:
+def execute(args: argparse.Namespace) -> int:
     from ggufjac.atomic import require_writable, write_text
 
     if args.tmp is not None and not Path(args.tmp).is_dir():
@@ -54,19 +55,21 @@ def run(args: argparse.Namespace) -> int:
     with common.open_model(args.model) as model:
         from rich.console import Console
 
-        from ggufjac.analyses.records import to_plain
-        from ggufjac.analyses.text import Speller
-        from ggufjac.analyses.verification import PROMPTS, direct, twin
-        from ggufjac.reports.verification import VerificationReport
+        from ggufjac.analyses.common.records import to_plain
+        from ggufjac.analyses.common.tokens import Speller
+        from ggufjac.analyses.judge.verify import PROMPTS, direct, twin
+        from ggufjac.reports.tables.verification import VerificationReport
+        from ggufjac.reports.views import VIEWS
 
-        common.use_threads(args.threads)
+        threads = common.threads_of(args)
+        common.use_threads(threads)
         prompts = args.prompts or list(PROMPTS)
         results: list[Verification] = []
         explanations: list[Explanation] = []
         with common.spinner("verifying") as progress:
             if args.direct or not args.twin:
                 progress("the file as it is")
-                results.append(direct(model, prompts, args.threads))
+                results.append(direct(model, prompts, threads))
                 if args.explain:
                     explanations += _explained(model, prompts, results[-1], args, progress)
             if args.twin or not args.direct:
@@ -77,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
                         prompts,
                         layers=not args.no_layers,
                         gelu_table=model.family.gelu,
-                        threads=args.threads,
+                        threads=threads,
                         directory=None if args.tmp is None else Path(args.tmp),
                     )
                 )
@@ -93,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             write_text(args.json, text + "\n")
         console = Console()
         for explanation in explanations:
-            console.print(explanation)
+            console.print(VIEWS.terminal(explanation))
         if args.explain and not explanations:
             console.print("All first tokens agree; with a PROMPT, --explain says what rounding did to its logit.")
         console.print(VerificationReport(results, Speller(model.vocab)))
@@ -108,16 +111,10 @@ def _explained(
     progress: Callable[[str], None],
 ) -> Iterator[Explanation]:
     """Explanations of the direct check's prompts, with llama.cpp run as there."""
-    import torch
+    from ggufjac.analyses.judge.explain import explain
 
-    from ggufjac.analyses.explanation import Options, explain
-    from ggufjac.maps.followed import Settings
-
-    options = Options(
-        llama=Settings(threads=args.threads or torch.get_num_threads()),
-        n_ctx=max(check.n_tokens for check in checked.checks),
-    )
+    how = ExplainOptions(threads=common.threads_of(args), n_ctx=max(check.n_tokens for check in checked.checks))
     for i, (prompt, check) in enumerate(zip(prompts, checked.checks, strict=True), 1):
         if args.prompts or check.verdict != "MATCH":
             progress(f"explaining prompt {i} of {len(prompts)}")
-            yield explain(model, prompt, options)
+            yield explain(model, prompt, how)

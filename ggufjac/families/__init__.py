@@ -9,7 +9,8 @@ from ggufjac.errors import UserError
 from ggufjac.families.apertus import Apertus
 from ggufjac.families.arcee import Arcee
 from ggufjac.families.bailingmoe2 import BailingMoE2
-from ggufjac.families.base import Family
+from ggufjac.families.bases.base import Family
+from ggufjac.families.bases.source import Source
 from ggufjac.families.bloom import Bloom
 from ggufjac.families.codeshell import CodeShell
 from ggufjac.families.cohere import Cohere2, CommandR
@@ -56,7 +57,6 @@ from ggufjac.families.rwkv6 import RWKV6, RWKV6Qwen2
 from ggufjac.families.rwkv7 import ARWKV7, RWKV7
 from ggufjac.families.seed_oss import SeedOss
 from ggufjac.families.smollm3 import SmolLM3
-from ggufjac.families.source import Source
 from ggufjac.families.stablelm import StableLM
 from ggufjac.families.starcoder2 import StarCoder2
 

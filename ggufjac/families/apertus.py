@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ggufjac.families.base import Family
+from ggufjac.families.bases.base import Family
 from ggufjac.families.parts import Part, PlainMLP, Rope
 from ggufjac.families.parts.activations import Ratio, xielu
 

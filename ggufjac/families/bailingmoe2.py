@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufjac.families.mixture import Mixture
+from ggufjac.families.bases.mixture import Mixture
 from ggufjac.families.parts import Part
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufjac.families.layernorm import LayerNormFamily
-from ggufjac.families.parts import Named, Part, Rope, Then
+from ggufjac.families.bases.layernorm import LayerNormFamily
+from ggufjac.families.parts import Named, Part, Rope, Sequential
 
 #: The file has no key for it; llama.cpp sets it.
 MAX_ALIBI_BIAS = 8.0
@@ -19,13 +19,12 @@ class Bloom(LayerNormFamily):
     """
 
     architectures = ("bloom",)
-    gelu = True
 
     def layer(self, i: int) -> Part:
         block = self.block(i, replace(self.attention(i), alibi=MAX_ALIBI_BIAS), self.plain_mlp(i))
         if i > 0:
             return block
-        return Then(Named("inp_norm", self.norm("token_embd_norm", self.d)), block)
+        return Sequential(Named("inp_norm", self.norm("token_embd_norm", self.d)), block)
 
     def rope(self, i: int) -> Rope | None:
         return None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufjac.families.layernorm import LayerNormFamily
-from ggufjac.families.parts import Attention, Linear, Part, Rope, Then, Times
+from ggufjac.families.bases.layernorm import LayerNormFamily
+from ggufjac.families.parts import Attention, Linear, Part, Rope, Scale, Sequential
 
 #: Models with so many layers (Command R+) normalise the heads of queries and keys.
 LAYERS_WITH_NORMS = 64
@@ -38,7 +38,7 @@ class CommandR(LayerNormFamily):
     def output_head(self) -> Part:
         scale = self.source.number("logit_scale", 0.0)
         head = Linear(self.embedding)
-        return Then(head, Times(scale)) if scale else head
+        return Sequential(head, Scale(scale)) if scale else head
 
 
 class Cohere2(CommandR):

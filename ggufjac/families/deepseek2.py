@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from ggufjac.errors import UserError
-from ggufjac.families.mixture import Mixture
-from ggufjac.families.parts import Attention, Linear, Part, Rope, Temperature, Then
-from ggufjac.families.parts.elementary import Some
+from ggufjac.families.bases.mixture import Mixture
+from ggufjac.families.parts import Attention, Linear, Part, Rope, Sequential, Temperature
+from ggufjac.families.parts.elementary import Pick
 from ggufjac.families.parts.latent import LatentAttention
 from ggufjac.families.parts.moe import Gating
 from ggufjac.quants import products
@@ -44,7 +44,7 @@ class DeepSeek2(Mixture):
         b, d, n_head = f"blk.{i}.", self.d, self.n_head(i)
         rank, d_key, d_value, rope = self.rank, self.d_key(i), self.d_value(i), self.rope(i)
         compressed = self.linear(b + "attn_kv_a_mqa", rank + rope.n_rot, d)
-        latent = Then(compressed.rows(0, rank), self.norm(b + "attn_kv_a_norm", rank))
+        latent = Sequential(compressed.rows(0, rank), self.norm(b + "attn_kv_a_norm", rank))
         n_content = d_key - rope.n_rot
         if self.split:
             keys = self.source.stack(b + "attn_k_b.weight", n_head, rank, n_content)
@@ -58,7 +58,7 @@ class DeepSeek2(Mixture):
             apart = None
             both = self.linear(b + "attn_kv_b", n_head * (n_content + d_value), rank)
             entries = torch.arange(n_head * (n_content + d_value)).unflatten(0, (n_head, -1))
-            values = Then(both, Some(entries[:, n_content:].flatten(), entries.numel()))
+            values = Sequential(both, Pick(entries[:, n_content:].flatten(), entries.numel()))
 
             def content(c: Tensor) -> Tensor:
                 heads: Tensor = products.apply(both.weight, c).unflatten(-1, (n_head, -1))
@@ -67,7 +67,7 @@ class DeepSeek2(Mixture):
         return LatentAttention(
             q=self.queries(i),
             k=compressed.rows(rank, rank + rope.n_rot),
-            v=Then(latent, values),
+            v=Sequential(latent, values),
             out=self.linear(b + "attn_output", d, n_head * d_value),
             n_head=n_head,
             n_head_kv=n_head,
@@ -87,7 +87,7 @@ class DeepSeek2(Mixture):
         if rank == 0:
             return self.linear(b + "attn_q", n, self.d)
         down, up = self.linear(b + "attn_q_a", rank, self.d), self.linear(b + "attn_q_b", n, rank)
-        return Then(down, self.norm(b + "attn_q_a_norm", rank), up)
+        return Sequential(down, self.norm(b + "attn_q_a_norm", rank), up)
 
     # --- sizes and positions ----------------------------------------------------------------------------------
 

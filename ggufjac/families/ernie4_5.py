@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Literal
 
 from ggufjac.errors import UserError
-from ggufjac.families.base import Family
-from ggufjac.families.mixture import Mixture
+from ggufjac.families.bases.base import Family
+from ggufjac.families.bases.mixture import Mixture
 from ggufjac.families.parts import Attention, Linear, Part, Routing
 
 

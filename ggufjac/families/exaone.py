@@ -6,8 +6,8 @@ no RoPE; local layers rotate with the base of `rope.freq_base`, whatever `rope.f
 
 from __future__ import annotations
 
-from ggufjac.families.base import Family
-from ggufjac.families.parts import Add, Named, Part, Rope, Then
+from ggufjac.families.bases.base import Family
+from ggufjac.families.parts import Named, Part, Residual, Rope, Sequential
 
 #: llama.cpp recognises the 32B, whose every fourth layer is a global one, by its number of layers.
 LAYERS_32B, PERIOD, WINDOW = 64, 4, 4096
@@ -34,9 +34,9 @@ class Exaone4(Exaone):
     def layer(self, i: int) -> Part:
         attn_norm = Named("attn_post_norm", self.norm(f"blk.{i}.post_attention_norm", self.d))
         ffn_norm = self.norm(f"blk.{i}.post_ffw_norm", self.d)
-        return Then(
-            Named("ffn_inp", Add("attn", self.attention(i, norms="head"), attn_norm)),
-            Named("l_out", Add("mlp", self.gated_mlp(i), ffn_norm)),
+        return Sequential(
+            Named("ffn_inp", Residual("attn", self.attention(i, norms="head"), attn_norm)),
+            Named("l_out", Residual("mlp", self.gated_mlp(i), ffn_norm)),
         )
 
     def window(self, i: int) -> int | None:

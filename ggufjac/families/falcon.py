@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ggufjac.families.layernorm import LayerNormFamily
-from ggufjac.families.parts import Named, Parallel, Part
+from ggufjac.families.bases.layernorm import LayerNormFamily
+from ggufjac.families.parts import Named, ParallelBlock, Part
 
 
 class Falcon(LayerNormFamily):
@@ -15,12 +15,11 @@ class Falcon(LayerNormFamily):
     """
 
     architectures = ("falcon",)
-    gelu = True
 
     def layer(self, i: int) -> Part:
         norm = Named("attn_norm", self.norm(f"blk.{i}.attn_norm", self.d))
         attention, mlp = self.attention(i), self.plain_mlp(i)
         if not self.source.has(f"blk.{i}.attn_norm_2.weight"):
-            return Named("l_out", Parallel(norm, attention, mlp))
+            return Named("l_out", ParallelBlock(norm, attention, mlp))
         own = Named("attn_norm_2", self.norm(f"blk.{i}.attn_norm_2", self.d))
-        return Named("l_out", Parallel(own, attention, mlp, mlp_norm=norm))
+        return Named("l_out", ParallelBlock(own, attention, mlp, mlp_norm=norm))

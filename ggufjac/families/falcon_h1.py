@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufjac.families.parts import Add, Beside, Linear, Named, Part, RMSNorm, Then
-from ggufjac.families.statespaces import StateSpaces
+from ggufjac.families.bases.statespaces import StateSpaces
+from ggufjac.families.parts import Linear, Named, Parallel, Part, Residual, RMSNorm, Sequential
 
 
 class FalconH1(StateSpaces):
@@ -22,10 +22,10 @@ class FalconH1(StateSpaces):
         b = f"blk.{i}."
         attention = self.attention(i)
         out = Linear(self.source.matrix(b + "attn_output.weight", self.d, attention.out.weight.n_in))
-        both = Beside(Named("attn_out", replace(attention, out=out)), Named("ssm_out", self.mamba2(i)))
+        both = Parallel(Named("attn_out", replace(attention, out=out)), Named("ssm_out", self.mamba2(i)))
         attn_norm = Named("attn_norm", self.norm(b + "attn_norm", self.d))
         ffn_norm = Named("ffn_norm", RMSNorm(self.source.vector(b + "ffn_norm", self.d), self.rms_eps))
-        return Then(
-            Named("ffn_inp", Add("attn", attn_norm, Named("layer_out", both))),
-            Named("l_out", Add("mlp", ffn_norm, self.gated_mlp(i))),
+        return Sequential(
+            Named("ffn_inp", Residual("attn", attn_norm, Named("layer_out", both))),
+            Named("l_out", Residual("mlp", ffn_norm, self.gated_mlp(i))),
         )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ggufjac.families.base import Family
-from ggufjac.families.parts import Attention, Elementwise, Named, Part, Then
+from ggufjac.families.bases.base import Family
+from ggufjac.families.parts import Attention, Elementwise, Named, Part, Sequential
 from ggufjac.families.parts.activations import gelu, softcap
 
 
@@ -16,7 +16,6 @@ class Gemma(Family):
     """Gemma 1 and CodeGemma: pre-norm blocks, GeGLU, large heads, embeddings scaled by sqrt(d) and tied."""
 
     architectures = ("gemma",)
-    gelu = True
 
     @property
     def embedding_scale(self) -> float:
@@ -40,4 +39,4 @@ class Gemma(Family):
     def capped_head(self, limit: float) -> Part:
         """The head, its logits limited to +-limit; 0 switches that off."""
         head = self.head_matrix()
-        return Then(head, Elementwise(softcap(limit))) if limit else Then(head)
+        return Sequential(head, Elementwise(softcap(limit))) if limit else Sequential(head)

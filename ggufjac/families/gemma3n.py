@@ -8,27 +8,27 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from ggufjac.families.bases.wide_gemma import WideGemma
 from ggufjac.families.parts import (
-    Add,
     Append,
     Copies,
     Elementwise,
     GatedMLP,
-    Lane,
+    Inside,
     Linear,
     Named,
-    NamedLane,
+    NamedSlice,
     Part,
+    Residual,
+    ResidualAt,
     Rope,
-    Then,
-    Times,
-    Within,
-    Write,
+    Scale,
+    Sequential,
+    Slice,
 )
 from ggufjac.families.parts.activations import gelu, softcap
 from ggufjac.families.parts.altup import Correct, Gather, Predict, Spread
 from ggufjac.families.parts.sparsity import LargestEntries
-from ggufjac.families.wide_gemma import WideGemma
 
 #: One layer in five sees everything.
 PERIOD = 5
@@ -71,19 +71,19 @@ class Gemma3n(WideGemma):
 
     def layer(self, i: int) -> Part:
         b, d = f"blk.{i}.", self.d
-        read = Then(Lane(PLANES * d, self.stream), Named("attn_norm", self.norm(b + "attn_norm", d)))
+        read = Sequential(Slice(PLANES * d, self.stream), Named("attn_norm", self.norm(b + "attn_norm", d)))
         after = Named("attn_post_norm", self.norm(b + "post_attention_norm", d))
         ffn_norm = Named("ffn_norm", self.norm(b + "ffn_norm", d))
         post = Named("ffn_post_norm", self.norm(b + "post_ffw_norm", d))
-        return Then(
-            *([self.spread, Append(Lane(0, d))] if i == 0 else []),
-            Within(0, PLANES * d, self.prediction(i), Append(Lane(0, d))),
+        return Sequential(
+            *([self.spread, Append(Slice(0, d))] if i == 0 else []),
+            Inside(0, PLANES * d, self.prediction(i), Append(Slice(0, d))),
             *self.opened(i, read),
-            self.named("attn_gated", Write("attn", 0, d, self.attention_on_state(i, read), after)),
-            self.named("attn_laurel", Write("laurel", 0, d, read, self.laurel(i)), Within(0, d, Times(2**-0.5))),
-            self.named("attn_ffw_laurel_gated", Write("mlp", 0, d, Lane(0, d), ffn_norm, self.mlp(i), post)),
-            Within(0, self.stream, self.correction(i)),
-            NamedLane("l_out", 0, PLANES * d, Then(self.input_write(i), *self.closed()), PLANES),
+            self.named("attn_gated", ResidualAt("attn", 0, d, self.attention_on_state(i, read), after)),
+            self.named("attn_laurel", ResidualAt("laurel", 0, d, read, self.laurel(i)), Inside(0, d, Scale(2**-0.5))),
+            self.named("attn_ffw_laurel_gated", ResidualAt("mlp", 0, d, Slice(0, d), ffn_norm, self.mlp(i), post)),
+            Inside(0, self.stream, self.correction(i)),
+            NamedSlice("l_out", 0, PLANES * d, Sequential(self.input_write(i), *self.closed()), PLANES),
         )
 
     # --- the planes -------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ class Gemma3n(WideGemma):
     def router(self, i: int) -> Part:
         b = f"blk.{i}.altup_router"
         linear = self.linear(b, PLANES, self.d)
-        return Then(self.norm(f"{b}_norm", self.d), Times(1 / self.d), linear, Elementwise(softcap(1.0)))
+        return Sequential(self.norm(f"{b}_norm", self.d), Scale(1 / self.d), linear, Elementwise(softcap(1.0)))
 
     def prediction(self, i: int) -> Part:
         coefficients = self.linear(f"blk.{i}.altup_predict_coef", PLANES * PLANES, PLANES)
@@ -108,7 +108,7 @@ class Gemma3n(WideGemma):
 
     def final_norm(self) -> Part:
         merged = Gather(self.projections("altup_unembd_proj"), self.spread, self.d)
-        return Then(Named("unembd_merged", merged), super().final_norm())
+        return Sequential(Named("unembd_merged", merged), super().final_norm())
 
     def projections(self, name: str) -> list[Linear]:
         """One matrix for every plane but the first."""
@@ -117,11 +117,11 @@ class Gemma3n(WideGemma):
 
     def named(self, name: str, *parts: Part) -> Part:
         """Parts whose first plane llama.cpp knows by a name."""
-        return NamedLane(name, 0, self.d, Then(*parts))
+        return NamedSlice(name, 0, self.d, Sequential(*parts))
 
     def planes(self, name: str, part: Part) -> Part:
         """A part whose planes llama.cpp knows by a name."""
-        return NamedLane(name, 0, PLANES * self.d, part, PLANES)
+        return NamedSlice(name, 0, PLANES * self.d, part, PLANES)
 
     # --- what a layer adds ------------------------------------------------------------------------------------
 
@@ -129,21 +129,21 @@ class Gemma3n(WideGemma):
         """x + norm(R L x) with a low rank."""
         b = f"blk.{i}.laurel_"
         low, high = self.linear(b + "l", RANK, self.d), self.linear(b + "r", self.d, RANK)
-        return Named("laurel_out", Add("low rank", low, high, self.norm(b + "post_norm", self.d)))
+        return Named("laurel_out", Residual("low rank", low, high, self.norm(b + "post_norm", self.d)))
 
     def mlp(self, i: int) -> Part:
         plain = self.gated_mlp(i, gelu)
         gate, name = (plain.gate, "ffn_gate.mul_mat")
         if i < SPARSE:
-            gate, name = Then(gate, LargestEntries(DEVIATIONS)), "ffn_gate.relu"
+            gate, name = Sequential(gate, LargestEntries(DEVIATIONS)), "ffn_gate.relu"
         return Named("ffn_out", GatedMLP(gate, plain.up, plain.down, gelu, name))
 
     def input_write(self, i: int) -> Part:
         """What the input of layer i adds to all planes but the first."""
         b, d = f"blk.{i}.", self.d
-        scaled = Times(self.source.vector(b + "altup_correct_scale.weight", d))
+        scaled = Scale(self.source.vector(b + "altup_correct_scale.weight", d))
         norm = Named("first_prediction_out", self.norm(b + "post_norm", d))
-        return Write("input", d, PLANES * d, self.gated_input(i, Lane(0, d), scaled), norm, Copies(PLANES - 1))
+        return ResidualAt("input", d, PLANES * d, self.gated_input(i, Slice(0, d), scaled), norm, Copies(PLANES - 1))
 
     # --- positions --------------------------------------------------------------------------------------------
 

@@ -6,23 +6,23 @@ import math
 from dataclasses import replace
 
 from ggufjac.errors import UserError
+from ggufjac.families.bases.wide_gemma import WideGemma
 from ggufjac.families.parts import (
     Append,
-    Beside,
     Factors,
-    Lane,
+    Inside,
     Named,
-    NamedLane,
+    NamedSlice,
+    Parallel,
     Part,
+    ResidualAt,
     RMSNorm,
     Rope,
-    Then,
-    Times,
-    Within,
-    Write,
+    Scale,
+    Sequential,
+    Slice,
 )
 from ggufjac.families.parts.activations import gelu
-from ggufjac.families.wide_gemma import WideGemma
 
 
 class Gemma4(WideGemma):
@@ -42,12 +42,12 @@ class Gemma4(WideGemma):
 
     def layer(self, i: int) -> Part:
         b, d = f"blk.{i}.", self.d
-        read = Then(Lane(0, d), Named("attn_norm", self.norm(b + "attn_norm", d)))
+        read = Sequential(Slice(0, d), Named("attn_norm", self.norm(b + "attn_norm", d)))
         after = Named("attn_post_norm", self.norm(b + "post_attention_norm", d))
-        return Then(
+        return Sequential(
             *([Append()] if i == 0 and self.n_input else []),
             *self.opened(i, read),
-            self.named("attn_out", Write("attn", 0, d, self.attention_on_state(i, read), after)),
+            self.named("attn_out", ResidualAt("attn", 0, d, self.attention_on_state(i, read), after)),
             self.named("l_out", *self.after_attention(i), *self.closed()),
         )
 
@@ -56,22 +56,22 @@ class Gemma4(WideGemma):
         b, d = f"blk.{i}.", self.d
         mlp = self.mixture(i) if self.source.has(b + "ffn_gate_inp.weight") else self.dense(i)
         post = Named("ffn_post_norm", self.norm(b + "post_ffw_norm", d))
-        parts: list[Part] = [Write("mlp", 0, d, Lane(0, d), mlp, post)]
+        parts: list[Part] = [ResidualAt("mlp", 0, d, Slice(0, d), mlp, post)]
         if self.n_input:
             norm = Named("per_layer_embd_out", self.norm(b + "post_norm", d))
-            parts = [self.named("pe_in", *parts), Write("input", 0, d, self.gated_input(i, Lane(0, d)), norm)]
+            parts = [self.named("pe_in", *parts), ResidualAt("input", 0, d, self.gated_input(i, Slice(0, d)), norm)]
         scale = self.source.optional_vector(b + "layer_output_scale.weight", 1)
-        return parts if scale is None else [*parts, Within(0, d, Times(float(scale)))]
+        return parts if scale is None else [*parts, Inside(0, d, Scale(float(scale)))]
 
     def named(self, name: str, *parts: Part) -> Part:
         """Parts whose first lane llama.cpp knows by a name."""
-        return NamedLane(name, 0, self.d, Then(*parts))
+        return NamedSlice(name, 0, self.d, Sequential(*parts))
 
     def final_norm(self) -> Part:
-        return Then(Lane(0, self.d), super().final_norm())
+        return Sequential(Slice(0, self.d), super().final_norm())
 
     def dense(self, i: int) -> Part:
-        return Then(Named("ffn_norm", self.norm(f"blk.{i}.ffn_norm", self.d)), self.gated_mlp(i, gelu))
+        return Sequential(Named("ffn_norm", self.norm(f"blk.{i}.ffn_norm", self.d)), self.gated_mlp(i, gelu))
 
     def mixture(self, i: int) -> Part:
         """An MLP beside experts whose router sees what enters the norms of both; each side has two norms of its own."""
@@ -81,20 +81,20 @@ class Gemma4(WideGemma):
         scales = self.source.optional_vector(b + "ffn_down_exps.scale", self.n_expert)
 
         def expert(e: int) -> Part:
-            return plain.expert(e) if scales is None else Then(plain.expert(e), Times(float(scales[e])))
+            return plain.expert(e) if scales is None else Sequential(plain.expert(e), Scale(float(scales[e])))
 
         experts = replace(
             plain,
-            router=Then(RMSNorm(sharpness, eps), plain.router),
+            router=Sequential(RMSNorm(sharpness, eps), plain.router),
             before=Named("ffn_norm_2", self.norm(b + "pre_ffw_norm_2", self.d)),
             expert=expert,
         )
-        one = Then(
+        one = Sequential(
             Named("ffn_norm_1", self.norm(b + "ffn_norm", self.d)),
             self.gated_mlp(i, gelu),
             Named("ffn_mlp", self.norm(b + "post_ffw_norm_1", self.d)),
         )
-        return Beside(one, Then(experts, Named("ffn_moe", self.norm(b + "post_ffw_norm_2", self.d))))
+        return Parallel(one, Sequential(experts, Named("ffn_moe", self.norm(b + "post_ffw_norm_2", self.d))))
 
     def value_projection(self, i: int) -> str:
         return "v" if self.source.has(f"blk.{i}.attn_v.weight") else "k"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufjac.errors import UserError
-from ggufjac.families.base import Family
-from ggufjac.families.parts import GatedMLP, Named, Part, Rope
-from ggufjac.families.parts.activations import silu
+from ggufjac.families.bases.base import Family
+from ggufjac.families.parts import Named, Part, Rope
 
 
 class GLM4(Family):
@@ -18,17 +17,12 @@ class GLM4(Family):
     pairing = "adjacent"
 
     def layer(self, i: int) -> Part:
-        b, n_ff = f"blk.{i}.", self.n_ff(i)
-        gate_up = self.linear(b + "ffn_up", 2 * n_ff, self.d)
-        mlp = GatedMLP(
-            gate=gate_up.rows(0, n_ff),
-            up=gate_up.rows(n_ff, 2 * n_ff),
-            down=self.linear(b + "ffn_down", self.d, n_ff),
-            ratio=silu,
-        )
+        b = f"blk.{i}."
         after_attention = Named("post_attn_norm", self.norm(b + "post_attention_norm", self.d))
         after_mlp = Named("post_mlp_norm", self.norm(b + "post_ffw_norm", self.d))
-        return self.block(i, self.attention(i), mlp, after_attention=[after_attention], after_mlp=[after_mlp])
+        return self.block(
+            i, self.attention(i), self.fused_mlp(i), after_attention=[after_attention], after_mlp=[after_mlp]
+        )
 
     def rope(self, i: int) -> Rope | None:
         """Files with sections (GLM-4.1V) pair the halves; of a text every section rotates by the same position."""

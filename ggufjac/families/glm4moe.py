@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ggufjac.families.mixture import Mixture
+from ggufjac.families.bases.mixture import Mixture
 from ggufjac.families.parts import Named, Part
 
 

@@ -5,8 +5,8 @@ llama.cpp has one graph for both; StarCoder's queries share one head of keys and
 
 from __future__ import annotations
 
-from ggufjac.families.layernorm import LayerNormFamily
-from ggufjac.families.parts import LearnedPositions, Part, Rope, Then
+from ggufjac.families.bases.layernorm import LayerNormFamily
+from ggufjac.families.parts import LearnedPositions, Part, Rope, Sequential
 
 
 class GPT2(LayerNormFamily):
@@ -14,13 +14,12 @@ class GPT2(LayerNormFamily):
     biases everywhere, a plain GELU."""
 
     architectures = ("gpt2", "starcoder")
-    gelu = True
 
     def layer(self, i: int) -> Part:
         block = self.block(i, self.attention(i), self.plain_mlp(i))
         if i > 0:
             return block
-        return Then(LearnedPositions(self.source.matrix("position_embd.weight", self.n_ctx_train, self.d)), block)
+        return Sequential(LearnedPositions(self.source.matrix("position_embd.weight", self.n_ctx_train, self.d)), block)
 
     def rope(self, i: int) -> Rope | None:
         return None

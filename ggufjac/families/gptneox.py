@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufjac.families.layernorm import LayerNormFamily
+from ggufjac.families.bases.layernorm import LayerNormFamily
 from ggufjac.families.parts import Named, Part
 
 
@@ -14,7 +14,6 @@ class GPTNeoX(LayerNormFamily):
     """
 
     architectures = ("gptneox",)
-    gelu = True
 
     def layer(self, i: int) -> Part:
         attention, mlp = self.attention(i), self.plain_mlp(i)

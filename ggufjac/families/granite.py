@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from ggufjac.errors import UserError
-from ggufjac.families.base import Family
-from ggufjac.families.parts import Beside, Part, Rope, Then, Times
+from ggufjac.families.bases.base import Family
+from ggufjac.families.parts import Parallel, Part, Rope, Scale, Sequential
 
 
 class Granite(Family):
@@ -23,7 +23,7 @@ class Granite(Family):
 
     def layer(self, i: int) -> Part:
         residual = self.source.number("residual_scale", 0.0)
-        after = [Times(residual)] if residual else []
+        after = [Scale(residual)] if residual else []
         mlp = self.mixture(i) if self.n_expert else self.gated_mlp(i)
         return self.block(i, self.mixer(i), mlp, after_attention=after, after_mlp=after)
 
@@ -35,7 +35,7 @@ class Granite(Family):
     def mixture(self, i: int) -> Part:
         experts = self.experts(i, self.routing(i), self.n_ff(i))
         n_ff = self.source.integer("expert_shared_feed_forward_length", 0)
-        return Beside(experts, self.gated_mlp(i, kind="_shexp", n_ff=n_ff)) if n_ff else experts
+        return Parallel(experts, self.gated_mlp(i, kind="_shexp", n_ff=n_ff)) if n_ff else experts
 
     def rope(self, i: int) -> Rope | None:
         # llama.cpp takes "finetuned: false" to mean that dense Granite has no positions; experts always have them
@@ -46,7 +46,7 @@ class Granite(Family):
         divisor = self.logit_divisor
         if divisor == 0.0:
             raise UserError(f"{self.source.file.path}: logits cannot be divided by a logit_scale of 0")
-        return Then(self.head_matrix(), Times(1 / divisor))
+        return Sequential(self.head_matrix(), Scale(1 / divisor))
 
     @property
     def logit_divisor(self) -> float:

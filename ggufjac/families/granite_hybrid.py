@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ggufjac.families.bases.statespaces import StateSpaces
 from ggufjac.families.granite import Granite
 from ggufjac.families.parts import Part
-from ggufjac.families.statespaces import StateSpaces
 
 
 class GraniteHybrid(Granite, StateSpaces):

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ggufjac.families.base import Family
-from ggufjac.families.parts import Attention, Beside, Part, Rope
+from ggufjac.families.bases.base import Family
+from ggufjac.families.parts import Attention, Parallel, Part, Rope
 
 
 class HunyuanDense(Family):
@@ -40,7 +40,9 @@ class HunyuanMoE(HunyuanDense):
     def layer(self, i: int) -> Part:
         n_ff = self.source.integer("expert_shared_feed_forward_length", 0) or self.n_ff(i)
         experts = self.experts(i, self.routing(i), self.n_ff(i))
-        return self.block(i, self.normalised_attention(i), Beside(experts, self.gated_mlp(i, kind="_shexp", n_ff=n_ff)))
+        return self.block(
+            i, self.normalised_attention(i), Parallel(experts, self.gated_mlp(i, kind="_shexp", n_ff=n_ff))
+        )
 
     def rope(self, i: int) -> Rope | None:
         return self.plain_rope(i)

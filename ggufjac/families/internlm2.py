@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufjac.families.base import Family
+from ggufjac.families.bases.base import Family
 from ggufjac.families.parts import Part
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufjac.families.parts import Add, Named, Part, Rope, Then
-from ggufjac.families.statespaces import StateSpaces
+from ggufjac.families.bases.statespaces import StateSpaces
+from ggufjac.families.parts import Named, Part, Residual, Rope, Sequential
 
 
 class Jamba(StateSpaces):
@@ -21,7 +21,10 @@ class Jamba(StateSpaces):
         mixer = self.mamba1(i, self._norms(i)) if self.recurrent(i) else self.attention(i)
         attn_norm = Named("attn_norm", self.norm(f"blk.{i}.attn_norm", self.d))
         ffn_norm = Named("ffn_norm", self.norm(f"blk.{i}.ffn_norm", self.d))
-        return Then(Add("attn", attn_norm, Named("ffn_inp", mixer)), Named("l_out", Add("mlp", ffn_norm, self._mlp(i))))
+        return Sequential(
+            Residual("attn", attn_norm, Named("ffn_inp", mixer)),
+            Named("l_out", Residual("mlp", ffn_norm, self._mlp(i))),
+        )
 
     def rope(self, i: int) -> Rope | None:
         return None

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufjac.families.mixture import Mixture
-from ggufjac.families.parts import Add, Named, Part, ShortConv, Then
-from ggufjac.families.statespaces import StateSpaces
+from ggufjac.families.bases.mixture import Mixture
+from ggufjac.families.bases.statespaces import StateSpaces
+from ggufjac.families.parts import Named, Part, Residual, Sequential, ShortConv
 
 #: llama.cpp's names of intermediate values; the braces are in them.
 HF = "model.layers.{}."
@@ -30,7 +30,7 @@ class LFM2(StateSpaces, Mixture):
             mixer = Named(HF + "self_attn.out_proj", self.attention(i, norms="head"))
         norm = Named(HF + "operator_norm", self.norm(b + "attn_norm", self.d))
         ffn_norm = Named(HF + "ffn_out", self.norm(b + "ffn_norm", self.d))  # llama.cpp renames the norm's value
-        return Then(Add("attn", norm, mixer), Named("l_out", Add("mlp", ffn_norm, self._mlp(i))))
+        return Sequential(Residual("attn", norm, mixer), Named("l_out", Residual("mlp", ffn_norm, self._mlp(i))))
 
     def window(self, i: int) -> int | None:
         if self.source.architecture != "lfm2":

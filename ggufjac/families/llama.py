@@ -7,7 +7,7 @@ no sliding window for this architecture, so Mistral 7B v0.1 attends to everythin
 
 from __future__ import annotations
 
-from ggufjac.families.base import Family
+from ggufjac.families.bases.base import Family
 from ggufjac.families.parts import Part, Rope
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufjac.errors import UserError
-from ggufjac.families.base import Family
-from ggufjac.families.parts import Attention, Beside, Part, RMSNorm, Rope, Temperature
+from ggufjac.families.bases.base import Family
+from ggufjac.families.parts import Attention, Parallel, Part, RMSNorm, Rope, Temperature
 
 #: One layer in four sees everything, and one in four has no RoPE.
 PERIOD = 4
@@ -37,7 +37,7 @@ class Llama4(Family):
         shared = self.gated_mlp(i, kind="_shexp", n_ff=n_ff)
         # in these layers llama.cpp calls something else ffn_norm
         ffn_norm = self.norm(f"blk.{i}.ffn_norm", self.d)
-        return self.block(i, self.chunked_attention(i), Beside(experts, shared), ffn_norm=ffn_norm)
+        return self.block(i, self.chunked_attention(i), Parallel(experts, shared), ffn_norm=ffn_norm)
 
     def chunked_attention(self, i: int) -> Attention:
         plain = replace(self.attention(i), chunk=self.chunk(i))

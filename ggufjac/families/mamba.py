@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ggufjac.families.parts import Add, Named, Part
-from ggufjac.families.statespaces import StateSpaces
+from ggufjac.families.bases.statespaces import StateSpaces
+from ggufjac.families.parts import Named, Part, Residual
 
 
 class Mamba(StateSpaces):
@@ -25,7 +25,7 @@ class Mamba(StateSpaces):
     def mixing(self, i: int, mixer: Part) -> Part:
         """x + mixer(norm(x))."""
         norm = Named("attn_norm", self.norm(f"blk.{i}.attn_norm", self.d))
-        return Named("l_out", Add("ssm", norm, mixer))
+        return Named("l_out", Residual("ssm", norm, mixer))
 
 
 class Mamba2(Mamba):

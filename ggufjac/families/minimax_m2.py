@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufjac.families.mixture import Mixture
+from ggufjac.families.bases.mixture import Mixture
 from ggufjac.families.parts import Part
 
 

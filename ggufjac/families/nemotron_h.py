@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufjac.families.parts import Add, Beside, Experts, Named, Part, PlainMLP, RMSNorm, Rope
+from ggufjac.families.bases.statespaces import StateSpaces
+from ggufjac.families.parts import Experts, Named, Parallel, Part, PlainMLP, Residual, RMSNorm, Rope
 from ggufjac.families.parts.activations import relu_squared
-from ggufjac.families.statespaces import StateSpaces
 
 
 class NemotronH(StateSpaces):
@@ -26,7 +26,7 @@ class NemotronH(StateSpaces):
             mixer = self.mamba2(i) if self.recurrent(i) else Named("attn_out", self.attention(i))
         norm = Named("attn_norm", self.norm(f"blk.{i}.attn_norm", self.d))
         name = "mlp" if self.n_ff(i) else "ssm" if self.recurrent(i) else "attn"
-        return Named("nemotron_h_block_out", Add(name, norm, mixer))
+        return Named("nemotron_h_block_out", Residual(name, norm, mixer))
 
     def norm(self, name: str, n: int) -> Part:
         return RMSNorm(self.source.vector(f"{name}.weight", n), self.rms_eps)
@@ -58,4 +58,4 @@ class NemotronH(StateSpaces):
             return PlainMLP(up.rows(e * n_ff, (e + 1) * n_ff), down.rows(e * d, (e + 1) * d), relu_squared)
 
         shared = self._mlp(i, "_shexp", self.source.count("expert_shared_feed_forward_length"))
-        return Beside(Experts(self.linear(b + "ffn_gate_inp", n, d), routing, expert), shared)
+        return Parallel(Experts(self.linear(b + "ffn_gate_inp", n, d), routing, expert), shared)

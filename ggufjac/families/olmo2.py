@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufjac.families.base import Family
-from ggufjac.families.parts import Add, Named, Part, Rope, Then
+from ggufjac.families.bases.base import Family
+from ggufjac.families.parts import Named, Part, Residual, Rope, Sequential
 
 #: OLMo 3: one layer in four sees everything.
 PERIOD = 4
@@ -23,9 +23,9 @@ class Olmo2(Family):
     def layer(self, i: int) -> Part:
         attn_norm = Named("attn_post_norm", self.norm(f"blk.{i}.post_attention_norm", self.d))
         ffn_norm = self.norm(f"blk.{i}.post_ffw_norm", self.d)
-        return Then(
-            Named("ffn_inp", Add("attn", self.attention(i, norms="whole"), attn_norm)),
-            Named("l_out", Add("mlp", self.gated_mlp(i), ffn_norm)),
+        return Sequential(
+            Named("ffn_inp", Residual("attn", self.attention(i, norms="whole"), attn_norm)),
+            Named("l_out", Residual("mlp", self.gated_mlp(i), ffn_norm)),
         )
 
     def window(self, i: int) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufjac.families.base import Family
+from ggufjac.families.bases.base import Family
 from ggufjac.families.parts import Part
 
 

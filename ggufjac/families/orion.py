@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufjac.families.layernorm import LayerNormFamily
+from ggufjac.families.bases.layernorm import LayerNormFamily
 from ggufjac.families.parts import Part
 
 

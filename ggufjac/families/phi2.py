@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufjac.families.layernorm import LayerNormFamily
+from ggufjac.families.bases.layernorm import LayerNormFamily
 from ggufjac.families.parts import Part
 
 
@@ -11,7 +11,6 @@ class Phi2(LayerNormFamily):
     everywhere (the output head included), a plain GELU."""
 
     architectures = ("phi2",)
-    gelu = True
 
     def layer(self, i: int) -> Part:
         return self.parallel_block(i, self.attention(i), self.plain_mlp(i))

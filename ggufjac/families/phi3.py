@@ -7,9 +7,8 @@ not by the length of the prompt.
 
 from __future__ import annotations
 
-from ggufjac.families.base import Family
-from ggufjac.families.parts import GatedMLP, Part, Rope
-from ggufjac.families.parts.activations import silu
+from ggufjac.families.bases.base import Family
+from ggufjac.families.parts import Part, Rope
 
 
 class Phi3(Family):
@@ -19,15 +18,7 @@ class Phi3(Family):
     architectures = ("phi3",)
 
     def layer(self, i: int) -> Part:
-        b, n_ff = f"blk.{i}.", self.n_ff(i)
-        gate_up = self.linear(b + "ffn_up", 2 * n_ff, self.d)
-        mlp = GatedMLP(
-            gate=gate_up.rows(0, n_ff),
-            up=gate_up.rows(n_ff, 2 * n_ff),
-            down=self.linear(b + "ffn_down", self.d, n_ff),
-            ratio=silu,
-        )
-        return self.block(i, self.attention(i), mlp)
+        return self.block(i, self.attention(i), self.fused_mlp(i))
 
     def rope(self, i: int) -> Rope | None:
         return self.plain_rope(i, factors=self.long_factors(i))

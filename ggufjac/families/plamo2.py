@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufjac.errors import UserError
-from ggufjac.families.parts import Add, GatedMLP, Named, Part, Plamo2Mamba, RMSNorm, ShortMemory, Then
-from ggufjac.families.parts.activations import silu
-from ggufjac.families.statespaces import StateSpaces
+from ggufjac.families.bases.statespaces import StateSpaces
+from ggufjac.families.parts import Named, Part, Plamo2Mixer, Residual, RMSNorm, Sequential, ShortMemory
 
 
 class Plamo2(StateSpaces):
@@ -21,16 +20,14 @@ class Plamo2(StateSpaces):
     architectures = ("plamo2",)
 
     def layer(self, i: int) -> Part:
-        b, n_ff = f"blk.{i}.", self.n_ff(i)
-        up = self.linear(b + "ffn_up", 2 * n_ff, self.d)
-        mlp = GatedMLP(up.rows(0, n_ff), up.rows(n_ff, 2 * n_ff), self.linear(b + "ffn_down", self.d, n_ff), silu)
+        b = f"blk.{i}."
         norm, ffn_norm = self.norm(b + "attn_norm", self.d), Named("ffn_pre_norm", self.norm(b + "ffn_norm", self.d))
         after = Named("attn_post_norm", self._bare_norm(b + "post_attention_norm", self.d))
         after_mlp = Named("ffn_post_norm", self._bare_norm(b + "post_ffw_norm", self.d))
         mixer = self._mamba(i) if self.recurrent(i) else Named("attn_out", self._attention(i))
-        return Then(
-            Named("attn_residual", Add("attn", norm, mixer, after)),
-            Named("ffn_residual", Add("mlp", ffn_norm, mlp, after_mlp)),
+        return Sequential(
+            Named("attn_residual", Residual("attn", norm, mixer, after)),
+            Named("ffn_residual", Residual("mlp", ffn_norm, self.fused_mlp(i), after_mlp)),
         )
 
     def _attention(self, i: int) -> Part:
@@ -47,7 +44,7 @@ class Plamo2(StateSpaces):
         rank = max(64, self.d // 16)
         norms = [(b + f"ssm_{name}_norm", size) for name, size in (("b", n_state), ("c", n_state), ("dt", rank))]
         kernel = source.table(b + "ssm_conv1d.weight", n, source.count("ssm.conv_kernel"))
-        return Plamo2Mamba(
+        return Plamo2Mixer(
             projection=self.linear(b + "ssm_in", 2 * n, self.d),
             memory=ShortMemory(kernel, None),
             coefficients=self.linear(b + "ssm_x", rank + 2 * n_state, n),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufjac.families.base import Family
-from ggufjac.families.parts import Beside, Gated, Part
+from ggufjac.families.bases.base import Family
+from ggufjac.families.parts import Gated, Parallel, Part
 
 
 class Qwen2(Family):
@@ -31,7 +31,7 @@ class Qwen2MoE(Family):
         n_ff = self.source.integer("expert_shared_feed_forward_length", 0) or self.n_ff(i)
         gate = self.source.vector(f"blk.{i}.ffn_gate_inp_shexp.weight", self.d)
         shared = Gated(gate, self.gated_mlp(i, kind="_shexp", n_ff=n_ff))
-        return self.block(i, self.attention(i), Beside(experts, shared))
+        return self.block(i, self.attention(i), Parallel(experts, shared))
 
 
 class Qwen3(Family):

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ggufjac.errors import UserError
-from ggufjac.families.base import Family
+from ggufjac.families.bases.base import Family
 from ggufjac.families.parts import (
     Attention,
-    Beside,
     Gated,
     GatedDeltaNet,
     Linear,
     Named,
+    Parallel,
     Part,
     Rope,
     ShortMemory,
@@ -51,7 +51,7 @@ class Qwen3Next(Family):
         n_ff = self.source.integer("expert_shared_feed_forward_length", 0) or self.n_ff(i)
         gate = self.source.vector(f"blk.{i}.ffn_gate_inp_shexp.weight", self.d)
         shared = Gated(gate, self.gated_mlp(i, kind="_shexp", n_ff=n_ff))
-        return Beside(self.experts(i, self.routing(i), self.n_ff_expert(i)), shared)
+        return Parallel(self.experts(i, self.routing(i), self.n_ff_expert(i)), shared)
 
     def gated_attention(self, i: int) -> Part:
         """Attention whose output is multiplied by the sigmoid of a gate, which shares a matrix with the queries."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ggufjac.families.layernorm import LayerNormFamily
-from ggufjac.families.parts import Add, Linear, Named, Part, PlainMLP, Then, Times
+from ggufjac.families.bases.layernorm import LayerNormFamily
+from ggufjac.families.bases.wkv import WKV
+from ggufjac.families.parts import Linear, Named, Part, PlainMLP, Residual, Scale, Sequential
 from ggufjac.families.parts.activations import relu_squared
 from ggufjac.families.parts.tokenshift import LowRank, Receptive, TokenShift
 from ggufjac.families.parts.wkv import TimeMix6
-from ggufjac.families.wkv import WKV
 
 #: What token shifts serve, in the order of the file: decays, keys, values, receptances and gates.
 KINDS = "wkvrg"
@@ -28,7 +28,7 @@ class AdaptiveShifts(WKV):
         second = source.stack(b + "time_mix_w2.weight", n, d, rank)
         return {
             kind: LowRank(
-                Then(enter, first.rows(j * rank, (j + 1) * rank)),
+                Sequential(enter, first.rows(j * rank, (j + 1) * rank)),
                 torch.tanh,
                 Linear(second.rows(j * d, (j + 1) * d), offset),
             )
@@ -77,14 +77,14 @@ class RWKV6(AdaptiveShifts, LayerNormFamily):
         attn_norm = Named("attn_norm", self.norm(f"blk.{i}.attn_norm", self.d))
         mix = self.time_mix(i, n_head, bonus, self.group_norm(i))
         every = self.source.integer("rescale_every_n_layers", 0)
-        return Then(
+        return Sequential(
             *([self.norm("token_embd_norm", self.d)] if i == 0 else []),
-            Named("ffn_inp", Add("attn", attn_norm, mix)),
+            Named("ffn_inp", Residual("attn", attn_norm, mix)),
             Named(
                 "l_out",
-                Then(
-                    Add("mlp", ffn_norm, self.channel_mix(i)),
-                    *([Times(0.5)] if every > 0 and (i + 1) % every == 0 else []),
+                Sequential(
+                    Residual("mlp", ffn_norm, self.channel_mix(i)),
+                    *([Scale(0.5)] if every > 0 and (i + 1) % every == 0 else []),
                 ),
             ),
         )
@@ -93,7 +93,7 @@ class RWKV6(AdaptiveShifts, LayerNormFamily):
         b, n_ff = f"blk.{i}.channel_mix_", self.n_ff(0)
         to_k, to_r = (TokenShift(self.source.vector(f"{b}lerp_{kind}.weight", self.d)) for kind in "kr")
         mlp = PlainMLP(self.linear(b + "key", n_ff, self.d), self.linear(b + "value", self.d, n_ff), relu_squared)
-        return Receptive(Then(to_r, self.linear(b + "receptance", self.d, self.d)), Then(to_k, mlp))
+        return Receptive(Sequential(to_r, self.linear(b + "receptance", self.d, self.d)), Sequential(to_k, mlp))
 
 
 class RWKV6Qwen2(AdaptiveShifts):

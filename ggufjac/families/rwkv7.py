@@ -8,19 +8,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ggufjac.families.layernorm import LayerNormFamily
-from ggufjac.families.parts import Append, Lane, Named, NamedLane, Part, PlainMLP, Then, Write
+from ggufjac.families.bases.layernorm import LayerNormFamily
+from ggufjac.families.bases.wkv import WKV
+from ggufjac.families.parts import Append, Named, NamedSlice, Part, PlainMLP, ResidualAt, Sequential, Slice
 from ggufjac.families.parts.activations import relu_squared
 from ggufjac.families.parts.tokenshift import LowRank, Squash, TokenShift
 from ggufjac.families.parts.wkv import TimeMix7, ValueResidual
-from ggufjac.families.wkv import WKV
 
 
 class SecondLane(WKV):
     """A family of RWKV 7's time mixing; a subclass gives what follows it."""
 
     def final_norm(self) -> Part:
-        return Then(Lane(0, self.d), super().final_norm())
+        return Sequential(Slice(0, self.d), super().final_norm())
 
     def first_values(self, *before: Part) -> list[Part]:
         """What opens the second lane in layer 0; before: the parts between the embeddings and that layer."""
@@ -28,11 +28,11 @@ class SecondLane(WKV):
 
     def write(self, name: str, *parts: Part) -> Part:
         """The first lane and what `parts` make of the state."""
-        return Write(name, 0, self.d, *parts)
+        return ResidualAt(name, 0, self.d, *parts)
 
     def named(self, name: str, part: Part) -> Part:
         """A part whose first lane llama.cpp knows by a name."""
-        return NamedLane(name, 0, self.d, part)
+        return NamedSlice(name, 0, self.d, part)
 
     def mix_norm(self, i: int) -> Part:
         return Named("attn_norm", self.norm(f"blk.{i}.attn_norm", self.d))
@@ -56,8 +56,8 @@ class SecondLane(WKV):
             for name in ("v0", "v1", "v2"):
                 source.skip(f"{b}time_mix_{name}.")
         return TimeMix7(
-            norm=Then(Lane(0, d), self.mix_norm(i)),
-            first=Lane(d, 2 * d),
+            norm=Sequential(Slice(0, d), self.mix_norm(i)),
+            first=Slice(d, 2 * d),
             own=None if i == 0 else ValueResidual(self.values(i), self.network(i, "v", m["v"])),
             r=self.shifted(i, m["r"], "time_mix_receptance", d),
             k=self.shifted(i, m["k"], "time_mix_key", d),
@@ -113,10 +113,10 @@ class RWKV7(SecondLane, LayerNormFamily):
         )
         shift = TokenShift(self.source.vector(b + "channel_mix_lerp_k.weight", self.d))
         ffn_norm = Named("ffn_norm", self.norm(b + "attn_norm_2", self.d))
-        return Then(
+        return Sequential(
             *start,
             self.named("ffn_inp", self.write("attn", self.time_mix(i))),
-            self.named("l_out", self.write("mlp", Lane(0, self.d), ffn_norm, shift, mlp)),
+            self.named("l_out", self.write("mlp", Slice(0, self.d), ffn_norm, shift, mlp)),
         )
 
 
@@ -129,8 +129,8 @@ class ARWKV7(SecondLane):
     def layer(self, i: int) -> Part:
         self.expect_shifts(1)
         ffn_norm = Named("ffn_norm", self.norm(f"blk.{i}.ffn_norm", self.d))
-        return Then(
+        return Sequential(
             *(self.first_values() if i == 0 else []),
             self.named("ffn_inp", self.write("attn", self.time_mix(i))),
-            self.named("l_out", self.write("mlp", Lane(0, self.d), ffn_norm, self.gated_mlp(i))),
+            self.named("l_out", self.write("mlp", Slice(0, self.d), ffn_norm, self.gated_mlp(i))),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ggufjac.families.layernorm import LayerNormFamily
+from ggufjac.families.bases.layernorm import LayerNormFamily
 from ggufjac.families.parts import Part
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ggufjac.families.layernorm import LayerNormFamily
+from ggufjac.families.bases.layernorm import LayerNormFamily
 from ggufjac.families.parts import Part
 
 
@@ -13,7 +13,6 @@ class StarCoder2(LayerNormFamily):
     """
 
     architectures = ("starcoder2",)
-    gelu = True
 
     def layer(self, i: int) -> Part:
         return self.block(i, self.attention(i), self.plain_mlp(i))

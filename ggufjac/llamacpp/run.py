@@ -15,8 +15,8 @@ import numpy as np
 
 from ggufjac.errors import UserError
 from ggufjac.llamacpp.library import Handle, Library, library, load_model
+from ggufjac.llamacpp.recording import Recorder, Recording
 from ggufjac.llamacpp.tensors import Array, GraphTensor
-from ggufjac.llamacpp.trace import Recorder, Trace
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -129,8 +129,8 @@ class Runner:
         if status != 0:
             raise UserError(f"{self._path}: llama.cpp takes no control vector: {self._library.log.reason()}")
 
-    def trace(self, ids: Sequence[int], recorder: Recorder) -> Trace:
-        """Run the prompt under the eyes of the recorder, whose trace is returned, with the logits of the last position.
+    def record(self, ids: Sequence[int], recorder: Recorder) -> Recording:
+        """Run the prompt under the eyes of the recorder; its recording is returned, with the last position's logits.
 
         Raises UserError as `logits` does.
         """
@@ -139,9 +139,9 @@ class Runner:
         started = time.perf_counter()
         with self._watching.by(recorder):
             context = self._decode(ids, False)
-        recorder.trace.seconds = time.perf_counter() - started
-        recorder.trace.logits = self._logits(context, len(ids), False)
-        return recorder.trace
+        recorder.recording.seconds = time.perf_counter() - started
+        recorder.recording.logits = self._logits(context, len(ids), False)
+        return recorder.recording
 
     def _logits(self, context: Any, n_tokens: int, all_positions: bool) -> Array:
         rows = range(n_tokens) if all_positions else (n_tokens - 1,)

@@ -6,24 +6,31 @@ import torch
 from torch import Tensor
 
 from ggufjac.maps.linear import LinearMap
-from ggufjac.maps.passes import Pass
+from ggufjac.network.forward import ForwardPass
+from ggufjac.quants.memory.budget import Budget
 
 
 class DetachedMap(LinearMap):
     """y = sum_t J_t x_t + c for one prompt: from the embeddings to the final state after the output norm.
 
-    tokens [T]; inputs x [T, d], the vectors that enter block 0; output y [d]; logits [n_vocab]; trace: the pass from
-    which the coefficients come, with the states between the blocks.
+    tokens [T]; inputs x [T, d], the vectors that enter block 0; output y [d]; logits [n_vocab]; forward_pass: where the
+    coefficients come from, with the states between the blocks.
     """
 
     def __init__(
-        self, tokens: tuple[int, ...], trace: Pass, memory: int | None = None, blocks: torch.dtype | None = None
+        self,
+        tokens: tuple[int, ...],
+        forward_pass: ForwardPass,
+        budget: Budget | None = None,
+        blocks: torch.dtype | None = None,
     ) -> None:
-        super().__init__(trace.states[0], (*trace.layers, trace.final), trace.output[0], memory, blocks)
+        super().__init__(
+            forward_pass.states[0], (*forward_pass.layers, forward_pass.final), forward_pass.output[0], budget, blocks
+        )
         self.tokens = tokens
-        self.trace = trace
-        self.logits = trace.logits[0].cpu()
-        self.head = trace.head
+        self.forward_pass = forward_pass
+        self.logits = forward_pass.logits[0].cpu()
+        self.head = forward_pass.head
 
     def logit_functional(self, token: int) -> tuple[Tensor, float]:
         """(w, b): the logit of a token is w . y + b, with w [d]; whatever the head scales by is frozen into w."""

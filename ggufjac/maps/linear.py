@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from ggufjac.maps import sweeps
-from ggufjac.maps.devices import default_budget
-from ggufjac.maps.disk import on_disk_tensor
-from ggufjac.maps.krylov import Triplets, block_krylov
+from ggufjac.maps.spectra.krylov import Triplets, block_krylov
 from ggufjac.operators import Operator
 from ggufjac.operators.cast import cast
 from ggufjac.operators.walk import coefficient_bytes
+from ggufjac.quants.memory.budget import Budget, columns_within
+from ggufjac.quants.memory.disk import on_disk_tensor
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -55,6 +55,14 @@ class SVD:
         """u, s, v, residuals = m.svd(k)"""
         return iter((self.U, self.S, self.V, self.residuals))
 
+    def arrays(self, name: str) -> dict[str, Tensor]:
+        """U, S and V under a name."""
+        return {f"{name}.U": self.U, f"{name}.S": self.S, f"{name}.V": self.V}
+
+    def cpu(self) -> SVD:
+        """The same on the CPU."""
+        return SVD(self.U.cpu(), self.S.cpu(), self.V.cpu(), self.residuals.cpu(), self.exact)
+
 
 def usual_sweeps(columns: int) -> int:
     """Sweeps that triplets usually take with blocks of so many columns, forwards and backwards together (measured)."""
@@ -64,8 +72,9 @@ def usual_sweeps(columns: int) -> int:
 class LinearMap:
     """y = sum_t J_t x_t + c, applied straight from the packed weights: operators in a row, the last one giving one row.
 
-    inputs x [T, n_in], the vectors that enter; output y [n_out], what the operators make of them. memory: bytes that
-    coefficients and sweeps may take. blocks: the precision that columns have inside a sweep (None: that of the inputs).
+    inputs x [T, n_in], the vectors that enter; output y [n_out], what the operators make of them. budget: of the memory
+    that coefficients and sweeps may take (None: a quarter of what the device has). blocks: the precision that columns
+    have inside a sweep (None: that of the inputs).
     """
 
     def __init__(
@@ -73,13 +82,13 @@ class LinearMap:
         inputs: Tensor,
         operators: Sequence[Operator],
         output: Tensor,
-        memory: int | None = None,
+        budget: Budget | None = None,
         blocks: torch.dtype | None = None,
     ) -> None:
         self.inputs = inputs
         self.operators = tuple(operators if blocks is None else (cast(op, blocks) for op in operators))
         self.output = output
-        self.memory = default_budget(inputs.device) if memory is None else memory
+        self.budget = Budget.on(inputs.device) if budget is None else budget
         self.blocks = blocks
         self._jacobian: Tensor | None = None
 
@@ -276,7 +285,7 @@ class LinearMap:
         d, n_tokens, d_in = self.shape
         if self._jacobian is not None:
             return True
-        fits = 4 * d * n_tokens * d_in * self.inputs.element_size() <= self.memory
+        fits = 4 * d * n_tokens * d_in * self.inputs.element_size() <= self.budget.map
         return fits and d <= usual_sweeps(block) * block * batch
 
     def each_matmat(self, x: Tensor) -> Tensor:
@@ -302,7 +311,7 @@ class LinearMap:
         """The tokens in groups whose columns, `columns` each, fill half the budget at most."""
         n_tokens = self.shape[1]
         column = self.inputs.numel() * self.inputs.element_size()
-        step = max(1, sweeps.columns_within(self.room // 2, column) // columns)
+        step = max(1, columns_within(self.room // 2, column) // columns)
         for start in range(0, n_tokens, step):
             yield list(range(start, min(start + step, n_tokens)))
 
@@ -310,8 +319,8 @@ class LinearMap:
 
     @cached_property
     def room(self) -> int:
-        """Bytes of the budget that are left beside the coefficients; at least half of it."""
-        return max(self.memory - coefficient_bytes(self.operators), self.memory // 2)
+        """Bytes for columns, beside the coefficients."""
+        return self.budget.holding(coefficients=coefficient_bytes(self.operators)).room
 
     def cut(self, columns: int, *, transposed: bool) -> tuple[int, bool]:
         """How many of so many columns a sweep takes at once, and whether the result goes to disk.
@@ -321,10 +330,10 @@ class LinearMap:
         d, n_tokens, d_in = self.shape
         itemsize = self.inputs.element_size()
         column, result = n_tokens * d_in * itemsize, columns * (n_tokens * d_in if transposed else d) * itemsize
-        if columns <= sweeps.columns_within(self.room, column):
+        if columns <= columns_within(self.room, column):
             return columns, False
         on_disk = 2 * result > self.room
-        return sweeps.columns_within(self.room if on_disk else self.room - result, column), on_disk
+        return columns_within(self.room if on_disk else self.room - result, column), on_disk
 
     def _chunked(
         self, x: Tensor, sweep: Callable[[Tensor], Tensor], out_shape: tuple[int, ...], transposed: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,17 +14,18 @@ from torch import Tensor
 from ggufjac.errors import UserError
 from ggufjac.families import Family, family_of
 from ggufjac.llamacpp.vocab import Vocab
-from ggufjac.maps.captured import concluded, follow
 from ggufjac.maps.detached import DetachedMap
-from ggufjac.maps.devices import available_memory, default_budget, device_called
-from ggufjac.maps.followed import Settings
+from ggufjac.maps.options import MapOptions
 from ggufjac.maps.ordinary import OrdinaryMap
-from ggufjac.maps.passes import Pass, propagate, run_of
+from ggufjac.maps.within.hooks import Activations
+from ggufjac.network.followed.follow import concluded, follow
+from ggufjac.network.forward import ForwardPass, propagate, run_of
 from ggufjac.operators.walk import weights
-from ggufjac.quants.device import DeviceWeights, weights_from
+from ggufjac.option import taking
+from ggufjac.quants.memory.budget import Budget
+from ggufjac.quants.memory.devices import available_memory, device_called
+from ggufjac.quants.memory.store import store_on
 from ggufjac.reader import GGUFFile
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
 
 class Model:
@@ -90,47 +91,34 @@ class Model:
         """The vectors [T, d] that enter block 0."""
         return self.family.embed(np.asarray(ids, dtype=np.int64), dtype)
 
-    def linearize(
-        self,
-        prompt: str | Sequence[int],
-        dtype: torch.dtype = torch.float32,
-        *,
-        path: Literal["up", "gate"] = "up",
-        n_ctx: int | None = None,
-        memory: int | None = None,
-        device: str | torch.device = "cpu",
-        run: Literal["exact", "llama.cpp"] = "exact",
-        llama: Settings | None = None,
-    ) -> DetachedMap:
-        """The detached map of one prompt (text or token ids) at its last position.
-
-        dtype: torch.float32 or torch.float64, kept from the embeddings to the logits; or torch.bfloat16 for a quick
-        look: coefficients and values in float32, sweeps on columns of bfloat16 with float32 sums. path: the live factor
-        of gated MLPs. n_ctx: the context that the model is run with, where its positions depend on it (LongRoPE); None:
-        as long as the prompt. memory: bytes that everything but the mapped file may take on the device; None: a quarter
-        of what is there. device: where values live and are computed (torch's names). run: whose computation is
-        explained, that of exact arithmetic or llama.cpp's own of the file as it is, roundings included; llama: how
-        llama.cpp is run.
+    def linearize_with(self, prompt: str | Sequence[int], options: MapOptions) -> DetachedMap:
+        """The detached map of one prompt (text or token ids) at its last position, made as the options say.
 
         Raises UserError for a prompt that does not fit the model, for a device that this machine does not have, and for
         a file that llama.cpp cannot run or whose run cannot be followed.
         """
-        if dtype not in DTYPES.values():
-            raise UserError(f"{dtype} is not supported; use {' or '.join(DTYPES)}")
-        ids, where = self.ids_of(prompt), device_called(device)
-        budget = default_budget(where) if memory is None else memory
-        blocks, dtype = (dtype, torch.float32) if dtype == torch.bfloat16 else (None, dtype)
-        store = None if where.type == "cpu" else DeviceWeights(where, keep=budget // 2)
-        values = budget if store is None else budget - store.keep
+        ids, where = self.ids_of(prompt), device_called(options.device)
+        budget = Budget.on(where, options.memory)
+        store = store_on(where, budget.weights)
         if store is None:
-            self._arrange_pages(len(ids), budget)
-        with torch.no_grad(), weights_from(store):
-            inputs = self.embed(ids, dtype).to(where)
-            how = run_of(ids, n_ctx, path=path)
-            if run == "llama.cpp":
-                how = follow(self.family, how, llama or Settings())
-            done = concluded(propagate(self.family, how, inputs, keep=values // 2))
-        return DetachedMap(tuple(ids), done, max(values - done.states_bytes, values // 2), blocks)
+            self._arrange_pages(len(ids), budget.total)
+        with torch.no_grad():
+            inputs = self.embed(ids, options.values_dtype).to(where)
+            how = run_of(ids, options.n_ctx, path=options.path, store=store)
+            if options.run == "llama.cpp":
+                how = follow(self.family, how, options.llama)
+            done = concluded(propagate(self.family, how, inputs, keep=budget.most_coefficients))
+        blocks = torch.bfloat16 if options.dtype == "bfloat16" else None
+        return DetachedMap(tuple(ids), done, budget.holding(states=done.states_bytes), blocks)
+
+    @taking(MapOptions)
+    def linearize(self, prompt: str | Sequence[int], options: MapOptions) -> DetachedMap:
+        """The detached map of one prompt (text or token ids) at its last position.
+
+        The options are those of `MapOptions`, by their names: linearize(text, "float64", memory=8 << 30). Raises as
+        `linearize_with`.
+        """
+        return self.linearize_with(prompt, options)
 
     def _arrange_pages(self, n_tokens: int, budget: int) -> None:
         """Where memory does not hold the file beside the budget, choose what of the linear path stays in it.
@@ -157,8 +145,13 @@ class Model:
         ids = self.ids_of(prompt)
         return OrdinaryMap(self.family, ids, self.embed(ids, dtype), memory)
 
-    def run(self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, **options: Any) -> Pass:
+    def run(self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, **options: Any) -> ForwardPass:
         """A plain forward pass with the logits of every position; `options` are those of `run_of`."""
         ids = self.ids_of(prompt)
         with torch.no_grad():
             return propagate(self.family, run_of(ids, **options), self.embed(ids, dtype), last_only=False)
+
+    def activations(self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32) -> Activations:
+        """The hidden states of one prompt at all hook points, layers and positions: activations(text)["resid_post.16"]
+        is [T, d]."""
+        return Activations(self.run(prompt, dtype))

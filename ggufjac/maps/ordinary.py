@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ggufjac.families import Family
 from ggufjac.maps.linear import LinearMap
-from ggufjac.maps.passes import propagate, run_of
-from ggufjac.quants.threads import kernels_first
+from ggufjac.network.forward import propagate, run_of
+from ggufjac.quants.memory.budget import Budget
+from ggufjac.quants.memory.threads import kernels_first
 
 #: Numbers that autograd keeps for each layer and position of a copy, in multiples of the stream's width; and how many
 #: positions' scores weigh as much as one of these.
@@ -30,9 +31,9 @@ class OrdinaryMap(LinearMap):
         self._run = run_of(tokens, detached=False)
         with torch.no_grad():
             output = propagate(family, self._run, inputs).output[0]
-        super().__init__(inputs, (), output, memory)
+        super().__init__(inputs, (), output, Budget.on(inputs.device, memory))
         kept = family.n_layer * inputs.numel() * (KEPT + len(inputs) // SCORES) * inputs.element_size()
-        self._copies = max(1, self.memory // kept)
+        self._copies = max(1, self.budget.map // kept)
 
     def _output(self, x: Tensor) -> Tensor:
         return propagate(self.family, self._run, x).output[..., 0, :]

@@ -6,17 +6,16 @@ layer's are asked for while this one computes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
-from ggufjac.errors import UserError
 from ggufjac.operators import One, Operator, built
 from ggufjac.operators.fold import fold
 from ggufjac.operators.walk import positions, stored_elsewhere, weights, widest
-from ggufjac.quants.readahead import AHEAD, Readahead
-from ggufjac.quants.threads import kernels_first
+from ggufjac.quants.memory.budget import folded_within
+from ggufjac.quants.memory.readahead import AHEAD, Readahead
+from ggufjac.quants.memory.threads import kernels_first
 
 #: Columns are cut so that the values of one piece stay near the caches.
 PIECE_BYTES = 3 << 20
@@ -24,62 +23,50 @@ PIECE_BYTES = 3 << 20
 FEWEST_ROWS = 128
 #: How many values as wide as the widest one live at once while a piece passes a layer.
 ALIVE = 4
-#: The share of the budget that the values inside a layer may take, half of it for folded MLPs; the rest is for the
-#: columns themselves.
-INSIDE = 0.25
-#: For sweeps of a few columns, whose caller gives no budget.
-BUDGET = 1 << 30
+#: For sweeps of a few columns, whose caller says nothing of memory.
+ROOM = 1 << 30
 
 
-def columns_within(budget: int, column_bytes: int) -> int:
-    """How many columns of the given size fit: two blocks of them live at once, beside what a layer needs inside."""
-    columns = int((1 - INSIDE) * budget) // (2 * column_bytes)
-    if columns < 1:
-        need = math.ceil(2 * column_bytes / (1 - INSIDE) / 2**20)
-        raise UserError(f"the memory budget of {budget >> 20} MiB does not hold one column; the smallest is {need} MiB")
-    return columns
-
-
-def piece_columns(op: Operator, x: Tensor, budget: int) -> int:
+def piece_columns(op: Operator, x: Tensor, room: int) -> int:
     """How many columns of x [n, T, d] should pass `op` together."""
     n_tokens, d, itemsize = max(x.shape[-2], positions(op)), x.shape[-1], x.element_size()
     inside = ALIVE * n_tokens * max(d, widest(op)) * itemsize
-    most = max(1, int(INSIDE / 2 * budget) // max(1, inside))
+    most = max(1, folded_within(room) // max(1, inside))
     if stored_elsewhere(op):  # every piece expands the weights anew
         return most
     return min(most, max(-(-FEWEST_ROWS // n_tokens), PIECE_BYTES // max(1, n_tokens * d * itemsize)))
 
 
-def forward(operators: Sequence[Operator], x: Tensor, one: One = None, budget: int = BUDGET) -> Tensor:
+def forward(operators: Sequence[Operator], x: Tensor, one: One = None, room: int = ROOM) -> Tensor:
     """x [n, T, d] through the operators in order."""
     owned = False
     with kernels_first(), Readahead() as ahead:
         for op in visited(operators, ahead):
-            y = through(op, x, one, budget, owned=owned)
+            y = through(op, x, one, room, owned=owned)
             owned, x = owned or y is not x, y
     return x
 
 
-def backward(operators: Sequence[Operator], g: Tensor, budget: int = BUDGET) -> Tensor:
+def backward(operators: Sequence[Operator], g: Tensor, room: int = ROOM) -> Tensor:
     """g [n, T', d] through the transposed operators, last to first."""
     owned = False
     with kernels_first(), Readahead() as ahead:
         for op in visited(operators[::-1], ahead):
-            h = back_through(op, g, budget, owned=owned)
+            h = back_through(op, g, room, owned=owned)
             owned, g = owned or h is not g, h
     return g
 
 
-def through(op: Operator, x: Tensor, one: One, budget: int, *, owned: bool) -> Tensor:
+def through(op: Operator, x: Tensor, one: One, room: int, *, owned: bool) -> Tensor:
     """x [n, T, d] through one operator; an owned x may be overwritten."""
-    return _in_pieces(op.apply, x, one, piece_columns(op, x, budget), owned)
+    return _in_pieces(op.apply, x, one, piece_columns(op, x, room), owned)
 
 
-def back_through(op: Operator, g: Tensor, budget: int, *, owned: bool) -> Tensor:
+def back_through(op: Operator, g: Tensor, room: int, *, owned: bool) -> Tensor:
     """g [n, T', d] through one transposed operator, with its MLPs folded where that pays; an owned g may be
     overwritten."""
-    cheap = fold(op, g.shape[0], int(INSIDE / 2 * budget))
-    return _in_pieces(lambda piece, _: cheap.adjoint(piece), g, None, piece_columns(op, g, budget), owned)
+    cheap = fold(op, g.shape[0], folded_within(room))
+    return _in_pieces(lambda piece, _: cheap.adjoint(piece), g, None, piece_columns(op, g, room), owned)
 
 
 def visited(operators: Sequence[Operator], ahead: Readahead) -> Iterator[Operator]:

@@ -1,10 +1,10 @@
 """The linear operators of which every network is built, each with its transpose."""
 
-from ggufjac.operators.base import Chain, Deferred, Identity, One, Operator, Residual, Sum, Tally, built
+from ggufjac.operators.base import Deferred, Identity, One, Operator, Parallel, Residual, Sequential, Tally, built
 from ggufjac.operators.blocksum import BlockSum
 from ggufjac.operators.convolve import Convolve
 from ggufjac.operators.elementwise import Bias, Center, Scale, Select
-from ggufjac.operators.lanes import Blend, Inside, Place, Slice, Stack
+from ggufjac.operators.lanes import Blend, Inside, Pad, Slice, Stack
 from ggufjac.operators.matmul import MatMul
 from ggufjac.operators.mix import Mix
 from ggufjac.operators.pick import Pick
@@ -18,7 +18,6 @@ __all__ = [
     "Blend",
     "BlockSum",
     "Center",
-    "Chain",
     "Convolve",
     "Deferred",
     "Identity",
@@ -27,18 +26,19 @@ __all__ = [
     "Mix",
     "One",
     "Operator",
+    "Pad",
+    "Parallel",
     "Pick",
-    "Place",
     "Preceded",
     "Residual",
     "Routed",
     "Scale",
     "Scan",
     "Select",
+    "Sequential",
     "Shift",
     "Slice",
     "Stack",
-    "Sum",
     "Tally",
     "built",
 ]

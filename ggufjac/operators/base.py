@@ -52,13 +52,13 @@ class Identity(Operator):
         return g
 
 
-class Chain(Operator):
+class Sequential(Operator):
     """The operators one after the other, the first one first."""
 
     def __init__(self, operators: Iterable[Operator]) -> None:
         flat: list[Operator] = []
         for op in operators:
-            flat.extend(op.operators if isinstance(op, Chain) else [op])
+            flat.extend(op.operators if isinstance(op, Sequential) else [op])
         self.operators: tuple[Operator, ...] = tuple(flat)
 
     def apply(self, x: Tensor, one: One = None) -> Tensor:
@@ -76,7 +76,7 @@ class Chain(Operator):
         return self.operators
 
 
-class Sum(Operator):
+class Parallel(Operator):
     """The operators side by side on the same input, their outputs added: parallel branches, experts, residuals."""
 
     def __init__(self, operators: Iterable[Operator]) -> None:
@@ -101,7 +101,7 @@ class Sum(Operator):
         return self.operators
 
 
-class Residual(Sum):
+class Residual(Parallel):
     """skip + branch: what a block adds to the stream. `name` tells which write this is ("attn", "mlp", ...)."""
 
     def __init__(self, branch: Operator, skip: Operator, name: str) -> None:

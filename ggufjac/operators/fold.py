@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ggufjac.operators.base import Chain, One, Operator, Residual, Tally
+from ggufjac.operators.base import One, Operator, Residual, Sequential, Tally
 from ggufjac.operators.elementwise import Bias, Scale
 from ggufjac.operators.matmul import MatMul
 from ggufjac.quants import device, products
+from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.tensor import QuantTensor
 
 
@@ -41,7 +42,7 @@ def fold(op: Operator, columns: int, room: int) -> Operator:
     if isinstance(op, Residual):
         branch = fold(op.branch, columns, room)
         return op if branch is op.branch else Residual(branch, op.skip, op.name)
-    if not isinstance(op, Chain):
+    if not isinstance(op, Sequential):
         return op
     parts = [fold(part, columns, room) for part in op.operators]
     out: list[Operator] = []
@@ -50,7 +51,7 @@ def fold(op: Operator, columns: int, room: int) -> Operator:
         if isinstance(part, Bias):
             continue
         _fold_tail(out, columns, room)
-    return op if out == list(op.operators) else Chain(out)
+    return op if out == list(op.operators) else Sequential(out)
 
 
 def _fold_tail(out: list[Operator], columns: int, room: int) -> None:
@@ -81,18 +82,19 @@ def _folded_bytes(up: MatMul, scale: Scale, down: MatMul) -> int:
     return (scale.s.shape[0] * n_in * n_out + 2 * min(ROWS, n_out) * n_ff) * scale.s.element_size()
 
 
-def _expanded(weight: QuantTensor, like: Tensor) -> Tensor:
-    if like.is_meta and device.current() is None:
+def _expanded(weight: QuantTensor, store: DeviceWeights | None, like: Tensor) -> Tensor:
+    if like.is_meta and store is None:
         return like.new_empty(weight.shape)
-    return weight.dequantize(like.dtype) if like.device.type == "cpu" else device.expand(weight, like)
+    if like.device.type == "cpu":
+        return weight.dequantize(like.dtype)
+    return device.expand(store or DeviceWeights(like.device), weight, like)
 
 
 def _matrices(up: MatMul, scale: Scale, down: MatMul) -> list[Tensor]:
     n_out, n_in = down.weight.n_out, up.weight.n_in
     made = [scale.s.new_empty(n_out, n_in) for _ in scale.s]
-    with device.weights_from(up.store):
-        for start in range(0, n_out, ROWS):
-            rows = _expanded(down.weight.rows(start, start + ROWS), scale.s)
-            for matrix, s in zip(made, scale.s, strict=True):
-                matrix[start : start + ROWS] = products.adjoint(up.weight, rows * s)
+    for start in range(0, n_out, ROWS):
+        rows = _expanded(down.weight.rows(start, start + ROWS), down.store, scale.s)
+        for matrix, s in zip(made, scale.s, strict=True):
+            matrix[start : start + ROWS] = products.adjoint(up.weight, rows * s, up.store)
     return made

@@ -26,7 +26,7 @@ class Slice(Operator):
         return F.pad(g, (self.start, self.n - self.stop))
 
 
-class Place(Operator):
+class Pad(Operator):
     """y [..., T, n] = x at the entries start ... stop - 1, zero elsewhere: the transpose of `Slice`."""
 
     def __init__(self, start: int, stop: int, n: int) -> None:

@@ -14,19 +14,20 @@ import torch
 from torch import Tensor
 
 from ggufjac.quants import device, native
+from ggufjac.quants.memory.store import DeviceWeights
+from ggufjac.quants.memory.threads import kernel_threads
 from ggufjac.quants.tensor import QuantTensor
-from ggufjac.quants.threads import kernel_threads
 from ggufjac.reader.types import GGMLType
 
 
-def apply(weight: QuantTensor, x: Tensor) -> Tensor:
-    """x W^T: [..., n_in] -> [..., n_out], in the dtype of x (float32 or float64)."""
-    return _product(x, weight, False)
+def apply(weight: QuantTensor, x: Tensor, store: DeviceWeights | None = None) -> Tensor:
+    """x W^T: [..., n_in] -> [..., n_out], in the dtype of x (float32 or float64); store: where a device has W."""
+    return _product(x, weight, store, False)
 
 
-def adjoint(weight: QuantTensor, g: Tensor) -> Tensor:
-    """g W: [..., n_out] -> [..., n_in], in the dtype of g (float32 or float64)."""
-    return _product(g, weight, True)
+def adjoint(weight: QuantTensor, g: Tensor, store: DeviceWeights | None = None) -> Tensor:
+    """g W: [..., n_out] -> [..., n_in], in the dtype of g (float32 or float64); store: where a device has W."""
+    return _product(g, weight, store, True)
 
 
 class Dense:
@@ -48,8 +49,8 @@ class Dense:
         return g @ self._matrix if self._packed is None else adjoint(self._packed, g)
 
 
-def _product(x: Tensor, weight: QuantTensor, transposed: bool) -> Tensor:
-    out: Tensor = _Product.apply(x, weight, transposed)  # type: ignore[no-untyped-call]
+def _product(x: Tensor, weight: QuantTensor, store: DeviceWeights | None, transposed: bool) -> Tensor:
+    out: Tensor = _Product.apply(x, weight, store, transposed)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -57,12 +58,12 @@ class _Product(torch.autograd.Function):
     """The product as autograd sees it: linear in x, with a constant weight."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: QuantTensor, transposed: bool) -> Tensor:
-        ctx.weight, ctx.transposed = weight, transposed
+    def forward(ctx: Any, x: Tensor, weight: QuantTensor, store: DeviceWeights | None, transposed: bool) -> Tensor:
+        ctx.weight, ctx.store, ctx.transposed = weight, store, transposed
         n = weight.n_out if transposed else weight.n_in
         if x.shape[-1] != n:
             raise ValueError(f"{weight.name}: a block with {x.shape[-1]} columns meets a matrix that wants {n}")
-        flat, store = x.reshape(-1, n), device.current()
+        flat = x.reshape(-1, n)
         if flat.is_meta and store is None:  # a rehearsal: shapes and operations alone
             nothing = flat.new_empty(1, 1).expand(weight.shape)
             out = flat @ (nothing if transposed else nothing.T)
@@ -70,16 +71,16 @@ class _Product(torch.autograd.Function):
             out = _on_cpu(flat, weight, transposed)
         else:
             product = device.adjoint if transposed else device.apply
-            out = product(store or device.DeviceWeights(flat.device), weight, flat)
+            out = product(store or DeviceWeights(flat.device), weight, flat)
         return out.reshape(*x.shape[:-1], out.shape[-1])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return _product(grads[0], ctx.weight, not ctx.transposed), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        return _product(grads[0], ctx.weight, ctx.store, not ctx.transposed), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        return _product(tangents[0], ctx.weight, ctx.transposed)
+        return _product(tangents[0], ctx.weight, ctx.store, ctx.transposed)
 
 
 def _on_cpu(x: Tensor, weight: QuantTensor, transposed: bool) -> Tensor:

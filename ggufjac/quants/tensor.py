@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from ggufjac.quants.pages import Pages
+    from ggufjac.quants.memory.pages import Pages
 
 
 @dataclass(frozen=True, eq=False)

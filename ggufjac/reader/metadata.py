@@ -69,7 +69,7 @@ _SMALLEST = {ValueType.STRING: 8, ValueType.ARRAY: 12}
 
 
 @dataclass(frozen=True)
-class Entry:
+class MetadataEntry:
     """Where one pair lies: bytes [start, end) of the file, its value (of an array: its first element) from `offset`."""
 
     type: ValueType
@@ -87,7 +87,7 @@ class Entry:
 
 def index_metadata(cursor: Cursor, n_pairs: int) -> Metadata:
     """Walk `n_pairs` key-value pairs from the cursor on. Raises UserError for anything that cannot be a pair."""
-    entries: dict[str, Entry] = {}
+    entries: dict[str, MetadataEntry] = {}
     for number in range(n_pairs):
         start = cursor.position
         key = cursor.name(f"metadata key {number}", LONGEST_KEY)
@@ -103,7 +103,7 @@ def index_metadata(cursor: Cursor, n_pairs: int) -> Metadata:
             item, count = _array_header(cursor, what)
         offset = cursor.position
         _skip_values(cursor, kind if item is None else item, count, what, depth=1)
-        entries[key] = Entry(kind, item, count, start, offset, cursor.position)
+        entries[key] = MetadataEntry(kind, item, count, start, offset, cursor.position)
     return Metadata(cursor.path, cursor.data, entries)
 
 
@@ -158,11 +158,11 @@ class Metadata(Mapping[str, Any]):
     lists of these. Text that is not UTF-8 is decoded with replacement characters, since llama.cpp accepts it too.
     """
 
-    def __init__(self, path: Path, data: mmap, entries: dict[str, Entry]) -> None:
+    def __init__(self, path: Path, data: mmap, entries: dict[str, MetadataEntry]) -> None:
         self._path = path
         self._data = data
         self._strings: dict[str, list[str]] = {}
-        self.entries: Mapping[str, Entry] = MappingProxyType(entries)
+        self.entries: Mapping[str, MetadataEntry] = MappingProxyType(entries)
 
     def __getitem__(self, key: str) -> Any:
         entry = self.entries[key]
@@ -210,7 +210,7 @@ class Metadata(Mapping[str, Any]):
         """As `require`, but `default` where the key is missing."""
         return self.require(key, kind) if key in self.entries else default
 
-    def _entry(self, key: str) -> Entry:
+    def _entry(self, key: str) -> MetadataEntry:
         if key not in self.entries:
             raise bad_file(self._path, f"the metadata key {show(key)} is missing")
         return self.entries[key]

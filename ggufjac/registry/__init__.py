@@ -1,19 +1,19 @@
 """Models by name: models.toml, `ggufjac pull`, and what other programs already have on this disk."""
 
-from ggufjac.registry.catalogue import Entry, HubFile, Wheel, entries
+from ggufjac.registry.catalogue import CatalogueEntry, HubFile, Wheel, entries
 from ggufjac.registry.local import LocalModel, local_models, stored
 from ggufjac.registry.names import find_entry, resolve
 from ggufjac.registry.places import Places
-from ggufjac.registry.pull import Progress, Pulled, Step, pull
+from ggufjac.registry.pull import Progress, Pulled, PullStep, pull
 
 __all__ = [
-    "Entry",
+    "CatalogueEntry",
     "HubFile",
     "LocalModel",
     "Places",
     "Progress",
+    "PullStep",
     "Pulled",
-    "Step",
     "Wheel",
     "entries",
     "find_entry",

@@ -34,7 +34,7 @@ class HubFile:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """One model of models.toml."""
 
     name: str
@@ -59,7 +59,7 @@ class Entry:
         return f"hf.co/{self.source.repository}" if isinstance(self.source, HubFile) else "PyPI"
 
 
-def entries(places: Places | None = None) -> list[Entry]:
+def entries(places: Places | None = None) -> list[CatalogueEntry]:
     """All models that can be had by name: those that come with ggufjac, then the user's own.
 
     An entry of the user's own replaces one of the same name. Raises UserError, naming the file and the key, where
@@ -72,7 +72,7 @@ def entries(places: Places | None = None) -> list[Entry]:
     return list(found.values())
 
 
-def read(path: Path) -> list[Entry]:
+def read(path: Path) -> list[CatalogueEntry]:
     """The entries of one models.toml, in its order. Raises UserError where it is malformed."""
     # A plain import statement would have to differ between Python versions: tomllib came with 3.11.
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
@@ -142,7 +142,7 @@ class _Table:
             raise UserError(f"{self.where}: unknown key {key}; known are {', '.join(self.known)}")
 
 
-def _entry(path: Path, name: str, values: object) -> Entry:
+def _entry(path: Path, name: str, values: object) -> CatalogueEntry:
     table = _Table(path, name, values)
     if not _NAME.fullmatch(name):
         raise UserError(f"{table.where}: a name has letters, digits, '.', '_' and '-' only")
@@ -150,7 +150,7 @@ def _entry(path: Path, name: str, values: object) -> Entry:
     if size is not None and (type(size) is not int or size <= 0):
         raise UserError(f"{table.where}: size must be a positive whole number of bytes, not {size!r}")
     source, file = _source(path, name, table)
-    entry = Entry(
+    entry = CatalogueEntry(
         name=name,
         architecture=table.text("architecture"),
         description=table.text("description"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ggufjac.errors import UserError
-from ggufjac.registry.catalogue import Entry, HubFile
+from ggufjac.registry.catalogue import CatalogueEntry, HubFile
 from ggufjac.registry.local import repository_folder
 
 
@@ -19,7 +19,7 @@ class Downloader(Protocol):
         """The path of the file, downloaded unless it is there; with `force_download` in any case."""
 
 
-def fetch(entry: Entry, source: HubFile, by_hand: Path, force: bool, download: Downloader | None) -> Path:
+def fetch(entry: CatalogueEntry, source: HubFile, by_hand: Path, force: bool, download: Downloader | None) -> Path:
     """The file of an entry in Hugging Face's cache, downloaded (or the download resumed) where it is not there.
 
     `by_hand` is where a user may put the file without huggingface_hub; `download` is huggingface_hub's own where
@@ -47,7 +47,7 @@ def unfinished(source: HubFile, cache: Path) -> int:
     return sum(sizes)
 
 
-def _hub_download(entry: Entry, source: HubFile, by_hand: Path) -> Downloader:
+def _hub_download(entry: CatalogueEntry, source: HubFile, by_hand: Path) -> Downloader:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ggufjac.registry.catalogue import Entry, HubFile, entries
+from ggufjac.registry.catalogue import CatalogueEntry, HubFile, entries
 from ggufjac.registry.files import ModelFile, model_files
 from ggufjac.registry.places import Places
 
@@ -39,7 +39,7 @@ def local_models(places: Places | None = None) -> list[LocalModel]:
     return [*_pulled(places), *_hub(places), *_ollama(places), *_lmstudio(places)]
 
 
-def stored(entry: Entry, places: Places) -> Path | None:
+def stored(entry: CatalogueEntry, places: Places) -> Path | None:
     """The file of an entry where it is on this disk in its full size, else None.
 
     A Hugging Face entry is used from Hugging Face's cache: the pinned revision if it is there, else the same file

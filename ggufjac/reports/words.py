@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from rich.text import Text
 
-from ggufjac.analyses.text import Piece
+from ggufjac.analyses.common.tokens import Piece
+from ggufjac.reports.phrases import Phrase
 
 TOKEN = "bold cyan"
 DIM = "bright_black"
@@ -18,6 +19,11 @@ LONGEST = 18
 def token(piece: Piece, style: str = TOKEN) -> Text:
     shown = piece.shown
     return Text(shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…", style=style)
+
+
+def phrase(parts: Phrase, style: str = TOKEN) -> Text:
+    """Texts and tokens one after the other."""
+    return Text().join([token(part, style) if isinstance(part, Piece) else Text(part) for part in parts])
 
 
 def tokens(pieces: Iterable[Piece], n: int, style: str = "") -> Text:

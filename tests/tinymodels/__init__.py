@@ -16,7 +16,7 @@ from tinymodels import classics, decoders, mixtures, more_decoders, recurrent, r
 from tinymodels.builder import Shape, Tiny, Value
 from tinymodels.tokenizer import BOS, EOS, TOKENS, UNK, VOCAB_SIZE
 
-__all__ = ["BOS", "EOS", "FAMILIES", "TOKENS", "UNK", "VOCAB_SIZE", "Family", "Shape", "Tiny", "make"]
+__all__ = ["BOS", "EOS", "FAMILIES", "GELU", "TOKENS", "UNK", "VOCAB_SIZE", "Family", "Shape", "Tiny", "make"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,26 @@ class Family:
     idle: tuple[str, ...] = ()
     sizes: tuple[str, ...] = ("embedding_length", "attention.head_count", "block_count", "feed_forward_length")
 
+
+#: The families in whose graphs llama.cpp evaluates GELU.
+GELU = frozenset(
+    [
+        "bloom",
+        "codeshell",
+        "falcon",
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gemma3n",
+        "gemma4",
+        "gpt2",
+        "gptneox",
+        "mpt",
+        "phi2",
+        "starcoder",
+        "starcoder2",
+    ]
+)
 
 #: The sizes of a model of state spaces alone.
 SSM_SIZES = ("embedding_length", "ssm.inner_size", "block_count", "ssm.state_size")

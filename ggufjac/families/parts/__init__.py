@@ -3,24 +3,23 @@
 from ggufjac.families.parts.attention import Attention, Temperature
 from ggufjac.families.parts.continued import Continued, Past
 from ggufjac.families.parts.delta import GatedDeltaNet
-from ggufjac.families.parts.elementary import Elementwise, Gated, LayerNorm, Linear, Plus, RMSNorm, Times
+from ggufjac.families.parts.elementary import Bias, Elementwise, Gated, LayerNorm, Linear, RMSNorm, Scale
 from ggufjac.families.parts.interleave import interleaved
-from ggufjac.families.parts.joins import Add, Beside, Named, Then
-from ggufjac.families.parts.lanes import Append, Copies, Lane, NamedLane, Within, Write
+from ggufjac.families.parts.joins import Named, Parallel, Residual, Sequential
+from ggufjac.families.parts.lanes import Append, Copies, Inside, NamedSlice, ResidualAt, Slice
 from ggufjac.families.parts.mlp import GatedMLP, PlainMLP
 from ggufjac.families.parts.moe import Experts, Routing
-from ggufjac.families.parts.parallel import Parallel
+from ggufjac.families.parts.parallel import ParallelBlock
 from ggufjac.families.parts.positions import LearnedPositions
 from ggufjac.families.parts.rope import Factors, Rope, Yarn
 from ggufjac.families.parts.run import Part, Run, Watch
 from ggufjac.families.parts.shortconv import ShortConv
-from ggufjac.families.parts.statespace import Mamba1, Mamba2, Plamo2Mamba, ShortMemory
+from ggufjac.families.parts.statespace import Mamba1Mixer, Mamba2Mixer, Plamo2Mixer, ShortMemory
 
 __all__ = [
-    "Add",
     "Append",
     "Attention",
-    "Beside",
+    "Bias",
     "Continued",
     "Copies",
     "Elementwise",
@@ -29,32 +28,33 @@ __all__ = [
     "Gated",
     "GatedDeltaNet",
     "GatedMLP",
-    "Lane",
+    "Inside",
     "LayerNorm",
     "LearnedPositions",
     "Linear",
-    "Mamba1",
-    "Mamba2",
+    "Mamba1Mixer",
+    "Mamba2Mixer",
     "Named",
-    "NamedLane",
+    "NamedSlice",
     "Parallel",
+    "ParallelBlock",
     "Part",
     "Past",
     "PlainMLP",
-    "Plamo2Mamba",
-    "Plus",
+    "Plamo2Mixer",
     "RMSNorm",
+    "Residual",
+    "ResidualAt",
     "Rope",
     "Routing",
     "Run",
+    "Scale",
+    "Sequential",
     "ShortConv",
     "ShortMemory",
+    "Slice",
     "Temperature",
-    "Then",
-    "Times",
     "Watch",
-    "Within",
-    "Write",
     "Yarn",
     "interleaved",
 ]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ggufjac.families.parts.elementary import Linear
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Blend, Chain, Identity, Operator, Scale, Slice, Stack, Sum
+from ggufjac.operators import Blend, Identity, Operator, Parallel, Scale, Sequential, Slice, Stack
 
 
 class Predict(Part):
@@ -95,10 +95,10 @@ class Gather(Part):
         for k, projection in enumerate(self.projections, 1):
             plane = Slice(k * self.d, (k + 1) * self.d, n)
             op, y = as_long_as(run, x[..., : self.d], projection, plane.apply(x))
-            operators.append(Chain([plane, op]))
+            operators.append(Sequential([plane, op]))
             total = total + y
         mean = Scale(torch.as_tensor(1 / len(operators), dtype=x.dtype, device=x.device))
-        return Chain([first, Sum(operators), mean]), mean.apply(total)
+        return Sequential([first, Parallel(operators), mean]), mean.apply(total)
 
 
 def as_long_as(run: Run, other: Tensor, projection: Linear, x: Tensor) -> tuple[Operator, Tensor]:
@@ -110,4 +110,4 @@ def as_long_as(run: Run, other: Tensor, projection: Linear, x: Tensor) -> tuple[
     wanted, length = (run.freeze(z).norm(dim=-1, keepdim=True) for z in (other, y))
     nothing = length == 0
     scale = Scale(torch.where(nothing, 0, wanted / torch.where(nothing, 1, length)))
-    return Chain([op, scale]), scale.apply(y)
+    return Sequential([op, scale]), scale.apply(y)

@@ -13,7 +13,7 @@ from ggufjac.families.parts.elementary import Linear
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.rope import Rope
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Chain, Mix, Operator, Scale
+from ggufjac.operators import Mix, Operator, Scale, Sequential
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,13 @@ class Attention(Part):
     alibi: float = 0.0
     gate: Part | None = None
 
-    narrows = True
-    resumes = True
+    mixes = True
+    keeps = True
+
+    @property
+    def children(self) -> tuple[Part, ...]:
+        parts = (self.q, self.k, self.v, self.out, self.q_norm, self.k_norm, self.gate)
+        return tuple(part for part in parts if part is not None)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         p = run.attended(x, lambda: self.probabilities(run, run.freeze(x)))
@@ -77,7 +82,7 @@ class Attention(Part):
             y = gate.apply(y)
             operators.append(gate)
         out, y = self.out.build(run, y)
-        return Chain([*operators, out]), y
+        return Sequential([*operators, out]), y
 
     def probabilities(self, run: Run, x: Tensor) -> Tensor:
         """P [..., n_head, Tq, T']: which of the positions that it can see every query reads, and how much."""

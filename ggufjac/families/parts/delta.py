@@ -12,7 +12,7 @@ from ggufjac.families.parts.elementary import Linear
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.families.parts.statespace import ShortMemory
-from ggufjac.operators import Chain, Mix, Operator, Scale
+from ggufjac.operators import Mix, Operator, Scale, Sequential
 from ggufjac.operators.recurrence import delta_mixing
 
 
@@ -41,7 +41,7 @@ class GatedDeltaNet(Part):
     eps: float
     tiled: bool
 
-    narrows = True
+    mixes = True
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         n_key, n_all = self.n_key_head * self.d_head, self.memory.kernel.shape[0]
@@ -59,7 +59,7 @@ class GatedDeltaNet(Part):
         s = torch.rsqrt(heads.square().mean(-1, keepdim=True) + self.eps) * self.norm.to(x)
         weigh = Scale(gate * s.flatten(-2))
         out, y = self.out.build(run, weigh.apply(y))
-        return Chain([project, remember, mix, weigh, out]), y
+        return Sequential([project, remember, mix, weigh, out]), y
 
     def _heads(self, t: Tensor) -> Tensor:
         """Queries or keys for the heads of the values: [..., T, n_key] -> [..., T, n_head, d_head]."""

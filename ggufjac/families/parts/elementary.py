@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ggufjac import operators as ops
 from ggufjac.families.parts import activations
 from ggufjac.families.parts.activations import Ratio
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Bias, Center, Chain, Operator, Pick, Scale
+from ggufjac.operators import Operator
 from ggufjac.quants.tensor import QuantTensor
 
 
@@ -24,7 +25,7 @@ class RMSNorm(Part):
         s = torch.rsqrt(frozen.square().mean(-1, keepdim=True) + self.eps)
         if self.weight is not None:
             s = s * self.weight.to(x)
-        op = Scale(s)
+        op = ops.Scale(s)
         return op, op.apply(x)
 
 
@@ -41,10 +42,10 @@ class LayerNorm(Part):
         s = torch.rsqrt(frozen.var(-1, keepdim=True, correction=0) + self.eps)
         if self.weight is not None:
             s = s * self.weight.to(x)
-        operators: list[Operator] = [Center(), Scale(s)]
+        operators: list[Operator] = [ops.Center(), ops.Scale(s)]
         if self.bias is not None:
-            operators.append(Bias(self.bias.to(x)))
-        op = Chain(operators)
+            operators.append(ops.Bias(self.bias.to(x)))
+        op = ops.Sequential(operators)
         return op, op.apply(x, 1.0)
 
 
@@ -59,43 +60,43 @@ class Linear(Part):
         op, y = run.product(self.weight, x)
         if self.bias is None:
             return op, y
-        bias = Bias(self.bias.to(x))
-        return Chain([op, bias]), bias.apply(y, 1.0)
+        bias = ops.Bias(self.bias.to(x))
+        return ops.Sequential([op, bias]), bias.apply(y, 1.0)
 
     def rows(self, start: int, stop: int) -> Linear:
         """The outputs [start, stop) alone; this takes fused projections apart."""
         return Linear(self.weight.rows(start, stop), None if self.bias is None else self.bias[start:stop])
 
 
-class Some(Part):
+class Pick(Part):
     """y = some entries of x, which has n of them."""
 
     def __init__(self, chosen: Tensor, n: int) -> None:
-        self.op = Pick(chosen, n)
+        self.op = ops.Pick(chosen, n)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         return self.op, self.op.apply(x)
 
 
-class Times(Part):
+class Scale(Part):
     """y = factor x with a constant factor, a number or one for each entry: a family's multipliers."""
 
     def __init__(self, factor: float | Tensor) -> None:
         self.factor = factor
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        op = Scale(torch.as_tensor(self.factor, dtype=x.dtype, device=x.device))
+        op = ops.Scale(torch.as_tensor(self.factor, dtype=x.dtype, device=x.device))
         return op, op.apply(x)
 
 
-class Plus(Part):
+class Bias(Part):
     """y = x + c with a constant c, which goes to the constant of the map."""
 
     def __init__(self, c: float) -> None:
         self.c = c
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        op = Bias(torch.as_tensor(self.c, dtype=x.dtype, device=x.device))
+        op = ops.Bias(torch.as_tensor(self.c, dtype=x.dtype, device=x.device))
         return op, op.apply(x, 1.0)
 
 
@@ -107,23 +108,23 @@ class Gated(Part):
         self.part = part
 
     @property
-    def resumes(self) -> bool:
-        return self.part.resumes
+    def children(self) -> tuple[Part, ...]:
+        return (self.part,)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.part.build(run, x)
-        scale = Scale(torch.sigmoid(run.freeze(x) @ self.w.to(x))[..., None])
-        return Chain([op, scale]), scale.apply(y)
+        scale = ops.Scale(torch.sigmoid(run.freeze(x) @ self.w.to(x))[..., None])
+        return ops.Sequential([op, scale]), scale.apply(y)
 
 
 class Elementwise(Part):
     """y = f(x), elementwise: the ratio f(x)/x is frozen, x stays live."""
 
     def __init__(self, ratio: Ratio) -> None:
-        self.ratio = ratio
+        self.ratio: Ratio = ratio
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        op = Scale(activation_ratio(run, self.ratio, run.freeze(x)))
+        op = ops.Scale(activation_ratio(run, self.ratio, run.freeze(x)))
         return op, op.apply(x)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Bias, Center, Chain, Operator, Scale
+from ggufjac.operators import Bias, Center, Operator, Scale, Sequential
 
 
 class HeadNorm(Part):
@@ -35,5 +35,5 @@ class HeadLayerNorm(Part):
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         heads = run.freeze(x).unflatten(-1, (self.n_head, -1))
         s = torch.rsqrt(heads.var(-1, keepdim=True, correction=0) + self.eps).expand(heads.shape).flatten(-2)
-        op = Chain([Center(self.n_head), Scale(s * self.weight.to(x)), Bias(self.bias.to(x))])
+        op = Sequential([Center(self.n_head), Scale(s * self.weight.to(x)), Bias(self.bias.to(x))])
         return op, op.apply(x, 1.0)

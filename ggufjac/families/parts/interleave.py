@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ggufjac.families.parts.elementary import Linear, Some
-from ggufjac.families.parts.joins import Then
+from ggufjac.families.parts.elementary import Linear, Pick
+from ggufjac.families.parts.joins import Sequential
 from ggufjac.families.parts.run import Part
 
 
@@ -16,4 +16,4 @@ def interleaved(projection: Linear, start: int, stop: int, period: int, pieces: 
     """
     n = projection.weight.n_out
     chosen = torch.arange(n).unflatten(0, (-1, period))[:, start:stop].unflatten(1, (pieces, -1))
-    return Then(projection, Some(chosen.transpose(0, 1).flatten(), n))
+    return Sequential(projection, Pick(chosen.transpose(0, 1).flatten(), n))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ggufjac import operators as ops
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Chain, Identity, Operator, Residual, Select, Sum
+from ggufjac.operators import Operator
 
 
-class Then(Part):
+class Sequential(Part):
     """The parts one after the other, each built at the value that the one before it returned.
 
     Where only some rows are needed, the last part that mixes positions drops the others; those before it still need
@@ -17,50 +18,46 @@ class Then(Part):
 
     def __init__(self, *parts: Part) -> None:
         self.parts = parts
-        mixers = [i for i, part in enumerate(parts) if part.narrows]
-        self.narrows = bool(mixers)
-        self._narrowing = mixers[-1] if mixers else -1
+        self._narrowing = max((i for i, part in enumerate(parts) if part.narrows), default=-1)
 
     @property
-    def resumes(self) -> bool:
-        return all(part.resumes for part in self.parts)
+    def children(self) -> tuple[Part, ...]:
+        return self.parts
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         operators = []
         for i, part in enumerate(self.parts):
             op, x = part.build(run if i == self._narrowing else run.at(run.layer), x)
             operators.append(op)
-        return Chain(operators), x
+        return ops.Sequential(operators), x
 
 
-class Add(Part):
+class Residual(Part):
     """x + branch(x): what one block writes into the residual stream, under a name."""
 
     def __init__(self, name: str, *parts: Part) -> None:
         self.name = name
-        self.branch = Then(*parts)
-        self.narrows = self.branch.narrows
+        self.branch = Sequential(*parts)
 
     @property
-    def resumes(self) -> bool:
-        return self.branch.resumes
+    def children(self) -> tuple[Part, ...]:
+        return (self.branch,)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.branch.build(run, x)
         skip = _skip(run, x, self.narrows)
-        return Residual(op, skip, self.name), skip.apply(x) + y
+        return ops.Residual(op, skip, self.name), skip.apply(x) + y
 
 
-class Beside(Part):
+class Parallel(Part):
     """Parallel branches of the same input, added up (a block whose attention and MLP read the same norm)."""
 
     def __init__(self, *branches: Part) -> None:
         self.branches = branches
-        self.narrows = any(branch.narrows for branch in branches)
 
     @property
-    def resumes(self) -> bool:
-        return all(branch.resumes for branch in self.branches)
+    def children(self) -> tuple[Part, ...]:
+        return self.branches
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         operators: list[Operator] = []
@@ -68,11 +65,11 @@ class Beside(Part):
         for branch in self.branches:
             skip = _skip(run, x, self.narrows and not branch.narrows)
             op, y = branch.build(run, skip.apply(x))
-            operators.append(Chain([skip, op]))
+            operators.append(ops.Sequential([skip, op]))
             total = y if total is None else total + y
         if total is None:
             raise ValueError("parallel branches need at least one branch")
-        return Sum(operators), total
+        return ops.Parallel(operators), total
 
 
 class Named(Part):
@@ -81,11 +78,10 @@ class Named(Part):
     def __init__(self, name: str, part: Part) -> None:
         self.name = name
         self.part = part
-        self.narrows = part.narrows
 
     @property
-    def resumes(self) -> bool:
-        return self.part.resumes
+    def children(self) -> tuple[Part, ...]:
+        return (self.part,)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.part.build(run, x)
@@ -94,5 +90,5 @@ class Named(Part):
 
 def _skip(run: Run, x: Tensor, narrowed: bool) -> Operator:
     if narrowed and run.rows is not None:
-        return Select(run.rows, x.shape[-2])
-    return Identity()
+        return ops.Select(run.rows, x.shape[-2])
+    return ops.Identity()

@@ -9,13 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ggufjac.families.parts.joins import Then
+from ggufjac import operators as ops
+from ggufjac.families.parts.joins import Sequential
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Chain, Identity, Inside, Operator, Place, Residual, Slice, Stack
+from ggufjac.operators import Operator
 
 
-class Lane(Part):
+class Slice(Part):
     """The entries start ... stop - 1 of the state."""
 
     def __init__(self, start: int, stop: int | None) -> None:
@@ -24,7 +25,7 @@ class Lane(Part):
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         n = x.shape[-1]
         start, stop, _ = self.where.indices(n)
-        op: Operator = Identity() if (start, stop) == (0, n) else Slice(start, stop, n)
+        op: Operator = ops.Identity() if (start, stop) == (0, n) else ops.Slice(start, stop, n)
         return op, op.apply(x)
 
 
@@ -32,15 +33,20 @@ class Append(Part):
     """(x | branch(x)): one lane more behind those that are there; without parts, x once more."""
 
     def __init__(self, *parts: Part) -> None:
-        self.branch = Then(*parts)
+        self.branch = Sequential(*parts)
 
     @property
-    def resumes(self) -> bool:
-        return self.branch.resumes
+    def children(self) -> tuple[Part, ...]:
+        return (self.branch,)
+
+    @property
+    def narrows(self) -> bool:
+        """The state goes on whole, so the parts are built at every position."""
+        return False
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.branch.build(run.at(run.layer), x)
-        return Stack([Identity(), op], [x.shape[-1], y.shape[-1]]), torch.cat((x, y), -1)
+        return ops.Stack([ops.Identity(), op], [x.shape[-1], y.shape[-1]]), torch.cat((x, y), -1)
 
 
 class Copies(Part):
@@ -50,49 +56,53 @@ class Copies(Part):
         self.times = times
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        return Stack([Identity()] * self.times, [x.shape[-1]] * self.times), torch.cat([x] * self.times, -1)
+        return ops.Stack([ops.Identity()] * self.times, [x.shape[-1]] * self.times), torch.cat([x] * self.times, -1)
 
 
-class Within(Part):
+class Inside(Part):
     """The parts act on the entries start ... stop - 1 of the state, and what they return takes their place."""
 
     def __init__(self, start: int, stop: int, *parts: Part) -> None:
         self.start = start
         self.stop = stop
-        self.inner = Then(*parts)
+        self.inner = Sequential(*parts)
 
     @property
-    def resumes(self) -> bool:
-        return self.inner.resumes
+    def children(self) -> tuple[Part, ...]:
+        return (self.inner,)
+
+    @property
+    def narrows(self) -> bool:
+        """The state goes on whole, so the parts are built at every position."""
+        return False
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.inner.build(run.at(run.layer), x[..., self.start : self.stop])
         state = torch.cat((x[..., : self.start], y, x[..., self.stop :]), -1)
-        return Inside(op, self.start, self.stop, y.shape[-1]), state
+        return ops.Inside(op, self.start, self.stop, y.shape[-1]), state
 
 
-class Write(Part):
+class ResidualAt(Part):
     """The state with branch(state) added at the entries start ... stop - 1: what one block writes, under a name."""
 
     def __init__(self, name: str, start: int, stop: int, *parts: Part) -> None:
         self.name = name
         self.start = start
         self.stop = stop
-        self.branch = Then(*parts)
-        self.narrows = self.branch.narrows
+        self.branch = Sequential(*parts)
 
     @property
-    def resumes(self) -> bool:
-        return self.branch.resumes
+    def children(self) -> tuple[Part, ...]:
+        return (self.branch,)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.branch.build(run, x)
-        skip = kept(run, x) if self.narrows else Identity()
-        place = Place(self.start, self.stop, x.shape[-1])
-        return Residual(Chain([op, place]), skip, self.name), skip.apply(x) + place.apply(y)
+        skip = kept(run, x) if self.narrows else ops.Identity()
+        place = ops.Pad(self.start, self.stop, x.shape[-1])
+        return ops.Residual(ops.Sequential([op, place]), skip, self.name), skip.apply(x) + place.apply(y)
 
 
-class NamedLane(Part):
+class NamedSlice(Part):
     """A part of whose output the entries start ... stop - 1 are announced under llama.cpp's name for them.
 
     planes: where it holds several streams in one tensor, [planes, T, n], their number.
@@ -104,11 +114,10 @@ class NamedLane(Part):
         self.stop = stop
         self.part = part
         self.planes = planes
-        self.narrows = part.narrows
 
     @property
-    def resumes(self) -> bool:
-        return self.part.resumes
+    def children(self) -> tuple[Part, ...]:
+        return (self.part,)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.part.build(run, x)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ggufjac.families.parts.attention import Attention
 from ggufjac.families.parts.elementary import Linear
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Chain, Mix, Operator, Slice, Stack
+from ggufjac.operators import Mix, Operator, Sequential, Slice, Stack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class LatentAttention(Attention):
         mix = Mix(p, 1)
         project, y = self._values_of_heads(run, mix.apply(c), self.values)
         out, y = self.out.build(run, y)
-        return Chain([latent, keep, mix, project, out]), y
+        return Sequential([latent, keep, mix, project, out]), y
 
     def _values_of_heads(self, run: Run, x: Tensor, values: Linear) -> tuple[Operator, Tensor]:
         """From the latent vectors that all heads read, side by side, to the heads' values, side by side."""
@@ -45,7 +45,7 @@ class LatentAttention(Attention):
         operators, read = [], []
         for h, c in enumerate(x.split(n // self.n_head, -1)):
             op, y = values.rows(h * m, (h + 1) * m).build(run, c)
-            operators.append(Chain([Slice(h * c.shape[-1], (h + 1) * c.shape[-1], n), op]))
+            operators.append(Sequential([Slice(h * c.shape[-1], (h + 1) * c.shape[-1], n), op]))
             read.append(y)
         return Stack(operators, [m] * self.n_head), torch.cat(read, -1)
 

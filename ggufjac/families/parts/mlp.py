@@ -7,7 +7,7 @@ from torch import Tensor
 from ggufjac.families.parts.activations import Ratio
 from ggufjac.families.parts.elementary import Linear, activation_ratio
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Chain, Operator, Scale
+from ggufjac.operators import Operator, Scale, Sequential
 
 
 class GatedMLP(Part):
@@ -21,9 +21,13 @@ class GatedMLP(Part):
         self.gate = gate
         self.up = up
         self.down = down
-        self.ratio = ratio
+        self.ratio: Ratio = ratio
         biased = isinstance(gate, Linear) and gate.bias is not None
         self.name = name or ("ffn_gate_b" if biased else "ffn_gate")
+
+    @property
+    def children(self) -> tuple[Part, ...]:
+        return (self.gate, self.up, self.down)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         frozen = run.freeze(x)
@@ -32,7 +36,7 @@ class GatedMLP(Part):
         live, value = self.up.build(run, x) if run.path == "up" else self.gate.build(run, x)
         scale = Scale(ratio * (u if run.path == "up" else self.up.value(run, frozen)))
         down, y = self.down.build(run, scale.apply(value))
-        return Chain([live, scale, down]), y
+        return Sequential([live, scale, down]), y
 
 
 class PlainMLP(Part):
@@ -41,11 +45,15 @@ class PlainMLP(Part):
     def __init__(self, up: Linear, down: Linear, ratio: Ratio) -> None:
         self.up = up
         self.down = down
-        self.ratio = ratio
+        self.ratio: Ratio = ratio
+
+    @property
+    def children(self) -> tuple[Part, ...]:
+        return (self.up, self.down)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         up, u = self.up.build(run, x)
         u = run.value("ffn_up" if self.up.bias is None else "ffn_up_b", u)
         scale = Scale(activation_ratio(run, self.ratio, run.freeze(u)))
         down, y = self.down.build(run, scale.apply(u))
-        return Chain([up, scale, down]), y
+        return Sequential([up, scale, down]), y

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ggufjac.families.parts.elementary import Linear
 from ggufjac.families.parts.run import Part, Run, Taken
-from ggufjac.operators import Chain, Identity, Operator, Routed, Scale
+from ggufjac.operators import Identity, Operator, Routed, Scale, Sequential
 from ggufjac.operators.routed import routes_of
 
 #: From the router's logits to scores: over all experts, or of the chosen ones alone, which the logits then choose.
@@ -99,6 +99,11 @@ class Experts(Part):
     weigh_first: bool = False
     before: Part | None = None
 
+    @property
+    def children(self) -> tuple[Part, ...]:
+        """One expert stands for all."""
+        return (self.router, self.expert(0), *(() if self.before is None else (self.before,)))
+
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         biased = isinstance(self.router, Linear) and self.router.bias is not None
         name = "ffn_moe_logits_biased" if biased else "ffn_moe_logits"
@@ -118,15 +123,15 @@ class Experts(Part):
             weigh, y = Scale(weights[tokens, rank, None]), tokens_in[tokens]
             if self.weigh_first:
                 expert, y = self.expert(number).build(inside, weigh.apply(y))
-                route = Chain([weigh, expert])
+                route = Sequential([weigh, expert])
             else:
                 expert, y = self.expert(number).build(inside, y)
-                route, y = Chain([expert, weigh]), weigh.apply(y)
+                route, y = Sequential([expert, weigh]), weigh.apply(y)
             routes.append((tokens, route))
             total = total.index_add(0, tokens.to(y.device), y)
         n = x.shape[-1]
         routed = Routed(routes, tuple(x.shape[:-1]), n, n)
-        return routed if self.before is None else Chain([before, routed]), total.reshape(x.shape)
+        return routed if self.before is None else Sequential([before, routed]), total.reshape(x.shape)
 
     def _announced_gates(self, run: Run, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor | None:
         """What the activations of the chosen experts are taken of, [n_tokens, used, n_ff], after it was announced as

@@ -6,16 +6,14 @@ from torch import Tensor
 
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Chain, Operator, Residual
+from ggufjac.operators import Operator, Residual, Sequential
 
 
-class Parallel(Part):
+class ParallelBlock(Part):
     """x + attention(norm(x)) + mlp(mlp_norm(x)); without an mlp_norm both read the same normalised state.
 
     The operator is one write within another, "attn" and "mlp", as in a sequential block.
     """
-
-    narrows = True
 
     def __init__(self, norm: Part, attention: Part, mlp: Part, mlp_norm: Part | None = None) -> None:
         self.norm = norm
@@ -24,8 +22,8 @@ class Parallel(Part):
         self.mlp_norm = mlp_norm
 
     @property
-    def resumes(self) -> bool:
-        return self.attention.resumes and self.mlp.resumes
+    def children(self) -> tuple[Part, ...]:
+        return tuple(part for part in (self.norm, self.attention, self.mlp, self.mlp_norm) if part is not None)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         everywhere = run.at(run.layer)
@@ -33,10 +31,10 @@ class Parallel(Part):
         attention, a = self.attention.build(run, normalised)
         skip = kept(run, x)
         if self.mlp_norm is None:
-            before, read = Chain([norm, skip]), skip.apply(normalised)
+            before, read = Sequential([norm, skip]), skip.apply(normalised)
         else:
             mlp_norm, read = self.mlp_norm.build(everywhere, skip.apply(x))
-            before = Chain([skip, mlp_norm])
+            before = Sequential([skip, mlp_norm])
         mlp, m = self.mlp.build(everywhere, read)
-        written = Residual(Chain([norm, attention]), skip, "attn")
-        return Residual(Chain([before, mlp]), written, "mlp"), skip.apply(x) + a + m
+        written = Residual(Sequential([norm, attention]), skip, "attn")
+        return Residual(Sequential([before, mlp]), written, "mlp"), skip.apply(x) + a + m

@@ -15,7 +15,9 @@ from typing import ClassVar, Literal, TypeAlias
 from torch import Tensor
 
 from ggufjac.families.parts import activations
+from ggufjac.families.parts.activations import Ratio
 from ggufjac.operators import Identity, MatMul, Operator
+from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.tensor import QuantTensor
 
 #: Sees every named intermediate value (llama.cpp's names, "attn_norm-3") and returns the value to go on with.
@@ -45,6 +47,7 @@ class Run:
     rows: the positions whose output is needed from the layer in hand; None for all of them.
     shared: coefficients that earlier layers leave for later ones (keys that are used again), by name.
     taken: inside an expert, the positions that it sees.
+    store: the packed weights of the device on which it is run; None: the file's.
     """
 
     #: Whether latent attention mixes the latent vectors and makes values of them afterwards, as llama.cpp does; before
@@ -62,6 +65,7 @@ class Run:
     rows: tuple[int, ...] | None = None
     shared: dict[str, Tensor] = field(default_factory=dict)
     taken: Taken | None = None
+    store: DeviceWeights | None = None
 
     def at(self, layer: int, rows: tuple[int, ...] | None = None) -> Run:
         """The same run inside one layer."""
@@ -96,7 +100,7 @@ class Run:
 
     def product(self, weight: QuantTensor, x: Tensor) -> tuple[Operator, Tensor]:
         """The product x W^T at this value x [..., n_in], and its value."""
-        op = MatMul(weight)
+        op = MatMul(weight, self.store)
         return op, op.apply(x)
 
     def stored(self, v: Tensor) -> tuple[Operator, Tensor]:
@@ -117,15 +121,35 @@ class Run:
 
 
 class Part(ABC):
-    """A building block of a network: from the value that enters, its operator and the operator's output."""
+    """A building block of a network: from the value that enters, its operator and the operator's output.
 
-    #: Whether the part mixes positions, and so returns only `run.rows` where they are set.
-    narrows: bool = False
+    mixes: whether it mixes positions itself, and so returns only `run.rows` where they are set. keeps: whether a
+    `Continued` run holds what the mixing needs of positions before (keys and values). ratio: the activation in it, if
+    there is one. What its children say of these holds for it as well.
+    """
+
+    mixes: ClassVar[bool] = False
+    keeps: ClassVar[bool] = False
+    ratio: Ratio | None = None
+
+    @property
+    def children(self) -> tuple[Part, ...]:
+        """The parts of which this one is made."""
+        return ()
+
+    @property
+    def narrows(self) -> bool:
+        """Whether the part returns only `run.rows` where they are set."""
+        return self.mixes or any(child.narrows for child in self.children)
 
     @property
     def resumes(self) -> bool:
-        """Whether the part can go on from positions that a `Continued` run has behind it: all can that mix none."""
-        return not self.narrows
+        """Whether the part can go on from positions that a `Continued` run has behind it."""
+        return (self.keeps or not self.mixes) and all(child.resumes for child in self.children)
+
+    def uses(self, ratio: Ratio) -> bool:
+        """Whether this activation is anywhere in the part."""
+        return self.ratio is ratio or any(child.uses(ratio) for child in self.children)
 
     @abstractmethod
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ggufjac.families.parts.attention import Attention
-from ggufjac.families.parts.joins import Then
+from ggufjac.families.parts.joins import Sequential
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.operators import Identity, Operator
 
@@ -29,7 +29,7 @@ class BorrowedKeys(Attention):
     """Attention without keys of its own: they are those that were left under `name`."""
 
     name: str
-    k: Part = field(init=False, default=Then())
+    k: Part = field(init=False, default=Sequential())
 
     def keys(self, run: Run, x: Tensor) -> Tensor:
         return run.shared[self.name]

@@ -9,7 +9,7 @@ from torch import Tensor
 from ggufjac.families.parts.elementary import Linear
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Chain, Convolve, Operator, Scale
+from ggufjac.operators import Convolve, Operator, Scale, Sequential
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ShortConv(Part):
     kernel: Tensor
     out: Linear
 
-    narrows = True
+    mixes = True
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         d = self.kernel.shape[0]
@@ -32,8 +32,8 @@ class ShortConv(Part):
         b = self.projection.rows(0, d).value(run, frozen)
         c = self.projection.rows(d, 2 * d).value(run, keep.apply(frozen))
         live, v = self.projection.rows(2 * d, 3 * d).build(run, x)
-        mix = Chain([Scale(b), Convolve(self.kernel.to(x)), keep])
+        mix = Sequential([Scale(b), Convolve(self.kernel.to(x)), keep])
         y = run.value("model.layers.{}.conv.conv", mix.apply(v))
         gate = Scale(c)
         out, y = self.out.build(run, gate.apply(y))
-        return Chain([live, mix, gate, out]), y
+        return Sequential([live, mix, gate, out]), y

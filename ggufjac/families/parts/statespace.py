@@ -12,7 +12,7 @@ from ggufjac.families.parts.elementary import Linear
 from ggufjac.families.parts.interleave import interleaved
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Bias, Chain, Convolve, Mix, Operator, Scale, Scan, Sum
+from ggufjac.operators import Bias, Convolve, Mix, Operator, Parallel, Scale, Scan, Sequential
 from ggufjac.operators.recurrence import decayed_mixing
 
 
@@ -32,14 +32,14 @@ class ShortMemory:
         operators: list[Operator] = [Convolve(self.kernel.to(x))]
         if self.bias is not None:
             operators.append(Bias(self.bias.to(x)))
-        before = Chain(operators)
+        before = Sequential(operators)
         u = before.apply(x, 1.0)
         ratio = Scale(torch.sigmoid(run.freeze(u)))
-        return Chain([before, ratio]), ratio.apply(u)
+        return Sequential([before, ratio]), ratio.apply(u)
 
 
 @dataclass(frozen=True)
-class Mamba2(Part):
+class Mamba2Mixer(Part):
     """Mamba 2's mixer (Dao and Gu, arXiv 2405.21060): heads that decay as a whole.
 
     projection gives z (the gate), v, B, C and dt, one below the other; v, B and C pass the short memory. With
@@ -60,7 +60,7 @@ class Mamba2(Part):
     n_state: int
     eps: float
 
-    narrows = True
+    mixes = True
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         n, n_key = self.n_inner, self.n_group * self.n_state
@@ -79,7 +79,7 @@ class Mamba2(Part):
             gate = gate * self._scale(run.freeze(y) * gate)
         weigh = Scale(gate)
         out, y = self.out.build(run, weigh.apply(y))
-        return Chain([project, remember, mix, weigh, out]), run.value("mamba_out", y)
+        return Sequential([project, remember, mix, weigh, out]), run.value("mamba_out", y)
 
     def _scale(self, y: Tensor) -> Tensor:
         """What the norm multiplies y [..., T', n] by."""
@@ -90,7 +90,7 @@ class Mamba2(Part):
 
 
 @dataclass(frozen=True)
-class Plamo2Mamba(Part):
+class Plamo2Mixer(Part):
     """PLaMo 2's mixer: the heads of Mamba 2, whose coefficients are computed from the values as in Mamba.
 
     projection gives z and v of every head in turn; v passes the short memory. coefficients then gives B, C and dt from
@@ -107,7 +107,7 @@ class Plamo2Mamba(Part):
     out: Linear
     n_state: int
 
-    narrows = True
+    mixes = True
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         n_head = self.a.shape[0]
@@ -122,7 +122,7 @@ class Plamo2Mamba(Part):
         z = interleaved(self.projection, 0, period // 2, period).value(run, kept(run, x).apply(frozen))
         weigh = Scale(F.silu(z))
         out, y = self.out.build(run, weigh.apply(mix.apply(v)))
-        return Chain([project, remember, mix, weigh, out]), run.value("mamba_out", y)
+        return Sequential([project, remember, mix, weigh, out]), run.value("mamba_out", y)
 
 
 def mixing(run: Run, dt: Tensor, a: Tensor, d: Tensor, b: Tensor, c: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ def mixing(run: Run, dt: Tensor, a: Tensor, d: Tensor, b: Tensor, c: Tensor) -> 
 
 
 @dataclass(frozen=True)
-class Mamba1(Part):
+class Mamba1Mixer(Part):
     """Mamba's mixer (Gu and Dao, arXiv 2312.00752): every channel has a state of its own, whose entries all decay
     differently.
 
@@ -157,7 +157,7 @@ class Mamba1(Part):
     d: Tensor
     out: Linear
 
-    narrows = True
+    mixes = True
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         n, n_state = self.a.shape
@@ -170,9 +170,9 @@ class Mamba1(Part):
             parts = tuple(norm.value(run, part) for norm, part in zip(self.norms, parts, strict=True))
         dt, b, c = parts
         dt = F.softplus(self.step.value(run, dt))
-        scan = Chain([Scale(dt), Scan(dt, self.a.to(x), b, c)])
-        mix = Chain([Sum([scan, Scale(self.d.to(x))]), keep])
+        scan = Sequential([Scale(dt), Scan(dt, self.a.to(x), b, c)])
+        mix = Sequential([Parallel([scan, Scale(self.d.to(x))]), keep])
         z = self.projection.rows(n, 2 * n).value(run, keep.apply(run.freeze(x)))
         weigh = Scale(F.silu(z))
         out, y = self.out.build(run, weigh.apply(mix.apply(v)))
-        return Chain([project, remember, mix, weigh, out]), y
+        return Sequential([project, remember, mix, weigh, out]), y

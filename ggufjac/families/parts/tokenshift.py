@@ -11,7 +11,7 @@ from torch import Tensor
 from ggufjac.families.parts.elementary import Linear
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Chain, Operator, Scale, Shift
+from ggufjac.operators import Operator, Scale, Sequential, Shift
 
 #: What stands between the two matrices of a small network.
 Squash: TypeAlias = "Callable[[Tensor], Tensor]"
@@ -32,27 +32,29 @@ class LowRank:
 class TokenShift(Part):
     """x + m (x_prev - x) with the position before; m [n] is the file's, or found from x (RWKV 6) and frozen."""
 
-    narrows = True
+    mixes = True
 
     def __init__(self, m: Tensor | LowRank) -> None:
         self.m = m
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         m = self.m.to(x) if isinstance(self.m, Tensor) else self.m.value(run.at(run.layer), run.freeze(x))
-        op = Chain([Shift(m), kept(run, x)])
+        op = Sequential([Shift(m), kept(run, x)])
         return op, op.apply(x)
 
 
 class Receptive(Part):
     """sigmoid(receptance(x)) part(x), of which the first factor is frozen; both look at the position before."""
 
-    narrows = True
-
     def __init__(self, receptance: Part, part: Part) -> None:
         self.receptance = receptance
         self.part = part
 
+    @property
+    def children(self) -> tuple[Part, ...]:
+        return (self.receptance, self.part)
+
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.part.build(run, x)
         scale = Scale(self.receptance.value(run, run.freeze(x)).sigmoid())
-        return Chain([op, scale]), scale.apply(y)
+        return Sequential([op, scale]), scale.apply(y)

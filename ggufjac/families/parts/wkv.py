@@ -12,7 +12,7 @@ from ggufjac.families.parts.elementary import Linear
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.families.parts.tokenshift import LowRank
-from ggufjac.operators import Chain, Mix, Operator, Scale, Sum
+from ggufjac.operators import Mix, Operator, Parallel, Scale, Sequential
 from ggufjac.operators.wkv import gla_mixing, wkv6_mixing, wkv7_mixing
 
 #: -1 / sqrt(exp(1)) with the digits that llama.cpp has: no entry of a state loses more than this at once.
@@ -39,7 +39,7 @@ class TimeMix6(Part):
     out: Linear
     d_head: int
 
-    narrows = True
+    mixes = True
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         everywhere, frozen, keep = run.at(run.layer), run.freeze(x), kept(run, x)
@@ -57,7 +57,7 @@ class TimeMix6(Part):
             weigh = Scale(F.silu(gate))
         read, y = _read(run, Mix(keep.apply(m), n_head_kv), self.norm, v)
         out, y = self.out.build(run, weigh.apply(y))
-        return Chain([project, read, weigh, out]), y
+        return Sequential([project, read, weigh, out]), y
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class TimeMix7(Part):
     out: Linear
     d_head: int
 
-    narrows = True
+    mixes = True
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         everywhere, keep = run.at(run.layer), kept(run, x)
@@ -109,15 +109,15 @@ class TimeMix7(Part):
         m = wkv7_mixing(w, self._heads(k), -erased, erased * self._heads(rate), self._heads(r))
         read, y = _read(run, Mix(keep.apply(m), m.shape[-3]), self.head_norm, v)
         direct = self._heads(r * self.r_k.to(x) * k).sum(-1).repeat_interleave(self.d_head, -1)
-        past = Chain([keep, Scale(keep.apply(direct))])
+        past = Sequential([keep, Scale(keep.apply(direct))])
         y = y + past.apply(v)
-        operators: list[Operator] = [values, Sum([read, past])]
+        operators: list[Operator] = [values, Parallel([read, past])]
         if self.gate is not None:
             weigh = Scale(self.gate.value(run, frozen))
             operators.append(weigh)
             y = weigh.apply(y)
         out, y = self.out.build(run, y)
-        return Chain([*operators, out]), y
+        return Sequential([*operators, out]), y
 
     def _values(self, run: Run, x: Tensor, normalise: Operator, n: Tensor) -> tuple[Operator, Tensor]:
         """The values that enter the state, from x [..., T, 2 d], whose normalised first half is n."""
@@ -127,7 +127,7 @@ class TimeMix7(Part):
         project, v = self.own.values.build(run, n)
         s = self.own.strength.value(run, run.freeze(n)).sigmoid()
         towards, stay = Scale(s), Scale(1 - s)
-        op = Sum([Chain([normalise, project, stay]), Chain([lane, towards])])
+        op = Parallel([Sequential([normalise, project, stay]), Sequential([lane, towards])])
         return op, stay.apply(v) + towards.apply(first)
 
     def _heads(self, t: Tensor) -> Tensor:
@@ -146,4 +146,4 @@ def _read(run: Run, mix: Mix, norm: Part | None, v: Tensor) -> tuple[Operator, T
     if norm is None:
         return mix, y
     op, y = norm.build(run, y)
-    return Chain([mix, op]), y
+    return Sequential([mix, op]), y

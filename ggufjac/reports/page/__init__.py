@@ -16,24 +16,24 @@ from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING
 
-from ggufjac.analyses.text import readable
-from ggufjac.reports.layout import Fitted, Frame, Notes, Titled
+from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports.page.convert import from_rich
 from ggufjac.reports.page.markup import Markup, escape, join, tag
 from ggufjac.reports.page.sections import section
+from ggufjac.reports.terminal.layout import Fitted, Frame, Notes, Titled
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ggufjac.analyses.result import Result
+    from ggufjac.analyses.common.result import Result
 
 #: A width, in a terminal's columns, at which a report shows everything that it has.
 EVERYTHING = 1000
 KINDS = "ggufjac.reports.page.kinds"
 
 
-def page(result: Result) -> str:
-    """The whole document."""
+def page(result: Result, report: RenderableType) -> str:
+    """The whole document; report: the result's for a terminal."""
     script = asset("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     prompt = getattr(result, "prompt", None)
@@ -42,20 +42,19 @@ def page(result: Result) -> str:
         title=escape(title),
         digest=digest,
         style=asset("page.css"),
-        body=body(result),
+        body=body(result, report),
         version=escape(result.version),
         script=script,
     )
 
 
-def cell(result: Result) -> str:
+def cell(result: Result, report: RenderableType) -> str:
     """The page's content alone, for a notebook's cell: it takes its colours from the notebook and needs no script."""
-    return str(tag("div", tag("style", Markup(asset("page.css"))), body(result), class_="ggufjac cell"))
+    return str(tag("div", tag("style", Markup(asset("page.css"))), body(result, report), class_="ggufjac cell"))
 
 
-def body(result: Result) -> Markup:
+def body(result: Result, report: RenderableType) -> Markup:
     """The report as HTML."""
-    report = importlib.import_module(f"ggufjac.reports.{result.report}").report(result)
     lead, bodies = _of_kind(result)
     parts = list(report.draw(EVERYTHING)) if isinstance(report, Fitted) else [report]
     out = []
@@ -76,7 +75,7 @@ def asset(name: str) -> str:
 
 def _of_kind(result: Result) -> tuple[Markup, dict[str, Markup]]:
     """What is put before the tables, and the bodies that take the place of the report's, by title."""
-    name = f"{KINDS}.{result.report}"
+    name = f"{KINDS}.{result.kind}"
     if importlib.util.find_spec(name) is None:
         return Markup(), {}
     kind = importlib.import_module(name)

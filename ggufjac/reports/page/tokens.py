@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ggufjac.analyses.text import Piece
+from ggufjac.analyses.common.tokens import Piece
 from ggufjac.reports.page.convert import heading, sortable
 from ggufjac.reports.page.markup import Markup, join, tag
+from ggufjac.reports.phrases import Phrase
 
 #: Shading at its strongest, so that the text above it stays readable on light and on dark.
 STRONGEST = 0.62
@@ -21,6 +22,11 @@ COLUMNS = 48
 def word(piece: Piece, *names: str) -> Markup:
     """A token's text, isolated from the direction of what stands around it."""
     return tag("bdi", piece.shown, class_=" ".join(("word", *names)))
+
+
+def phrase(parts: Phrase) -> str:
+    """Texts and tokens one after the other, as plain text."""
+    return "".join(part.shown if isinstance(part, Piece) else part for part in parts)
 
 
 def words_of(pieces: Iterable[Piece], n: int | None = None, target: int | None = None) -> Markup:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ggufjac.analyses.ablation import Ablation, Outcome, TokenAblation
+from ggufjac.analyses.ablate import Ablation, AblationOutcome, TokenAblation
 from ggufjac.reports.page.markup import Markup, join
 from ggufjac.reports.page.sections import section
 from ggufjac.reports.page.tokens import Shaded, shaded_text, word
@@ -31,7 +31,7 @@ def _card(row: TokenAblation) -> tuple[tuple[str, object], ...]:
     )
 
 
-def _outcome(o: Outcome) -> Markup:
+def _outcome(o: AblationOutcome) -> Markup:
     if not math.isfinite(o.change):
         return Markup("·")
     return join((f"{o.change:+.3f}, says", word(o.first)), " ")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ggufjac.analyses.prediction import Analysis, TokenRow, Triplet
+from ggufjac.analyses.analyze import Analysis, TokenRow
+from ggufjac.analyses.common.predictions import Triplet
 from ggufjac.reports import words
 from ggufjac.reports.page.convert import bar
 from ggufjac.reports.page.markup import Markup, join, tag

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from ggufjac.analyses.attribution import Attribution
-from ggufjac.analyses.text import Piece
+from ggufjac.analyses.attribute import Attribution
+from ggufjac.analyses.common.tokens import Piece
 from ggufjac.reports.page.markup import Markup
 from ggufjac.reports.page.sections import section
-from ggufjac.reports.page.tokens import Shaded, matrix, shaded_text, word
+from ggufjac.reports.page.tokens import Shaded, matrix, phrase, shaded_text, word
+from ggufjac.reports.phrases import question
 
 
 def lead(a: Attribution) -> Markup:
     tokens = []
     for t, row in enumerate(a.tokens):
-        terms = [(name(a, i), f"{term:+.4f}") for i, term in enumerate(row.terms)]
+        terms = [(phrase(question(a.questions[i])), f"{term:+.4f}") for i, term in enumerate(row.terms)]
         best = max(a.writes, key=lambda write: abs(write.tokens[t]))
         through = best.part if best.layer is None else f"{best.part} {best.layer}"
         card = [(f"token {t}", word(row.token)), ("id", str(row.token.id)), *terms]
         card.append(("largest last write", f"{through} {best.tokens[t]:+.4f}"))
         tokens.append(Shaded(row.token, row.terms[0], tuple(card)))
-    about = f"each token shaded by its exact term of {name(a, 0)}: blue for, orange against"
+    about = f"each token shaded by its exact term of {phrase(question(a.questions[0]))}: blue for, orange against"
     return section("Prompt", about, shaded_text(tokens))
 
 
@@ -34,12 +35,3 @@ def bodies(a: Attribution) -> dict[str, Markup]:
         rows.append(("direct" if layer is None else str(layer), values))
     total = [sum(values[j] for _, values in rows) for j in range(len(columns))]
     return {"Layers": matrix("layer", columns, rows, "+.2f", total, sums=True)}
-
-
-def name(a: Attribution, i: int) -> str:
-    """A question in a few words."""
-    question = a.questions[i]
-    target = question.target.token.shown
-    if question.above_mean:
-        return f"{target} above the mean logit"
-    return f"the logit of {target}" if question.against is None else f"{target} over {question.against.token.shown}"

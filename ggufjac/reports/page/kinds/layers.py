@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ggufjac.analyses.layers import Concept, Layers, Reading
-from ggufjac.analyses.text import Piece
-from ggufjac.maps.sites import LAYER
-from ggufjac.reports import words
+from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.layers import LayerReading, Layers, LayerTriplet
+from ggufjac.maps.within.sites import LAYER
+from ggufjac.reports import phrases, words
 from ggufjac.reports.page.markup import Markup, join, tag
 from ggufjac.reports.page.sections import section
 from ggufjac.reports.page.tokens import Cell, Plain, Shaded, grid, matrix, numbered, shaded_text, word, words_of
@@ -29,15 +29,15 @@ def lead(a: Layers) -> Markup:
 def bodies(a: Layers) -> dict[str, Markup]:
     out = {}
     for part in a.parts:
-        readings, own = a.of_part(part), part == LAYER
-        out["Concepts" if own else f"Concepts of {part}"] = _grid(a, readings, layerwise=False)
+        readings = a.of_part(part)
+        out[phrases.section("Concepts", part)] = _grid(a, readings, layerwise=False)
         if a.readings[0].layerwise is not None:
-            out["Each layer alone" if own else f"{part} alone"] = _grid(a, readings, layerwise=True)
-        out["Input tokens" if own else f"Input tokens of {part}"] = _shares(a, readings)
+            out[phrases.alone(part)] = _grid(a, readings, layerwise=True)
+        out[phrases.section("Input tokens", part)] = _shares(a, readings)
     return out
 
 
-def _grid(a: Layers, readings: Sequence[Reading], *, layerwise: bool) -> Markup:
+def _grid(a: Layers, readings: Sequence[LayerReading], *, layerwise: bool) -> Markup:
     heads = [("layer", True), ("stable rank", True)]
     heads += [] if layerwise else [("lens", False), (f"rank of {a.target.token.shown}", True)]
     rows = []
@@ -57,7 +57,7 @@ def _grid(a: Layers, readings: Sequence[Reading], *, layerwise: bool) -> Markup:
     return grid(heads, rows, [f"σ, {numbered('u', i)}" for i in range(1, k + 1)])
 
 
-def _cell(a: Layers, c: Concept, layerwise: bool) -> Cell:
+def _cell(a: Layers, c: LayerTriplet, layerwise: bool) -> Cell:
     if c.sigma == 0:
         return Cell(Markup("·"), (("σ", "0"),), 0.0, 0.0)
     shown = (tag("span", words.sigma(c.sigma), class_="sigma"), words_of(c.writes, SHOWN, a.target.token.id))
@@ -72,7 +72,7 @@ def _cell(a: Layers, c: Concept, layerwise: bool) -> Cell:
     return Cell(join(shown, " "), card, c.cosine, c.sigma)
 
 
-def _shares(a: Layers, readings: Sequence[Reading]) -> Markup:
+def _shares(a: Layers, readings: Sequence[LayerReading]) -> Markup:
     constants = any(reading.constant_share for reading in readings)
     columns: list[Piece | str] = [*a.tokens, *(["const."] if constants else [])]
     rows = [

@@ -7,9 +7,7 @@ from ggufjac.reports.page.charts import scatter
 from ggufjac.reports.page.markup import Markup, tag
 from ggufjac.reports.page.sections import section
 from ggufjac.reports.page.tokens import Shaded, shaded_text, word
-
-#: The share of the output's entries that a picture has room for; the others lie on its edge.
-INSIDE = 0.98
+from ggufjac.reports.phrases import INSIDE, RECONSTRUCTIONS
 
 
 def lead(r: Ordinary) -> Markup:
@@ -30,7 +28,7 @@ def lead(r: Ordinary) -> Markup:
 
 
 def bodies(r: Ordinary) -> dict[str, Markup]:
-    if not {"output", "detached.output", "ordinary.output"} <= r.arrays.keys():
+    if not r.arrays.keys() >= RECONSTRUCTIONS:
         return {}
     y = r.arrays["output"].double()
     limit = float(y.abs().quantile(INSIDE))

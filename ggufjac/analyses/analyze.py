@@ -1,0 +1,144 @@
+"""The main analysis: what is predicted, by which input tokens, through which singular vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ggufjac.analyses.common.agreement import Agreement
+from ggufjac.analyses.common.predictions import Prediction, Triplet
+from ggufjac.analyses.common.result import MapResult
+from ggufjac.analyses.common.stopwatch import Progress, silent
+from ggufjac.analyses.common.subject import Subject
+from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.judge.ask import Judge
+from ggufjac.analyses.options import AnalyzeOptions
+from ggufjac.maps.linear import SVD
+from ggufjac.maps.model import Model
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """One input token: its share of the output (y_t . y / |y|^2), its term of the target's logit, its own map."""
+
+    token: Piece
+    output_share: float
+    logit: float
+    stable_rank: float
+    triplets: tuple[Triplet, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis(MapResult):
+    """One prompt, explained. Shares of the output add up to 1 and logits to the target's logit, constant included.
+
+    norms_exact: whether the stable ranks come from the full map or from random probes. ordinary: the reconstruction
+    error of the ordinary Jacobian (None: not asked for). agreement: None when llama.cpp was not asked, with the reason
+    in agreement_note. Where llama.cpp's own run is explained, the output, its logits and the predictions are
+    llama.cpp's.
+    """
+
+    kind: ClassVar[str] = "analysis"
+
+    target: Prediction
+    tokens: tuple[TokenRow, ...]
+    constant_share: float
+    constant_logit: float
+    combined: tuple[Triplet, ...]
+    combined_stable_rank: float
+    norms_exact: bool
+    ordinary: float | None
+    agreement: Agreement | None
+    agreement_note: str
+    llama_prediction: Piece | None
+
+
+def analyze(
+    model: Model,
+    prompt: str | Sequence[int],
+    options: AnalyzeOptions | None = None,
+    progress: Progress = silent,
+    judge: Judge | None = None,
+) -> Analysis:
+    """The analysis of one prompt, with the arrays behind it. judge: whom to ask (None: a new one)."""
+    options = options or AnalyzeOptions()
+    if options.ordinary:
+        options.require_derivatives()
+    subject = Subject(model, prompt, options, progress)
+    asked = None if options.target is None else subject.token(options.target)
+
+    subject.lap("forward pass")
+    linear = subject.linear
+    target = subject.prediction(asked)
+    functional, offset = linear.logit_functional(target.token.id)
+
+    subject.lap("reconstruction")
+    y = linear.output
+    shares, logits = linear.attribute(torch.stack((y / (y @ y), functional)))
+    rebuilt = linear.reconstruction()
+    ordinary = None
+    if options.ordinary:
+        subject.lap("ordinary Jacobian")
+        ordinary = model.ordinary(subject.ids, linear.dtype).reconstruction_error()
+
+    subject.lap("singular vectors")
+    each = linear.svd(options.top, "each", seed=options.seed) if options.tokens != "combined" else None
+    combined = linear.svd(options.top, "combined", seed=options.seed)
+    norms, norms_exact = linear.squared_norms(combined, seed=options.seed)
+
+    subject.lap("decoding")
+    rows = _token_rows(subject, shares, logits, functional, each, norms)
+    triplets = subject.combined_triplets(functional, combined) if options.tokens != "each" else ()
+
+    subject.lap("llama.cpp")
+    agreement, note = _opinion(subject, options, judge)
+    return Analysis(
+        **subject.map_facts(float((rebuilt - y).norm() / y.norm())),
+        target=target,
+        tokens=rows,
+        constant_share=float(shares[-1]),
+        constant_logit=float(logits[-1]) + offset,
+        combined=triplets,
+        combined_stable_rank=float(norms.sum() / combined.S[0].square()),
+        norms_exact=norms_exact,
+        ordinary=ordinary,
+        agreement=agreement,
+        agreement_note=note,
+        llama_prediction=subject.speller.piece(agreement.theirs) if agreement else None,
+        arrays=_arrays(subject, torch.stack((shares, logits)), rebuilt, each, combined),
+    )
+
+
+def _opinion(subject: Subject, options: AnalyzeOptions, judge: Judge | None) -> tuple[Agreement | None, str]:
+    if not options.verify:
+        return None, "--no-verify"
+    with ExitStack() as stack:
+        return (judge or stack.enter_context(Judge(subject.model))).ask(subject.linear)
+
+
+def _token_rows(
+    subject: Subject, shares: Tensor, logits: Tensor, functional: Tensor, each: SVD | None, norms: Tensor
+) -> tuple[TokenRow, ...]:
+    n_tokens = len(subject.ids)
+    own: list[tuple[Triplet, ...]] = [()] * n_tokens
+    ranks = [float("nan")] * n_tokens
+    if each is not None:
+        ranks = (norms / each.S[:, 0].square()).tolist()
+        own = subject.token_triplets(functional, each)
+    return tuple(
+        TokenRow(token, float(shares[t]), float(logits[t]), ranks[t], own[t]) for t, token in enumerate(subject.pieces)
+    )
+
+
+def _arrays(subject: Subject, terms: Tensor, rebuilt: Tensor, each: SVD | None, combined: SVD) -> dict[str, Tensor]:
+    linear = subject.linear
+    arrays = subject.arrays(
+        inputs=linear.inputs, output=linear.output, rebuilt=rebuilt, logits=linear.logits, terms=terms
+    )
+    arrays |= combined.arrays("combined")
+    return arrays if each is None else arrays | each.arrays("each")

@@ -1,0 +1,200 @@
+"""Which input tokens make the prediction, through which singular components, and through which layers' writes.
+
+The quantity that is explained is a logit, or the difference of two: a functional w . y of the final state, whose terms
+w . J_t x_t add up exactly. So do its parts by component, sigma_i (v_i . x)(w . u_i), with what the others give, and its
+parts by (token, write): all paths from the token to the output whose last write it is (ggufjac.maps.within.paths).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ggufjac.analyses.common.predictions import Prediction, Triplet, logit_functionals
+from ggufjac.analyses.common.result import MapResult
+from ggufjac.analyses.common.stopwatch import Progress, silent
+from ggufjac.analyses.common.subject import Subject
+from ggufjac.analyses.common.targets import tokens_named
+from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.options import AttributeOptions
+from ggufjac.errors import UserError
+from ggufjac.maps.detached import DetachedMap
+from ggufjac.maps.linear import SVD
+from ggufjac.maps.model import Model
+from ggufjac.maps.within.paths import LastWrites, last_writes, positions
+
+#: How many predictions are explained where no target is given.
+QUESTIONS = 4
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is explained: the target's logit, or how far it is above that of `against`, or above the mean of all logits.
+
+    Differences say more about the prediction than a logit, of which much is common to all tokens and moves none.
+    """
+
+    target: Prediction
+    against: Prediction | None
+    above_mean: bool
+    value: float
+
+
+@dataclass(frozen=True)
+class TokenTerms:
+    """One input token and its term of every question."""
+
+    token: Piece
+    terms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Component:
+    """A triplet of the combined map, its term of every question, and its parts by token of the first question."""
+
+    triplet: Triplet
+    terms: tuple[float, ...]
+    tokens: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class WriteTerms:
+    """What the first question draws from each token, and from constants, by paths whose last write this is.
+
+    layer, part: which write ("attn", "mlp", ...); None and "direct" for what goes past all of them.
+    """
+
+    layer: int | None
+    part: str
+    tokens: tuple[float, ...]
+    constant: float
+
+    @property
+    def total(self) -> float:
+        return sum(self.tokens) + self.constant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribution(MapResult):
+    """One or more logits, or differences of logits, explained; the first question in more detail.
+
+    constants: what biases give to every question. rest: what the components that are not listed give. writes: the
+    direct paths first, then in the order of the network; their columns add up to the tokens' terms. carried: for every
+    block l what the first question draws from each position of the state that enters it, with the constants to come
+    last; the last row is the state that leaves the network. Every row adds up to the value.
+    """
+
+    kind: ClassVar[str] = "attribution"
+
+    questions: tuple[Question, ...]
+    tokens: tuple[TokenTerms, ...]
+    constants: tuple[float, ...]
+    components: tuple[Component, ...]
+    rest: tuple[float, ...]
+    writes: tuple[WriteTerms, ...]
+    carried: tuple[tuple[float, ...], ...]
+
+    @property
+    def sums(self) -> tuple[float, ...]:
+        """What the terms of every question add up to, which is its value."""
+        return tuple(sum(row.terms[i] for row in self.tokens) + constant for i, constant in enumerate(self.constants))
+
+
+def attribute(
+    model: Model, prompt: str | Sequence[int], options: AttributeOptions | None = None, progress: Progress = silent
+) -> Attribution:
+    """Explain logits of one prompt. Raises UserError for tokens that do not exist, and for a token against itself."""
+    options = options or AttributeOptions()
+    subject = Subject(model, prompt, options, progress)
+    targets = tokens_named(model, options.target, "target")
+    against = None if options.against is None else subject.token(options.against, "against")
+    if against is not None and options.above_mean:
+        raise UserError("a logit is explained against another token's or above the mean of all, not both")
+    if against in targets:
+        raise UserError("a token cannot be explained against itself; give two different ones")
+
+    subject.lap("forward pass")
+    linear = subject.linear
+    subject.lap("tokens")
+    asked = _questions(subject, targets, against, options.above_mean)
+    functionals, offsets = _functionals(linear, asked)
+    terms = linear.attribute(functionals)
+    reconstruction = linear.reconstruction_error()
+
+    subject.lap("layers")
+    writes = last_writes(linear, functionals[0])
+    carried = positions(linear, functionals[0])
+    subject.lap("components")
+    svd = linear.svd(options.top, "combined", seed=options.seed)
+    grid = _components(linear, functionals, svd)
+    triplets = subject.combined_triplets(functionals[0], svd)
+
+    # what the head adds to a logit is a constant like those of the network
+    constants = (terms[:, -1].double().cpu() + offsets).tolist()
+    return Attribution(
+        **subject.map_facts(reconstruction),
+        questions=asked,
+        tokens=tuple(TokenTerms(token, tuple(terms[:, t].tolist())) for t, token in enumerate(subject.pieces)),
+        constants=tuple(constants),
+        components=tuple(
+            Component(triplet, tuple(grid[:, i].sum(-1).tolist()), tuple(grid[0, i].tolist()))
+            for i, triplet in enumerate(triplets)
+        ),
+        rest=tuple((terms[:, :-1].sum(-1) - grid.sum((1, 2))).tolist()),
+        writes=_writes(writes, float(offsets[0])),
+        carried=tuple((*row[:-1], row[-1] + float(offsets[0])) for row in carried.tolist()),
+        arrays={
+            **subject.arrays(functionals=functionals, components=grid, carried=carried),
+            **svd.arrays("combined"),
+            "terms": torch.cat((terms[:, :-1], torch.tensor(constants).to(terms)[:, None]), 1),
+            "writes": torch.cat((writes.terms, writes.constants[:, None]), 1),
+        },
+    )
+
+
+def _questions(subject: Subject, targets: Sequence[int], against: int | None, above_mean: bool) -> tuple[Question, ...]:
+    logits = subject.linear.logits
+    if not targets:
+        likeliest = logits.topk(min(QUESTIONS + 1, len(logits))).indices.tolist()
+        targets = [token for token in likeliest if token != against][:QUESTIONS]
+    minus = None if against is None else subject.prediction(against)
+    below = 0.0 if minus is None else minus.logit
+    if above_mean:
+        below = float(logits.double().mean())
+    asked = (subject.prediction(token) for token in targets)
+    return tuple(Question(target, minus, above_mean, target.logit - below) for target in asked)
+
+
+def _functionals(linear: DetachedMap, questions: Sequence[Question]) -> tuple[Tensor, Tensor]:
+    """w [m, d] and b [m] float64 with w . y + b the value of each question."""
+    w, b = logit_functionals(linear, [question.target.token.id for question in questions])
+    first = questions[0]
+    if first.against is not None:
+        minus, offset = linear.logit_functional(first.against.token.id)
+        w, b = w - minus, b - offset
+    if first.above_mean:
+        minus, offset = linear.functional(torch.full_like(linear.logits, 1 / len(linear.logits)))
+        w, b = w - minus, b - offset
+    return w, b
+
+
+def _components(linear: DetachedMap, functionals: Tensor, svd: SVD) -> Tensor:
+    """[m, k, T]: what component i of token t gives to every functional, sigma_i (v_it . x_t)(w . u_i)."""
+    reads = torch.einsum("ktn,tn->kt", svd.V, linear.inputs)
+    return torch.einsum("k,kt,mk->mkt", svd.S, reads, functionals @ svd.U.T)
+
+
+def _writes(found: LastWrites, offset: float) -> tuple[WriteTerms, ...]:
+    terms, constants = found.terms.tolist(), found.constants.tolist()
+    direct = WriteTerms(None, "direct", tuple(terms[0]), constants[0] + offset)
+    return (
+        direct,
+        *(
+            WriteTerms(layer, part, tuple(row), constant)
+            for (layer, part), row, constant in zip(found.names, terms[1:], constants[1:], strict=True)
+        ),
+    )

@@ -1,0 +1,123 @@
+"""One prompt on one model, made ready for an analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ggufjac.analyses.common.decoding import Decoder
+from ggufjac.analyses.common.facts import facts_of
+from ggufjac.analyses.common.followed import followed_of
+from ggufjac.analyses.common.predictions import (
+    Prediction,
+    Triplet,
+    combined_triplets,
+    prediction_of,
+    token_triplets,
+    top_predictions,
+)
+from ggufjac.analyses.common.stopwatch import Progress, Stopwatch, silent
+from ggufjac.analyses.common.targets import token_named
+from ggufjac.analyses.common.tokens import Piece, Speller
+from ggufjac.analyses.options import AnalysisOptions, Token
+from ggufjac.maps.detached import DetachedMap
+from ggufjac.maps.linear import SVD, LinearMap
+from ggufjac.maps.model import Model
+
+
+class Subject:
+    """One prompt on one model: its tokens and what they are called, its linear map, what decodes vectors to tokens.
+
+    ids: of the tokens; prompt: its text. decoder: one that other prompts of the model use as well. The map is made when
+    it is first asked for. Steps are announced and timed with `lap`.
+
+    Raises UserError for a prompt that does not fit the model.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        prompt: str | Sequence[int],
+        options: AnalysisOptions,
+        progress: Progress = silent,
+        decoder: Decoder | None = None,
+    ) -> None:
+        self.model = model
+        self.options = options
+        self._watch = Stopwatch(progress)
+        self.ids = model.ids_of(prompt)
+        self.prompt = prompt if isinstance(prompt, str) else model.detokenize(self.ids)
+        self.speller = Speller(model.vocab)
+        self.decoder = decoder or Decoder(model.family, options.values_dtype)
+
+    def lap(self, name: str) -> None:
+        """The next step begins."""
+        self._watch.lap(name)
+
+    @cached_property
+    def linear(self) -> DetachedMap:
+        return self.model.linearize_with(self.ids, self.options)
+
+    # --- tokens -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The prompt's tokens."""
+        return tuple(map(self.speller.piece, self.ids))
+
+    def token(self, named: Token, option: str = "target") -> int:
+        """The id of a token that an option names. Raises UserError where there is none."""
+        return token_named(self.model, named, option)
+
+    def prediction(self, named: Token | None) -> Prediction:
+        """What the model thinks of a token as the next one; None: of the likeliest."""
+        return prediction_of(self.linear, self.speller, None if named is None else self.token(named))
+
+    @property
+    def predictions(self) -> tuple[Prediction, ...]:
+        """The likeliest next tokens."""
+        return top_predictions(self.linear, self.speller)
+
+    # --- vectors ----------------------------------------------------------------------------------------------
+
+    def writes(self, u: Tensor, m: int) -> list[tuple[Piece, ...]]:
+        """The m tokens that each left vector of u [n, d] raises most."""
+        return self.speller.rows(self.decoder.writes(u, m).ids)
+
+    def reads(self, v: Tensor, m: int) -> list[tuple[Piece, ...]]:
+        """The m tokens whose embeddings are the closest to each right vector of v [n, d]."""
+        return self.speller.rows(self.decoder.reads(v, m).ids)
+
+    def combined_triplets(self, functional: Tensor, svd: SVD, of: LinearMap | None = None) -> tuple[Triplet, ...]:
+        """The triplets of the map of all tokens together, decoded; of: another map of the same prompt."""
+        return combined_triplets(of or self.linear, functional, svd, self.decoder, self.speller)
+
+    def token_triplets(self, functional: Tensor, svd: SVD) -> list[tuple[Triplet, ...]]:
+        """The triplets of each token's own map, decoded."""
+        return token_triplets(self.linear, functional, svd, self.decoder, self.speller)
+
+    # --- what every result says -------------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        """The fields of a `PromptResult`. Ends the last step."""
+        return {
+            "model": facts_of(self.model.file),
+            "prompt": self.prompt,
+            "dtype": self.options.dtype_name,
+            "path": self.options.path,
+            "seed": self.options.seed,
+            "predictions": self.predictions,
+            "seconds": self._watch.stop(),
+        }
+
+    def map_facts(self, reconstruction: float) -> dict[str, Any]:
+        """The fields of a `MapResult`; reconstruction: the relative error of the map."""
+        return {**self.facts(), "reconstruction": reconstruction, "llama": followed_of(self.linear)}
+
+    def arrays(self, **named: Tensor) -> dict[str, Tensor]:
+        """The prompt's tokens and what else a result keeps."""
+        return {"tokens": torch.tensor(self.ids), **named}

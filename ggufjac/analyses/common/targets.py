@@ -1,0 +1,60 @@
+"""Tokens by what they stand for: the one that a person means, and the same one in another vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ggufjac.errors import UserError
+
+if TYPE_CHECKING:
+    from ggufjac.llamacpp.vocab import Vocab
+    from ggufjac.maps.model import Model
+
+
+def token_of(vocab: Vocab, pieces: Sequence[bytes], wanted: bytes) -> int | None:
+    """The id of the token that stands for exactly these bytes, None where there is none; pieces: of the vocabulary."""
+    from ggufjac.llamacpp.vocab import TokenAttribute
+
+    same = [i for i, piece in enumerate(pieces) if piece == wanted]
+    if not same:
+        return None
+    # a letter can also be the token of its byte, which models hardly ever say
+    return next((i for i in same if TokenAttribute.BYTE not in vocab.attributes(i)), same[0])
+
+
+def token_named(model: Model, named: str | int, option: str = "--target") -> int:
+    """The id of a token that is named by its text, by #ID, or by its id. Raises UserError where there is none."""
+    if isinstance(named, str):
+        return token_called(model, named, option)
+    if not 0 <= named < model.family.n_vocab:
+        raise UserError(f"there is no token {named}; the vocabulary has {model.family.n_vocab} tokens, from 0")
+    return int(named)
+
+
+def tokens_named(model: Model, named: str | int | Sequence[str | int] | None, option: str) -> tuple[int, ...]:
+    """The ids of the tokens that are named, one or several; None: none."""
+    if named is None:
+        return ()
+    several = [named] if isinstance(named, str | int) else named
+    return tuple(token_named(model, one, option) for one in several)
+
+
+def token_called(model: Model, text: str, option: str = "--target") -> int:
+    """The id of the token with exactly this text, or of #ID; `option` says in messages where the text comes from.
+
+    Raises UserError where there is none.
+    """
+    if text.startswith("#") and text[1:].isdigit():
+        number = int(text[1:])
+        if number >= model.family.n_vocab:
+            raise UserError(f"{option}: there is no token {number}; the vocabulary has {model.family.n_vocab} tokens")
+        return number
+    pieces = model.vocab.pieces()
+    wanted = text.encode("utf-8", "surrogateescape")
+    found = token_of(model.vocab, pieces, wanted)
+    if found is not None:
+        return found
+    near = [form for form in (b" " + wanted, wanted.strip()) if form in pieces]
+    hint = f"; there is {near[0].decode('utf-8', 'replace')!r}" if near else "; give a token's whole text, or #ID"
+    raise UserError(f"{option}: no token is {text!r}{hint}")

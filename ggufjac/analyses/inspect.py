@@ -1,0 +1,104 @@
+"""What is in a GGUF file, without reading its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ggufjac.analyses.common.facts import ModelFacts, facts_of
+from ggufjac.errors import UserError
+from ggufjac.reader import GGUFFile
+
+#: Hyper-parameters in the order in which people look for them; others follow alphabetically.
+FIRST = ("block_count", "embedding_length", "feed_forward_length", "attention.head_count", "attention.head_count_kv")
+
+
+@dataclass(frozen=True)
+class TypeUse:
+    """One tensor type in a file."""
+
+    type: str
+    tensors: int
+    weights: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class TensorLine:
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """hyper: the architecture's own keys; tokenizer: facts about it; refusal: why ggufjac cannot analyse the file."""
+
+    facts: ModelFacts
+    files: tuple[str, ...]
+    version: int
+    hyper: dict[str, str]
+    tokenizer: dict[str, str]
+    types: tuple[TypeUse, ...]
+    tensors: tuple[TensorLine, ...]
+    refusal: str | None
+
+
+def inspect(file: GGUFFile) -> Inspection:
+    """Everything that `ggufjac inspect` tells. Raises UserError for a file without an architecture."""
+    from ggufjac.families import family_of
+
+    try:
+        family_of(file)
+        refusal = None
+    except UserError as error:
+        refusal = str(error).removeprefix(f"{file.path}: ")
+    prefix = f"{file.architecture}."
+    keys = [key.removeprefix(prefix) for key in file.metadata if key.startswith(prefix)]
+    ordered = [key for key in FIRST if key in keys] + sorted(set(keys) - set(FIRST))
+    return Inspection(
+        facts=facts_of(file),
+        files=tuple(str(path) for path in file.paths),
+        version=file.version,
+        hyper={key: _short(file.metadata[prefix + key]) for key in ordered},
+        tokenizer=_tokenizer(file),
+        types=_types(file),
+        tensors=tuple(TensorLine(t.name, t.type.name, tuple(t.shape), t.nbytes) for t in file.tensors.values()),
+        refusal=refusal,
+    )
+
+
+def _tokenizer(file: GGUFFile) -> dict[str, str]:
+    out = {}
+    for key in ("model", "pre", "add_bos_token", "add_eos_token", "bos_token_id", "eos_token_id"):
+        full = f"tokenizer.ggml.{key}"
+        if full in file.metadata:
+            out[key] = _short(file.metadata[full])
+    if "tokenizer.ggml.tokens" in file.metadata:
+        out["tokens"] = str(file.array_length("tokenizer.ggml.tokens"))
+    out["chat_template"] = "yes" if "tokenizer.chat_template" in file.metadata else "no"
+    return out
+
+
+def _types(file: GGUFFile) -> tuple[TypeUse, ...]:
+    uses: dict[str, TypeUse] = {}
+    for info in file.tensors.values():
+        name = info.type.name
+        old = uses.get(name, TypeUse(name, 0, 0, 0))
+        weights = int(np.prod(info.shape, dtype=np.int64))
+        uses[name] = TypeUse(name, old.tensors + 1, old.weights + weights, old.bytes + info.nbytes)
+    return tuple(sorted(uses.values(), key=lambda use: -use.bytes))
+
+
+def _short(value: object) -> str:
+    if isinstance(value, str | bool | int):
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Sequence | np.ndarray):
+        items = [_short(item) for item in list(value[:8])]
+        return f"[{', '.join(items)}{', …' if len(value) > 8 else ''}]"
+    return f"{value:g}" if isinstance(value, np.floating) else str(value)

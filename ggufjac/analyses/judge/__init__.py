@@ -1,0 +1,1 @@
+"""llama.cpp as the judge, and its own run explained."""

@@ -1,0 +1,1 @@
+"""Texts that are pushed by a concept."""

@@ -1,0 +1,95 @@
+"""All analyses: the one table in which commands, batches, functions and files find theirs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ggufjac.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ggufjac.analyses.common.result import Result
+    from ggufjac.analyses.options import AnalysisOptions
+
+ROOM = "ggufjac.analyses"
+
+
+@dataclass(frozen=True)
+class AnalysisEntry:
+    """One analysis. command: what computes it is called; kind: of its result; module, function, result: where they are.
+
+    options: the name of its record in ggufjac.analyses.options. batch: whether it is of one prompt on one model, so
+    that it can be run for many.
+    """
+
+    command: str
+    kind: str
+    module: str
+    result: str
+    options: str = ""
+    batch: bool = False
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What computes a result."""
+        found: Callable[..., Any] = getattr(import_module(f"{ROOM}.{self.module}"), self.command)
+        return found
+
+    @property
+    def result_class(self) -> type[Result]:
+        found: type[Result] = getattr(import_module(f"{ROOM}.{self.module}"), self.result)
+        return found
+
+    @property
+    def options_class(self) -> type[AnalysisOptions]:
+        """Its record of options; imports nothing heavy."""
+        found: type[AnalysisOptions] = getattr(import_module(f"{ROOM}.options"), self.options)
+        return found
+
+
+TABLE = (
+    AnalysisEntry("analyze", "analysis", "analyze", "Analysis", "AnalyzeOptions", batch=True),
+    AnalysisEntry("layers", "layers", "layers", "Layers", "LayersOptions", batch=True),
+    AnalysisEntry("attribute", "attribution", "attribute", "Attribution", "AttributeOptions", batch=True),
+    AnalysisEntry("ordinary", "ordinary", "ordinary", "Ordinary", "OrdinaryOptions", batch=True),
+    AnalysisEntry("extremes", "extremes", "extremes", "Extremes", "ExtremesOptions", batch=True),
+    AnalysisEntry("ablate", "ablation", "ablate", "Ablation", "AblateOptions", batch=True),
+    AnalysisEntry("steer", "steering", "steer.steering", "Steered", "SteerOptions"),
+    AnalysisEntry("compare", "comparison", "compare.comparison", "Comparison", "CompareOptions"),
+    AnalysisEntry("explain", "explanation", "judge.explain", "Explanation", "ExplainOptions"),
+    AnalysisEntry("plan", "plan", "plan", "Plan"),
+)
+COMMANDS = {entry.command: entry for entry in TABLE}
+KINDS = {entry.kind: entry for entry in TABLE}
+
+
+def load(source: str | Path) -> Result:
+    """The result in a file that `Result.save` wrote, of whatever kind. Raises UserError for any other file."""
+    from safetensors import SafetensorError, safe_open
+
+    from ggufjac.analyses.common.result import RESULT
+
+    if not Path(source).is_file():
+        raise UserError(f"{source}: there is no such file")
+    try:
+        with safe_open(source, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{source}: this is no safetensors file ({error})") from None
+    if RESULT not in metadata:
+        raise UserError(f"{source}: the file holds no ggufjac result; `--save FILE` of an analysis writes one")
+    try:
+        plain = json.loads(metadata[RESULT])
+        schema = str(plain.get("schema"))
+        kind = schema.removeprefix("ggufjac.").split("/")[0]
+        if kind not in KINDS:
+            raise ValueError(f"its schema is {schema!r}; this version of ggufjac does not know it")
+        return KINDS[kind].result_class.from_dict(plain, arrays)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{source}: the result in it is damaged ({error})") from None

@@ -1,0 +1,29 @@
+"""What families with LayerNorm instead of RMSNorm share."""
+
+from __future__ import annotations
+
+from ggufjac.families.bases.base import Family
+from ggufjac.families.parts import LayerNorm, Part, PlainMLP
+from ggufjac.families.parts.activations import Ratio, gelu
+
+
+class LayerNormFamily(Family):
+    """A family whose norms centre their input; every norm has a bias where the file has one."""
+
+    def norm(self, name: str, n: int) -> Part:
+        """The LayerNorm called `name`."""
+        bias = self.source.optional_vector(f"{name}.bias", n)
+        return LayerNorm(self.source.vector(f"{name}.weight", n), bias, self.norm_epsilon)
+
+    def head_norm(self, name: str, n_head: int, d_head: int) -> Part:
+        """The LayerNorm called `name` over each of n_head heads, every head with weights of its own."""
+        return LayerNorm(self.source.table(f"{name}.weight", n_head, d_head), None, self.norm_epsilon)
+
+    @property
+    def norm_epsilon(self) -> float:
+        return self.source.number("attention.layer_norm_epsilon")
+
+    def plain_mlp(self, i: int, ratio: Ratio = gelu) -> PlainMLP:
+        """down(f(up(x))) of layer i."""
+        b, n_ff = f"blk.{i}.", self.n_ff(i)
+        return PlainMLP(self.linear(b + "ffn_up", n_ff, self.d), self.linear(b + "ffn_down", self.d, n_ff), ratio)

@@ -1,0 +1,184 @@
+"""What a family reads from a file: hyper-parameters under its architecture's prefix, and tensors checked for shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ggufjac.errors import UserError
+from ggufjac.quants.memory.pages import Pages
+from ggufjac.quants.tensor import QuantTensor
+from ggufjac.reader.types import INTEGERS, GGMLType
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from ggufjac.reader import GGUFFile
+
+
+class Source:
+    """Typed access to one file. Everything missing or contradictory raises UserError naming the file and the key."""
+
+    def __init__(self, file: GGUFFile) -> None:
+        self.file = file
+        self.architecture = file.architecture
+        self.pages = Pages(file)
+        self._read: set[str] = set()
+
+    # --- hyper-parameters -------------------------------------------------------------------------------------
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """An integer; `default` None makes the key required."""
+        value = self._get(key)
+        if value is None and default is not None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self._unfit(key, value, "an integer")
+        return value
+
+    def count(self, key: str, default: int | None = None) -> int:
+        """An integer of at least 1."""
+        value = self.integer(key, default)
+        if value < 1:
+            raise self._unfit(key, value, "at least 1")
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """A finite float."""
+        value = self._get(key)
+        if value is None and default is not None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise self._unfit(key, value, "a finite number")
+        return float(value)
+
+    def text(self, key: str, default: str) -> str:
+        value = self._get(key)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            raise self._unfit(key, value, "a string")
+        return value
+
+    def flag(self, key: str, default: bool | None = None) -> bool:
+        value = self._get(key)
+        if value is None and default is not None:
+            return default
+        if not isinstance(value, bool):
+            raise self._unfit(key, value, "true or false")
+        return value
+
+    def per_layer(self, key: str, layer: int, default: int | None = None) -> int:
+        """An integer that a file gives once, or once per layer."""
+        value = self._get(key)
+        if not isinstance(value, list | np.ndarray):
+            return self.integer(key, default)
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "iub":
+            raise self._unfit(key, "an array of something else", "an integer, or one per layer")
+        if layer >= len(value):
+            raise self._unfit(key, f"{len(value)} entries", f"one per layer (layer {layer} has none)")
+        return int(value[layer])
+
+    def number_of_layer(self, key: str, layer: int) -> float:
+        """A finite float that a file gives once, or once per layer, under a key without the architecture's prefix."""
+        value = self.file.metadata.get(key)
+        if isinstance(value, list | np.ndarray):
+            value = value[layer] if layer < len(value) else None
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
+            raise UserError(f"{self.file.path}: the key {key!r} has no finite number for layer {layer}")
+        return float(value)
+
+    def has_key(self, key: str) -> bool:
+        return self._full(key) in self.file.metadata
+
+    def is_array(self, key: str) -> bool:
+        return isinstance(self._get(key), list | np.ndarray)
+
+    def _full(self, key: str) -> str:
+        return f"{self.architecture}.{key}"
+
+    def _get(self, key: str) -> object:
+        return self.file.metadata.get(self._full(key))
+
+    def _unfit(self, key: str, value: object, wanted: str) -> UserError:
+        found = "is missing" if value is None else f"is {value!r}"
+        return UserError(f"{self.file.path}: the key {self._full(key)!r} {found}; it must be {wanted}")
+
+    # --- tensors ----------------------------------------------------------------------------------------------
+
+    def has(self, name: str) -> bool:
+        return name in self.file.tensors
+
+    def packed(self, prefix: str) -> Iterator[NDArray[np.uint8]]:
+        """The bytes of the matrices whose names begin so, without those of experts, of which few are read."""
+        for name, info in self.file.tensors.items():
+            if name.startswith(prefix) and len(info.shape) == 2:
+                yield self.file.data(name)
+
+    def leave(self, prefix: str) -> None:
+        """Say that the tensors whose names begin so have been visited."""
+        for name in self.file.tensors:
+            if name.startswith(prefix):
+                self.pages.leave(name)
+
+    def matrix(self, name: str, n_out: int, n_in: int) -> QuantTensor:
+        """The packed matrix [n_out, n_in] called `name`."""
+        return self._tensor(name, (n_out, n_in))
+
+    def stack(self, name: str, n: int, n_out: int, n_in: int) -> QuantTensor:
+        """The packed matrices [n, n_out, n_in] called `name` as one tall matrix [n * n_out, n_in]."""
+        return self._tensor(name, (n, n_out, n_in))
+
+    def vector(self, name: str, n: int) -> Tensor:
+        """The vector [n] called `name`, as float32."""
+        return self._values(name, (n,))
+
+    def table(self, name: str, *shape: int) -> Tensor:
+        """The small table of this shape called `name`, as float32: the biases of experts and the like."""
+        return self._values(name, shape)
+
+    def _values(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        import torch
+
+        return self._tensor(name, shape).dequantize(torch.float32).reshape(shape)
+
+    def optional_vector(self, name: str, n: int) -> Tensor | None:
+        return self.vector(name, n) if self.has(name) else None
+
+    def skip(self, prefix: str) -> None:
+        """Leave the tensors whose names start so out of the map: they are known, and do not reach the logits."""
+        self._read.update(name for name in self.file.tensors if name.startswith(prefix))
+
+    def refuse_unread(self) -> None:
+        """Raise UserError if the file has tensors that were never asked for: it is no model of this kind then."""
+        unread = [name for name in self.file.tensors if name not in self._read]
+        if unread:
+            more = f" and {len(unread) - 1} more are" if len(unread) > 1 else " is"
+            raise UserError(
+                f"{self.file.path}: the tensor {unread[0]!r}{more} not part of a {self.architecture} model as it is "
+                "known here, so the results would be wrong"
+            )
+
+    def _tensor(self, name: str, shape: tuple[int, ...]) -> QuantTensor:
+        self._read.add(name)
+        info = self.file.tensors.get(name)
+        if info is None:
+            raise UserError(f"{self.file.path}: the tensor {name!r} is missing; {self.architecture} models need it")
+        if tuple(info.shape) != shape:
+            raise UserError(
+                f"{self.file.path}: the tensor {name!r} has the shape {_times(info.shape)}; "
+                f"the file's own keys say {_times(shape)}"
+            )
+        if info.type in INTEGERS:
+            raise UserError(
+                f"{self.file.path}: the tensor {name!r} has the type {info.type.name}, which holds no weights"
+            )
+        return QuantTensor(name, GGMLType(info.type), shape[-1], self.file.data(name), pages=self.pages)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

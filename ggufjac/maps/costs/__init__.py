@@ -1,0 +1,1 @@
+"""What an analysis will cost, before it runs."""

@@ -1,0 +1,165 @@
+"""What an analysis will cost, before it runs: operations, bytes read and memory from a rehearsal, time from a trial.
+
+The rehearsal plays the analysis through without numbers, one layer of every shape; the trial builds one layer and sends
+a few columns through it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from ggufjac.families import Family
+from ggufjac.maps import sweeps
+from ggufjac.maps.costs.rehearsal import Rehearsal
+from ggufjac.maps.linear import LinearMap
+from ggufjac.network.forward import propagate, run_of
+from ggufjac.operators import Operator, built
+from ggufjac.operators.walk import coefficient_bytes, weights
+from ggufjac.quants.memory.budget import Budget
+from ggufjac.quants.memory.threads import kernels_first
+
+#: A trial's shortest time in seconds; shorter ones are repeated.
+TRIAL = 0.05
+
+
+@dataclass(frozen=True)
+class Cost:
+    """flops: operations of products, 2 per multiply-add; read: bytes of packed weights; peak: bytes of values at
+    once, without the coefficients."""
+
+    flops: int
+    read: int
+    peak: int
+
+
+class Planner:
+    """Rehearses the map of a prompt of n_tokens within `memory` bytes."""
+
+    def __init__(self, family: Family, n_tokens: int, memory: int, dtype: torch.dtype = torch.float32) -> None:
+        self.family = family
+        self.n_tokens = n_tokens
+        self.memory = memory
+        self.dtype = dtype
+        with torch.no_grad(), Rehearsal() as seen:
+            x = torch.empty(n_tokens, family.d, dtype=dtype, device="meta")
+            budget = Budget(memory)
+            trace = propagate(family, run_of([0] * n_tokens), x, keep=budget.most_coefficients)
+        self.states_bytes = trace.states_bytes
+        #: The map without numbers.
+        self.map = LinearMap(x, (*trace.layers, trace.final), trace.output[0], budget.holding(states=self.states_bytes))
+        self.coefficient_bytes = coefficient_bytes(self.map.operators)
+        #: The coefficient pass; its peak counts the coefficients too.
+        self.prefill = Cost(seen.flops, self._layer_bytes(), seen.peak)
+
+    def sweep(self, columns: int, *, transposed: bool) -> Cost:
+        """One sweep of so many columns, repeated in pieces where the budget does not hold them at once.
+
+        The peak counts the result where it is kept in memory.
+        """
+        step, on_disk = self.map.cut(columns, transposed=transposed)
+        times = -(-columns // step)
+        flops = peak = 0
+        for shape in self._shapes:
+            seen = shape.rehearse(step, self.map.room, self.dtype, transposed)
+            flops += shape.count * seen.flops
+            peak = max(peak, seen.peak)
+        d, n_tokens, d_in = self.map.shape
+        kept = 0 if on_disk or times == 1 else columns * (n_tokens * d_in if transposed else d) * self.dtype.itemsize
+        return Cost(int(flops * columns / step), self._read * times, peak + kept)
+
+    @cached_property
+    def _read(self) -> int:
+        met = (weight for shape in self._shapes for weight in [*weights(shape.op)] * shape.count)
+        return sum(weight.nbytes for weight in met)
+
+    def _layer_bytes(self) -> int:
+        """Bytes of the layers' weights; of experts, those that so many tokens choose at most."""
+        source = self.family.source
+        most, used = source.integer("expert_count", 0), source.integer("expert_used_count", 0)
+        share = min(1.0, self.n_tokens * used / most) if most else 1.0
+        layers = [info for name, info in source.file.tensors.items() if name.startswith("blk.")]
+        return int(sum(info.nbytes * (share if len(info.shape) == 3 else 1) for info in layers))
+
+    @cached_property
+    def _shapes(self) -> list[_Shape]:
+        found: dict[object, _Shape] = {}
+        shape = tuple(self.map.inputs.shape)
+        with torch.no_grad():
+            for op in self.map.operators:
+                now = built(op)
+                out = tuple(now.apply(torch.empty(1, *shape, dtype=self.dtype, device="meta")).shape[1:])
+                key = (tuple((w.type, w.shape) for w in weights(now)), coefficient_bytes([now]), shape, out)
+                if key in found:
+                    found[key].count += 1
+                else:
+                    found[key] = _Shape(now, 1, shape, out)
+                shape = out
+        return list(found.values())
+
+
+@dataclass
+class _Shape:
+    """An operator without numbers, how many there are like it, and the shapes [T, n] that it takes and gives."""
+
+    op: Operator
+    count: int
+    takes: tuple[int, ...]
+    gives: tuple[int, ...]
+
+    def rehearse(self, columns: int, room: int, dtype: torch.dtype, transposed: bool) -> Rehearsal:
+        seen = Rehearsal()
+        with torch.no_grad(), kernels_first(), seen:
+            x = torch.empty(columns, *(self.gives if transposed else self.takes), dtype=dtype, device="meta")
+            if transposed:
+                sweeps.back_through(self.op, x, room, owned=True)
+            else:
+                sweeps.through(self.op, x, None, room, owned=True)
+        return seen
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What this machine does with this model: operations per second in the coefficient pass and in sweeps, and bytes
+    per second from the file as it lies there now (in memory, perhaps)."""
+
+    prefill: float
+    sweep: float
+    read: float
+
+
+def trial(planner: Planner, columns: int) -> Rates:
+    """Build one layer at random values and send the columns of one piece through it."""
+    family, dtype = planner.family, planner.dtype
+    run = run_of([0] * planner.n_tokens).at(0)
+    x = torch.randn(planner.n_tokens, family.d, dtype=dtype)
+    packed = list(family.source.packed("blk.0."))
+    with torch.no_grad(), kernels_first():
+        read = sum(data.nbytes for data in packed) / _seconds(lambda: [int(data[:, ::4096].sum()) for data in packed])
+        op = family.layers[0].build(run, x)[0]
+        prefill = _seconds(lambda: family.layers[0].build(run, x))
+        g = torch.randn(1, *x.shape, dtype=dtype)
+        width = min(columns, sweeps.piece_columns(op, g, planner.map.room))
+        g = torch.randn(width, *op.apply(g[:, :]).shape[1:], dtype=dtype)
+        sweep = _seconds(lambda: op.adjoint(g))
+    with torch.no_grad(), Rehearsal() as built_once:
+        empty = torch.empty_like(x, device="meta")
+        shadow = family.layers[0].build(run, empty)[0]
+    with torch.no_grad(), Rehearsal() as swept:
+        shadow.adjoint(torch.empty_like(g, device="meta"))
+    return Rates(built_once.flops / prefill, swept.flops / sweep, read)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """The time of one call, from as many as a trial takes."""
+    calls, begun = 0, time.perf_counter()
+    while True:
+        work()
+        calls += 1
+        spent = time.perf_counter() - begun
+        if spent > TRIAL:
+            return spent / calls

@@ -1,0 +1,1 @@
+"""Leading singular triplets, from products with blocks of columns."""

@@ -1,0 +1,1 @@
+"""One prompt run through the network: its operators, and the values on the way."""

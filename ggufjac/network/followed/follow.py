@@ -1,0 +1,74 @@
+"""The map of what llama.cpp really computed: its run of a prompt, captured, and the pass that follows it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from ggufjac.families import Family
+from ggufjac.families.parts import Run
+from ggufjac.llamacpp.recording import Recorder
+from ggufjac.llamacpp.run import Runner
+from ggufjac.network.followed.run import FollowedRun
+from ggufjac.network.followed.settings import LlamaSettings
+
+if TYPE_CHECKING:
+    from ggufjac.network.forward import ForwardPass
+
+#: llama.cpp's name for the final state, after the output norm.
+RESULT = "result_norm"
+#: Projections that only give attention probabilities, which are captured themselves.
+_UNUSED = re.compile(r"\.attn_(q_b|k_b)\.weight$")
+#: Projections whose outputs are what a layer's activation is taken of.
+_GATES = re.compile(r"\.(ffn_gate(_up)?(_exps|_shexp)?|inp_gate)\.weight$")
+#: The projection by which a layer makes values of the latent vectors that it keeps.
+_LATENT = re.compile(r"^blk\.(\d+)\.attn_v_b\.weight$")
+_UP = re.compile(r"^(blk\.\d+)\.ffn_up\.weight$")
+
+
+def follow(family: Family, run: Run, settings: LlamaSettings) -> FollowedRun:
+    """`run` as llama.cpp runs it on the family's file: runs the prompt there and captures what it computes.
+
+    Raises UserError where llama.cpp cannot run the file.
+    """
+    ids = run.tokens.tolist()
+    with runner(family, run.n_ctx, settings) as llama:
+        recording = llama.record(ids, recorder(family, len(ids)))
+        settings = replace(settings, threads=llama.threads)
+    given = {item.name: getattr(run, item.name) for item in fields(run)}
+    return FollowedRun(**given, recording=recording, settings=settings, kept=(len(ids) - 1,))
+
+
+def runner(family: Family, n_ctx: int, settings: LlamaSettings) -> Runner:
+    """llama.cpp with the family's file, for prompts of up to n_ctx tokens."""
+    path = family.source.file.path
+    return Runner(path, n_ctx, kv=settings.cache, threads=settings.threads, repack=settings.repack)
+
+
+def concluded(done: ForwardPass) -> ForwardPass:
+    """A pass that followed llama.cpp, with llama.cpp's own result in the place of ours."""
+    if not isinstance(done.run, FollowedRun):
+        return done
+    recording = done.run.recording
+    return replace(
+        done,
+        output=torch.from_numpy(recording.named[RESULT]).to(done.output),
+        logits=torch.from_numpy(recording.logits)[None].to(done.logits),
+    )
+
+
+def recorder(family: Family, n_tokens: int) -> Recorder:
+    """What copies, of llama.cpp's run of a prompt, all that following it takes."""
+    names = [name for name in family.source.file.tensors if name.endswith(".weight") and not _UNUSED.search(name)]
+    gates = {name for name in names if _is_gate(name, names)} if family.gelu else set()
+    latent = [int(match[1]) for name in names if (match := _LATENT.match(name))]
+    return Recorder(n_tokens, names, gates.__contains__, latent, named=[RESULT])
+
+
+def _is_gate(name: str, names: list[str]) -> bool:
+    """Whether the product with this weight is what an activation is taken of."""
+    plain = _UP.match(name)
+    return bool(_GATES.search(name)) or (plain is not None and f"{plain[1]}.ffn_gate.weight" not in names)

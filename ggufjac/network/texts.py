@@ -1,0 +1,192 @@
+"""Texts that a model goes on with, token by token, several side by side.
+
+The keys and values of positions that were run are kept, so that a step costs one token of every text. Where a part of
+the network keeps something else (the state of a recurrence, the positions before a short convolution), the texts are
+run anew as a whole for every token: slower, and the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ggufjac.families import Family
+from ggufjac.families.parts import Continued, Past, Run
+from ggufjac.network.batches import batches
+from ggufjac.network.forward import propagate, rounded_context
+from ggufjac.operators import Operator
+from ggufjac.quants.memory.budget import Budget
+from ggufjac.quants.memory.devices import device_called
+from ggufjac.quants.memory.store import store_on
+
+
+class Influence(Protocol):
+    """What changes the states of texts while a model reads them."""
+
+    def advance(self, tokens: Tensor) -> None:
+        """The texts go on with these tokens [n, m]; their states are met next."""
+
+    def edit(self, layer: int, state: Tensor) -> Operator | None:
+        """What the state [n, R, width] that leaves a layer goes through, R being the last positions of the texts."""
+
+
+class Reading:
+    """Texts of one length that are read side by side; every call of `read` goes on where the one before ended.
+
+    n_ctx: how many positions they may have. cached: whether the layers' keys and values are kept (None: where the
+    family can go on from them; False: never). Raises UserError for a device that this machine does not have.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        n_ctx: int,
+        dtype: torch.dtype = torch.float32,
+        *,
+        influence: Influence | None = None,
+        device: str | torch.device = "cpu",
+        memory: int | None = None,
+        cached: bool | None = None,
+    ) -> None:
+        self.family = family
+        self.dtype = dtype
+        self.influence = influence
+        self.device = device_called(device)
+        self.cached = family.resumes if cached is None else cached and family.resumes
+        self._n_ctx = n_ctx
+        self._past = Past(n_ctx)
+        self._tokens: Tensor | None = None
+        self._store = store_on(self.device, Budget.on(self.device, memory).weights)
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """The logits of the next token [n, n_vocab], after the texts went on with `tokens` [n, m]."""
+        before = 0 if self._tokens is None else self._tokens.shape[1]
+        self._tokens = tokens if self._tokens is None else torch.cat((self._tokens, tokens), 1)
+        if self.influence is not None:
+            self.influence.advance(tokens)
+        read = tokens if self.cached else self._tokens
+        positions = torch.arange(self._tokens.shape[1] - read.shape[1], self._tokens.shape[1])
+        context = rounded_context(self._n_ctx)
+        if self.cached:
+            run: Run = Continued(read, positions, context, past=self._past, store=self._store)
+        else:
+            run = Run(read, positions, context, store=self._store)
+        with torch.no_grad():
+            x = embedded(self.family, read, self.dtype).to(self.device)
+            edit = None if self.influence is None else self.influence.edit
+            logits: Tensor = propagate(self.family, run, x, keep=0, edit=edit).logits[:, 0]
+        if self.cached:
+            self._past.passed(torch.arange(before, before + tokens.shape[1]))
+        return logits
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen: the likeliest one at temperature 0, otherwise at random among the likeliest tokens
+    that together have the probability top_p.
+
+    Every text has random numbers of its own from the same seed, so that it does not depend on those beside it.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def chooser(self, n: int) -> Callable[[Tensor], Tensor]:
+        """From the logits [n, n_vocab] of n texts to a token of each [n], once for every step."""
+        generators = [torch.Generator().manual_seed(self.seed) for _ in range(n)]
+
+        def choose(logits: Tensor) -> Tensor:
+            rows = logits.cpu().double()
+            if self.temperature == 0:
+                return rows.argmax(-1)
+            return torch.tensor([self._draw(row, own) for row, own in zip(rows, generators, strict=True)])
+
+        return choose
+
+    def _draw(self, logits: Tensor, generator: torch.Generator) -> int:
+        p, order = (logits / self.temperature).softmax(-1).sort(descending=True, stable=True)
+        reached = p.cumsum(-1)
+        n = min(len(p), 1 + int((reached < self.top_p).sum()))
+        drawn = torch.rand(1, generator=generator, dtype=torch.float64) * reached[n - 1]
+        return int(order[min(n - 1, int(torch.searchsorted(reached[:n], drawn, right=True)))])
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """One more token of every text: the logits [n, n_vocab] it was chosen by, the tokens [n], and whether each text
+    was still going on [n]."""
+
+    logits: Tensor
+    tokens: Tensor
+    alive: Tensor
+
+
+def goes_on(
+    reading: Reading, tokens: Tensor, n_tokens: int, sampling: Sampling, ends: Callable[[int], bool] = lambda _: False
+) -> Iterator[NextToken]:
+    """Texts that begin with `tokens` [n, P] and go on for n_tokens more, or until all have come to a token that ends
+    them."""
+    choose = sampling.chooser(len(tokens))
+    alive = torch.ones(len(tokens), dtype=torch.bool)
+    for _ in range(n_tokens):
+        logits = reading.read(tokens)
+        chosen = choose(logits)
+        yield NextToken(logits, chosen, alive)
+        alive = alive & ~torch.tensor([ends(token) for token in chosen.tolist()])
+        if not alive.any():
+            return
+        tokens = chosen[:, None]
+
+
+def logits_of_texts(
+    family: Family,
+    tokens: Tensor,
+    dtype: torch.dtype,
+    *,
+    first: int = 0,
+    influence: Callable[[slice], Influence] | None = None,
+    n_ctx: int | None = None,
+    device: str | torch.device = "cpu",
+    memory: int | None = None,
+) -> Iterator[Tensor]:
+    """The logits of whole texts [n, T] at the positions from `first` on, in pieces of some texts each,
+    [k, T - first, n_vocab].
+
+    influence: makes what changes the states of the texts in a slice. memory: bytes that the values may take (None: a
+    quarter of what the device has).
+    """
+    n_tokens, where = tokens.shape[1], device_called(device)
+    budget = Budget.on(where, memory)
+    store = store_on(where, budget.weights)
+    for piece in batches(family, len(tokens), n_tokens, n_tokens - first, dtype.itemsize, budget.total):
+        here = None if influence is None else influence(piece)
+        if here is not None:
+            here.advance(tokens[piece])
+        run = Run(tokens[piece], torch.arange(n_tokens), rounded_context(max(n_ctx or 0, n_tokens)), store=store)
+        with torch.no_grad():
+            x = embedded(family, tokens[piece], dtype).to(where)
+            edit = None if here is None else here.edit
+            yield propagate(family, run, x, rows=range(first, n_tokens), keep=0, edit=edit).logits
+
+
+def embedded(family: Family, tokens: Tensor, dtype: torch.dtype) -> Tensor:
+    """The vectors [..., d] that enter block 0 for tokens [...]."""
+    x: Tensor = family.embed(tokens.flatten().numpy(), dtype).unflatten(0, tokens.shape)
+    return x
+
+
+def states_of_text(
+    family: Family, tokens: Tensor, dtype: torch.dtype, *, n_ctx: int, device: str | torch.device = "cpu"
+) -> tuple[Tensor, ...]:
+    """What enters every block when a text [T] is read, and what leaves the last one, [T, width] each."""
+    where = device_called(device)
+    store = store_on(where, 0)
+    run = Run(tokens, torch.arange(len(tokens)), rounded_context(n_ctx), store=store)
+    with torch.no_grad():
+        x = embedded(family, tokens, dtype).to(where)
+        return propagate(family, run, x, last_only=False, keep=0).states

@@ -1,0 +1,1 @@
+"""How memory, devices and threads are used while packed weights are multiplied."""

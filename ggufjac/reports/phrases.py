@@ -1,0 +1,56 @@
+"""What several views say in the same words: phrases of texts and tokens, which every view writes in its own way."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from ggufjac.analyses.attribute import Question
+from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.judge.explain import Explanation
+from ggufjac.analyses.options import LAYER
+
+#: Texts and tokens, one after the other.
+Phrase: TypeAlias = "tuple[str | Piece, ...]"
+
+#: The share of a state's entries that a scatter plot has room for; the others lie on its edge.
+INSIDE = 0.98
+#: The arrays that the reconstructions of both Jacobians are drawn from.
+RECONSTRUCTIONS = frozenset({"output", "detached.output", "ordinary.output"})
+
+
+def question(asked: Question) -> Phrase:
+    """The quantity that is attributed."""
+    target = asked.target.token
+    if asked.above_mean:
+        return target, " above the mean logit"
+    return ("the logit of ", target) if asked.against is None else (target, " over ", asked.against.token)
+
+
+def followed(e: Explanation) -> Phrase:
+    """The number that is followed from exact arithmetic to llama.cpp."""
+    return ("the logit of ", e.first) if e.other is None else (e.first, " over ", e.other)
+
+
+def side(number: int) -> str:
+    """A side of a comparison by its letter; by its number where there are more sides than letters."""
+    return chr(ord("A") + number) if number < 26 else str(number + 1)
+
+
+def section(title: str, part: str) -> str:
+    """The title of a section about one part of the layers."""
+    return title if part == LAYER else f"{title} of {part}"
+
+
+def alone(part: str) -> str:
+    """The title of the section about the maps of single layers."""
+    return "Each layer alone" if part == LAYER else f"{part} alone"
+
+
+def output_of(part: str) -> str:
+    """What leaves each layer, or what a part of it adds."""
+    return "each layer's output" if part == LAYER else f"what {part} adds"
+
+
+def map_of(part: str) -> str:
+    """Where a map of the layers leads."""
+    return "each layer" if part == LAYER else f"what {part} adds"

@@ -1,0 +1,1 @@
+"""What is shown of things that are no results of an analysis."""

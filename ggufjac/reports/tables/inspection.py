@@ -1,0 +1,80 @@
+"""The report of `ggufjac inspect`."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ggufjac.analyses.common.tokens import readable
+from ggufjac.analyses.inspect import Inspection
+from ggufjac.reports import words
+
+
+def inspection_report(found: Inspection, *, tensors: bool = False) -> RenderableType:
+    parts: list[RenderableType] = [
+        Panel(_head(found), title=Text("ggufjac inspect", style="bold"), title_align="left", box=box.ROUNDED),
+        _pairs(f"{found.facts.architecture}.*", found.hyper),
+        _pairs("tokenizer.ggml.*", found.tokenizer),
+        _types(found),
+    ]
+    if tensors:
+        parts.append(_tensors(found))
+    return Group(*parts)
+
+
+def _head(found: Inspection) -> Table:
+    facts = found.facts
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style=words.DIM, no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("model", Text(readable(facts.name), style="bold"))
+    for path in found.files:
+        grid.add_row("file", Text(path))
+    size = f"{words.count(facts.weights)} weights, {words.byte_size(facts.bytes)}, GGUF version {found.version}"
+    grid.add_row("size", Text(size))
+    if found.refusal is None:
+        grid.add_row("analysis", Text(f"yes: the family {facts.architecture} is supported", style=words.GOOD))
+    else:
+        grid.add_row("analysis", Text(f"no: {found.refusal}", style=words.BAD))
+    return grid
+
+
+def _pairs(title: str, pairs: dict[str, str]) -> Table:
+    table = _table(title)
+    table.add_column("key", style=words.DIM)
+    table.add_column("value", overflow="fold")
+    for key, value in pairs.items():
+        table.add_row(Text(readable(key)), Text(readable(value)))
+    return table
+
+
+def _types(found: Inspection) -> Table:
+    table = _table("tensors by type")
+    table.add_column("type")
+    for column in ("tensors", "weights", "bytes", "bits/weight"):
+        table.add_column(column, justify="right")
+    for use in found.types:
+        bits = f"{8 * use.bytes / use.weights:.2f}" if use.weights else ""
+        table.add_row(use.type, str(use.tensors), words.count(use.weights), words.byte_size(use.bytes), bits)
+    return table
+
+
+def _tensors(found: Inspection) -> Table:
+    table = _table("tensors")
+    table.add_column("name", overflow="fold")
+    table.add_column("type")
+    table.add_column("shape", justify="right")
+    table.add_column("bytes", justify="right")
+    for line in found.tensors:
+        shape = " x ".join(map(str, line.shape))
+        table.add_row(Text(readable(line.name)), line.type, shape, words.byte_size(line.bytes))
+    return table
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold"
+    )

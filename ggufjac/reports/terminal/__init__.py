@@ -1,0 +1,1 @@
+"""Results in a terminal: a module for every kind of result."""

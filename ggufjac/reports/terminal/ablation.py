@@ -1,0 +1,156 @@
+"""The report of `ggufjac ablate`: what the linear map predicts beside what the model does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ggufjac.analyses.ablate import Ablation, AblationOutcome, ComponentAblation
+from ggufjac.analyses.common.tokens import readable
+from ggufjac.reports import words
+from ggufjac.reports.terminal import layout, runs
+from ggufjac.reports.terminal.layout import ROOMY
+
+
+def report(ablation: Ablation) -> RenderableType:
+    """The report of one prompt's ablations."""
+    return layout.Fitted(lambda width: _draw(ablation, width))
+
+
+def _draw(a: Ablation, width: int) -> Iterable[RenderableType]:
+    yield _head(a, width)
+    which = "each" if len(a.tokens) == a.n_tokens else f"{len(a.tokens)} of {a.n_tokens}"
+    explained = f"{which} taken away alone: the change of ln p, and what is predicted then"
+    yield from layout.titled("Input tokens", explained, _tokens(a, width))
+    explained = "leading singular triplets of the whole map taken away"
+    yield from layout.titled("Components", explained, _components(a, width))
+    yield layout.notes(
+        "linear: the map without the part's term; slope: what the derivative expects; zeroed: the model with x_t = 0",
+        "left out: the model on the prompt without it; projected: the model with v taken out of what enters it",
+        *_whose(a),
+        _parting(a),
+        f"frozen: norms, attention, gates (path {a.path!r}); {sum(a.seconds.values()):.1f} s of computing",
+    )
+
+
+def _whose(a: Ablation) -> list[str]:
+    """Which computation each column shows, where there are two."""
+    if a.llama is None:
+        return []
+    return ["linear, left out: llama.cpp's run; slope, zeroed, projected: exact arithmetic against its own prediction"]
+
+
+def _head(a: Ablation, width: int) -> RenderableType:
+    t = a.target
+    follows = Text.assemble("ln p of ", words.token(t.token), (f" {math.log(t.probability):.2f}", "bold"))
+    follows.append(f"  rank {t.rank}, {words.percent(t.probability)}", style=words.DIM)
+    return layout.frame(
+        "ggufjac ablate",
+        [
+            ("model", layout.model_line(a.model)),
+            ("prompt", Text(readable(a.prompt), style="italic")),
+            *runs.run_facts(a.llama),
+            ("predicts", layout.predictions_line(a.predictions, width)),
+            ("follows", follows),
+            ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama)),
+        ],
+    )
+
+
+def _tokens(a: Ablation, width: int) -> Table:
+    roomy = width >= ROOMY
+    table = layout.table()
+    table.add_column("#", justify="right", style=words.DIM)
+    table.add_column("token", no_wrap=True)
+    for name in ("linear", "slope", "zeroed", "left out"):
+        table.add_column(name, justify="right", style=words.DIM if name == "slope" else "")
+    table.add_column("linear says")
+    table.add_column("zeroed says")
+    if roomy:
+        table.add_column("left out says")
+    for row in a.tokens:
+        table.add_row(
+            str(row.position),
+            words.token(row.token),
+            _change(row.linear),
+            _number(row.derivative),
+            _change(row.zeroed),
+            _change(row.left_out),
+            _says(row.linear),
+            _says(row.zeroed),
+            *([_says(row.left_out)] if roomy else []),
+        )
+    return table
+
+
+def _components(a: Ablation, width: int) -> Table:
+    roomy = width >= ROOMY
+    table = layout.table()
+    table.add_column("", justify="right", style=words.DIM)
+    table.add_column("σ", justify="right")
+    for name in ("linear", "slope", "projected"):
+        table.add_column(name, justify="right", style=words.DIM if name == "slope" else "")
+    table.add_column("linear says")
+    table.add_column("projected says")
+    if roomy:
+        table.add_column("writes (u)")
+    for row in a.components:
+        alone = row.first == row.last
+        table.add_row(
+            _ranks(row),
+            words.sigma(row.triplet.sigma) if alone else "",
+            _change(row.linear),
+            _number(row.derivative),
+            _change(row.projected),
+            _says(row.linear),
+            _says(row.projected),
+            *([words.tokens(row.triplet.writes, 3) if alone else Text("")] if roomy else []),
+        )
+    return table
+
+
+def _ranks(row: ComponentAblation) -> str:
+    return str(row.first) if row.first == row.last else f"{row.first}–{row.last}"
+
+
+def _change(outcome: AblationOutcome | None) -> Text:
+    return Text("·", style=words.DIM) if outcome is None else _number(outcome.change)
+
+
+def _number(value: float) -> Text:
+    return words.signed(value) if math.isfinite(value) else Text("·", style=words.DIM)
+
+
+def _says(outcome: AblationOutcome | None) -> Text:
+    if outcome is None or not math.isfinite(outcome.change):
+        return Text("·", style=words.DIM)
+    return words.token(outcome.first, "")
+
+
+def _parting(a: Ablation) -> str:
+    """How far the linear map's changes are from the model's own, in one line."""
+    pairs = [(row.linear.change, row.zeroed.change) for row in a.tokens if math.isfinite(row.zeroed.change)]
+    if not pairs:
+        return "the model has no finite answer without a token's vector"
+    apart = math.sqrt(sum((x - y) ** 2 for x, y in pairs) / len(pairs))
+    size = math.sqrt(sum(y * y for _, y in pairs) / len(pairs))
+    same = sum(x * y > 0 for x, y in pairs)
+    told = f"linear and zeroed: the same sign for {same} of {len(pairs)} tokens, {apart:.2f} nats apart (rms) where "
+    told += f"zeroing moves {size:.2f}"
+    correlation = _correlation(pairs)
+    return told if correlation is None else f"{told}; correlation {correlation:.2f}"
+
+
+def _correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Pearson's; None where it says nothing."""
+    n = len(pairs)
+    if n < 3:
+        return None
+    mx, my = (sum(pair[i] for pair in pairs) / n for i in (0, 1))
+    sxy = sum((x - mx) * (y - my) for x, y in pairs)
+    sxx, syy = (sum((pair[i] - m) ** 2 for pair in pairs) for i, m in ((0, mx), (1, my)))
+    return sxy / math.sqrt(sxx * syy) if sxx * syy > 0 else None

@@ -1,0 +1,168 @@
+"""The report of `ggufjac analyze`: the prediction first, then how exact it is, then where it comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ggufjac.analyses.analyze import Analysis, TokenRow
+from ggufjac.analyses.common.agreement import Agreement
+from ggufjac.analyses.common.tokens import readable
+from ggufjac.reports import words
+from ggufjac.reports.terminal import layout, runs
+from ggufjac.reports.terminal.layout import ROOMY, WIDE
+
+
+def report(analysis: Analysis) -> RenderableType:
+    """The report of one prompt's analysis."""
+    return layout.Fitted(lambda width: _draw(analysis, width))
+
+
+def _draw(a: Analysis, width: int) -> Iterable[RenderableType]:
+    yield _head(a, width)
+    explained = "what each one gives to the prediction, and its own map J_t"
+    yield from layout.titled("Input tokens", explained, _tokens(a, width))
+    if a.combined:
+        explained = "leading singular triplets of the map of all tokens together"
+        yield from layout.titled("Whole map", explained, _combined(a, width))
+    yield _foot(a)
+
+
+def _head(a: Analysis, width: int) -> RenderableType:
+    facts: list[tuple[str, RenderableType]] = [
+        ("model", layout.model_line(a.model)),
+        ("prompt", Text(readable(a.prompt), style="italic")),
+        *runs.run_facts(a.llama),
+        ("predicts", layout.predictions_line(a.predictions, width)),
+        ("llama.cpp", _judgement(a)),
+        ("exactness", _exactness(a)),
+    ]
+    if a.target.rank != 1:
+        of = Text.assemble("the logit of ", words.token(a.target.token), f" {a.target.logit:.2f}, rank {a.target.rank}")
+        facts.append(("explains", of.append(f", {words.percent(a.target.probability)}")))
+    return layout.frame("ggufjac analyze", facts)
+
+
+def _judgement(a: Analysis) -> Text:
+    g = a.agreement
+    if a.llama is not None and g is not None and g.verdict != "MATCH":
+        return agreement_line(g, words.token(a.predictions[0].token))
+    if g is None:
+        return Text(f"not asked: {a.agreement_note}", style=words.DIM)
+    return agreement_line(g, Text() if a.llama_prediction is None else words.token(a.llama_prediction))
+
+
+def agreement_line(g: Agreement, theirs: Text) -> Text:
+    """A verdict and what it rests on, in one sentence."""
+    style = {"MATCH": words.GOOD, "NEAR-TIE": words.FAIR}.get(g.verdict, words.BAD)
+    out = Text.assemble((g.verdict, style), "  ")
+    if g.verdict == "MATCH":
+        out.append("the same first token")
+    else:
+        out.append("llama.cpp says ").append_text(theirs)
+        out.append(f"; exact arithmetic prefers its own first token by {g.margin:.2f} logits")
+    out.append(f"; its 8-bit activations move logits by {g.noise:.2f}" if g.noise > 1e-3 else "")
+    return out.append(f" (first ten: {g.overlap} shared, KL {words.small(g.kl)})", style=words.DIM)
+
+
+def _exactness(a: Analysis) -> Text:
+    out = runs.exactness_line(a.reconstruction, a.dtype, a.llama)
+    if a.ordinary is not None:
+        out.append(f"; the ordinary Jacobian misses {a.ordinary:.2f}", style=words.DIM)
+    return out
+
+
+def _tokens(a: Analysis, width: int) -> Table:
+    table = layout.table()
+    table.add_column("#", justify="right", style=words.DIM)
+    table.add_column("token", no_wrap=True)
+    table.add_column("output", justify="right")
+    table.add_column(Text.assemble("logit of\n", words.token(a.target.token)), justify="right")
+    own = any(row.triplets for row in a.tokens)
+    roomy, wide = width >= ROOMY, width >= WIDE
+    if roomy:
+        table.add_column("")
+    if own:
+        table.add_column("stable\nrank", justify="right")
+        table.add_column("σ₁  σ₂  σ₃" if wide else "σ₁", justify="right", no_wrap=True)
+        table.add_column("writes (u₁)")
+        if wide:
+            table.add_column("writes (u₂)")
+        if roomy:
+            table.add_column("reads (v₁)")
+    # the first token is always the largest by far; bars are scaled to the others, so that these can be told apart
+    largest = max(abs(row.logit) for row in (a.tokens[1:] or a.tokens))
+    for i, row in enumerate(a.tokens):
+        cells: list[RenderableType] = [
+            str(i),
+            words.token(row.token),
+            words.percent(row.output_share),
+            words.signed(row.logit),
+        ]
+        if roomy:
+            cells.append(words.bar(row.logit, largest))
+        if own:
+            cells += _own(row, a.norms_exact, roomy, wide)
+        table.add_row(*cells)
+    if a.constant_share or a.constant_logit:
+        label = Text("constant c", style=words.DIM)
+        table.add_row("", label, words.percent(a.constant_share), words.signed(a.constant_logit))
+    table.add_section()
+    share = sum(row.output_share for row in a.tokens) + a.constant_share
+    logit = sum(row.logit for row in a.tokens) + a.constant_logit
+    table.add_row("", Text("sum", style=words.DIM), words.percent(share), words.signed(logit))
+    return table
+
+
+def _own(row: TokenRow, exact: bool, roomy: bool, wide: bool) -> list[RenderableType]:
+    shown = 3 if wide else 1
+    first = row.triplets[0]
+    rank = "" if math.isnan(row.stable_rank) else f"{'' if exact else '≈'}{row.stable_rank:.3g}"
+    cells: list[RenderableType] = [
+        rank,
+        "  ".join(words.sigma(t.sigma) for t in row.triplets[:shown]),
+        words.tokens(first.writes, 4 if wide else 3),
+    ]
+    if wide:
+        cells.append(words.tokens(row.triplets[1].writes, 3) if len(row.triplets) > 1 else "")
+    if roomy:
+        cells.append(words.tokens(first.reads, 3 if wide else 2))
+    return cells
+
+
+def _combined(a: Analysis, width: int) -> Table:
+    roomy = width >= ROOMY
+    table = layout.table()
+    table.add_column("", justify="right", style=words.DIM)
+    table.add_column("σ", justify="right")
+    table.add_column("logit", justify="right")
+    if roomy:
+        table.add_column("residual", justify="right", style=words.DIM)
+    table.add_column("writes (u)")
+    table.add_column("mostly from", no_wrap=True)
+    table.add_column("reads there (v)")
+    for i, t in enumerate(a.combined, 1):
+        cells: list[RenderableType] = [str(i), words.sigma(t.sigma), words.signed(t.logit)]
+        if roomy:
+            cells.append(words.small(t.residual))
+        cells += [
+            words.tokens(t.writes, 3 + roomy),
+            layout.origin(a.tokens[t.position].token, t.weight),
+            words.tokens(t.reads, 2 + roomy),
+        ]
+        table.add_row(*cells)
+    return table
+
+
+def _foot(a: Analysis) -> RenderableType:
+    approximate = "" if a.norms_exact else "; ≈: from random probes"
+    total = sum(a.seconds.values())
+    return layout.notes(
+        "output: share of the final hidden state; logit: exact terms, they add up; stable rank: ‖J‖²/σ₁²" + approximate,
+        f"frozen: norms, attention, gates (path {a.path!r}); combined stable rank {a.combined_stable_rank:.3g}; "
+        f"{total:.1f} s of computing",
+    )

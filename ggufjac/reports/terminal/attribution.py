@@ -1,0 +1,181 @@
+"""The report of `ggufjac attribute`: tokens first, then components, then layers by tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ggufjac.analyses.attribute import Attribution, Question, WriteTerms
+from ggufjac.analyses.common.tokens import readable
+from ggufjac.reports import phrases, words
+from ggufjac.reports.terminal import layout, runs
+from ggufjac.reports.terminal.layout import ROOMY, WIDE
+
+#: What a column of numbers takes, and the columns beside the tokens' in the table of layers.
+CELL, BESIDE = 8, 46
+
+
+def report(attribution: Attribution) -> RenderableType:
+    """The report of one prompt's attribution."""
+    return layout.Fitted(lambda width: _draw(attribution, width))
+
+
+def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
+    main = words.phrase(phrases.question(a.questions[0])).plain
+    yield _head(a, width)
+    yield from layout.titled("Input tokens", "exact terms; each column adds up to its logit", _tokens(a, width))
+    explained = f"what the leading singular triplets of the whole map give to {main}"
+    yield from layout.titled("Components", explained, _components(a, width))
+    explained = f"paths to {main} by the token where they begin and their last write"
+    yield from layout.titled("Layers", explained, _layers(a, width))
+    yield layout.notes(
+        "last write: the last branch (attn, mlp) that a path goes through; from there it stays in the residual stream",
+        "direct: paths through no branch; at last: how much of the sum has reached the last position above that layer",
+        f"frozen: norms, attention, gates (path {a.path!r}); {sum(a.seconds.values()):.1f} s of computing",
+    )
+
+
+def _head(a: Attribution, width: int) -> RenderableType:
+    main = a.questions[0]
+    what = Text.assemble(words.phrase(phrases.question(main)), (f" {main.value:+.4f}", "bold"))
+    if main.against is None:
+        what.append(f"  rank {main.target.rank}, {words.percent(main.target.probability)}", style=words.DIM)
+        what.append(f", logit {main.target.logit:.2f}" if main.above_mean else "", style=words.DIM)
+    else:
+        sides = f"  {words.percent(main.target.probability)} and {words.percent(main.against.probability)}"
+        what.append(f"{sides}: their ratio is e to the difference", style=words.DIM)
+    missing = abs(a.sums[0] - main.value) / max(1.0, abs(main.target.logit))
+    what.append(f"; the terms add up to it within {words.small(missing)}", style=words.DIM)
+    return layout.frame(
+        "ggufjac attribute",
+        [
+            ("model", layout.model_line(a.model)),
+            ("prompt", Text(readable(a.prompt), style="italic")),
+            *runs.run_facts(a.llama),
+            ("predicts", layout.predictions_line(a.predictions, width)),
+            ("explains", what),
+            ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama)),
+        ],
+    )
+
+
+def _column(question: Question) -> Text:
+    if question.above_mean:
+        return Text.assemble(words.token(question.target.token), "\nover mean")
+    if question.against is None:
+        return Text.assemble("logit of\n", words.token(question.target.token))
+    return Text.assemble(words.token(question.target.token), "\nover ", words.token(question.against.token))
+
+
+def _tokens(a: Attribution, width: int) -> Table:
+    table = layout.table()
+    table.add_column("#", justify="right", style=words.DIM)
+    table.add_column("token", no_wrap=True)
+    table.add_column(_column(a.questions[0]), justify="right")
+    roomy = width >= ROOMY
+    if roomy:
+        table.add_column("")
+    shown = a.questions[: 1 + max(0, (width - 40) // 14)]
+    for question in shown[1:]:
+        table.add_column(_column(question), justify="right")
+    largest = max(abs(row.terms[0]) for row in (a.tokens[1:] or a.tokens))
+    for i, row in enumerate(a.tokens):
+        bar = [words.bar(row.terms[0], largest)] if roomy else []
+        others = [words.signed(row.terms[j]) for j in range(1, len(shown))]
+        table.add_row(str(i), words.token(row.token), words.signed(row.terms[0]), *bar, *others)
+    pad = [""] if roomy else []
+    if any(a.constants):
+        first, *others = (words.signed(constant) for constant in a.constants[: len(shown)])
+        table.add_row("", Text("constants", style=words.DIM), first, *pad, *others)
+    table.add_section()
+    first, *others = (words.signed(total) for total in a.sums[: len(shown)])
+    table.add_row("", Text("sum", style=words.DIM), first, *pad, *others)
+    return table
+
+
+def _components(a: Attribution, width: int) -> Table:
+    roomy = width >= ROOMY
+    table = layout.table()
+    table.add_column("", justify="right", style=words.DIM)
+    table.add_column("σ", justify="right")
+    table.add_column("term", justify="right")
+    if roomy:
+        table.add_column("")
+    table.add_column("writes (u)")
+    table.add_column("mostly through", no_wrap=True)
+    if width >= WIDE:
+        table.add_column("reads there (v)")
+    largest = max(abs(c.terms[0]) for c in a.components)
+    for i, c in enumerate(a.components, 1):
+        t = max(range(len(c.tokens)), key=lambda t: abs(c.tokens[t]))
+        through = Text.assemble(words.token(a.tokens[t].token), " ", words.signed(c.tokens[t]))
+        table.add_row(
+            str(i),
+            words.sigma(c.triplet.sigma),
+            words.signed(c.terms[0]),
+            *([words.bar(c.terms[0], largest)] if roomy else []),
+            words.tokens(c.triplet.writes, 3 + roomy),
+            through,
+            *([words.tokens(c.triplet.reads, 3)] if width >= WIDE else []),
+        )
+    pad = [""] if roomy else []
+    table.add_row("", "", words.signed(a.rest[0]), *pad, Text("all other components", style=words.DIM), "")
+    if a.constants[0]:
+        table.add_row("", "", words.signed(a.constants[0]), *pad, Text("constants", style=words.DIM), "")
+    table.add_section()
+    total = sum(c.terms[0] for c in a.components) + a.rest[0] + a.constants[0]
+    table.add_row("", "", words.signed(total), *pad, Text("sum", style=words.DIM), "")
+    return table
+
+
+def _layers(a: Attribution, width: int) -> Table:
+    """Rows: layers, with all their writes; columns: the tokens that matter most, and what is left of the others."""
+    room = max(1, (width - BESIDE) // CELL)
+    ranked = sorted(range(len(a.tokens)), key=lambda t: -abs(a.tokens[t].terms[0]))
+    shown = sorted(ranked if len(ranked) <= room else ranked[: max(1, room - 1)])
+    left = [t for t in range(len(a.tokens)) if t not in shown]
+    parts = list(dict.fromkeys(row.part for row in a.writes[1:]))
+    constants = any(row.constant for row in a.writes)
+    table = layout.table()
+    table.add_column("layer", justify="right", style=words.DIM)
+    for t in shown:
+        table.add_column(Text(a.tokens[t].token.shown[: CELL - 1]), justify="right", no_wrap=True)
+    if left:
+        table.add_column("others", justify="right", style=words.DIM)
+    if constants:
+        table.add_column("const.", justify="right", style=words.DIM)
+    for part in parts:
+        table.add_column(part, justify="right")
+    table.add_column("sum", justify="right", style="bold")
+    table.add_column("at last", justify="right", style=words.DIM)
+    rows = [("direct", a.writes[:1], 0)]
+    for layer in sorted({w.layer for w in a.writes if w.layer is not None}):
+        rows.append((str(layer), tuple(w for w in a.writes if w.layer == layer), layer + 1))
+    largest = max(abs(sum(w.tokens[t] for w in writes)) for _, writes, _ in rows for t in range(len(a.tokens)))
+
+    def row(label: str, writes: Sequence[WriteTerms], last: RenderableType) -> list[RenderableType]:
+        cells = [_shade(sum(w.tokens[t] for w in writes), largest) for t in shown]
+        if left:
+            cells.append(words.signed(sum(w.tokens[t] for w in writes for t in left)))
+        if constants:
+            cells.append(words.signed(sum(w.constant for w in writes)))
+        for part in parts:
+            own = [w.total for w in writes if w.part == part]
+            cells.append(words.signed(sum(own)) if own else Text("·", style=words.DIM))
+        return [label, *cells, words.signed(sum(w.total for w in writes)), last]
+
+    for label, writes, boundary in rows:
+        table.add_row(*row(label, writes, words.signed(a.carried[boundary][-2])))
+    table.add_section()
+    table.add_row(*row("sum", a.writes, ""))
+    return table
+
+
+def _shade(value: float, largest: float) -> Text:
+    """A number that is the fainter the smaller it is."""
+    share = abs(value) / largest if largest else 0.0
+    style = words.DIM if share < 0.1 else ("bold " if share > 0.5 else "") + ("red" if value < 0 else "blue")
+    return Text(f"{value:+.2f}", style=style)

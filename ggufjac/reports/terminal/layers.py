@@ -1,0 +1,287 @@
+"""The report of `ggufjac layers`: the concepts of every layer, the tokens they draw on, and what each layer adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ggufjac.analyses.common.tokens import Piece, readable
+from ggufjac.analyses.layers import EMBEDDING, BlockWrite, Emergence, LayerReading, Layers, LayerTriplet, Spectrum
+from ggufjac.maps.within.sites import LAYER
+from ggufjac.reports import phrases, words
+from ggufjac.reports.terminal import layout, runs
+from ggufjac.reports.terminal.layout import ROOMY, WIDE
+
+#: The narrowest cell of the concept grid, and the widest that adds anything; what the lens's tokens take at most.
+CELL, BROAD, LENS = 19, 40, 11
+#: What a column of shares takes, and what stands beside them.
+SHARE, BESIDE = 8, 8
+#: Shares and their colours, from the largest down; below the last one a number is faint.
+HEAT = (
+    (0.6, "bold white on #2171b5"),
+    (0.4, "bold white on #4292c6"),
+    (0.25, "black on #6baed6"),
+    (0.15, "black on #9ecae1"),
+    (0.07, "black on #deebf7"),
+    (0.03, ""),
+)
+AGAINST = "black on #fcbba1"
+TARGET = "bold green"
+
+
+def report(layers: Layers) -> RenderableType:
+    """The report of one prompt, layer by layer."""
+    return layout.Fitted(lambda width: _draw(layers, width))
+
+
+def _draw(a: Layers, width: int) -> Iterable[RenderableType]:
+    yield _head(a, width)
+    for part in a.parts:
+        explained = f"what the leading singular vectors of the map from the tokens to {phrases.map_of(part)} write"
+        yield from layout.titled(
+            phrases.section("Concepts", part), explained, _grid(a, a.of_part(part), width, layerwise=False)
+        )
+    if a.readings[0].layerwise is not None:
+        for part in a.parts:
+            explained = "the same for the map from what enters the layer"
+            yield from layout.titled(phrases.alone(part), explained, _grid(a, a.of_part(part), width, layerwise=True))
+    if len(a.parts) > 1:
+        explained = "stable ranks: how many dimensions each map uses, in effect"
+        yield from layout.titled("Dimension", explained, _dimension(a))
+    for part in a.parts:
+        explained = f"the share of {phrases.output_of(part)} that every token carries"
+        yield from layout.titled(phrases.section("Input tokens", part), explained, _shares(a, part, width))
+    explained = f"what each block gives to the logit of {a.target.token.shown} past all later ones; they add up"
+    yield from layout.titled("Direct contributions", explained, _writes(a, width))
+    yield _foot(a)
+
+
+def _head(a: Layers, width: int) -> RenderableType:
+    worst = max(c.residual for r in a.readings for c in r.cumulative.concepts if c.sigma > 0)
+    exact = a.reconstruction < layout.EXACT[a.dtype]
+    exactness = Text.assemble(
+        (words.small(a.reconstruction), words.GOOD if exact else words.BAD),
+        f"  is the most by which a layer's shares miss 1 ({a.dtype}); ",
+        f"singular triplets to a residual of {words.small(worst)}",
+    )
+    facts: list[tuple[str, RenderableType]] = [
+        ("model", layout.model_line(a.model)),
+        ("prompt", Text(readable(a.prompt), style="italic")),
+        *runs.run_facts(a.llama),
+        ("predicts", layout.predictions_line(a.predictions, width)),
+        ("emerges", _emergence(a)),
+        ("exactness", exactness),
+    ]
+    if a.target.rank != 1:
+        of = Text.assemble(_target(a), f" rank {a.target.rank}, {words.percent(a.target.probability)}")
+        facts.insert(3, ("follows", of))
+    return layout.frame("ggufjac layers", facts)
+
+
+def _target(a: Layers) -> Text:
+    return words.token(a.target.token, TARGET)
+
+
+def _emergence(a: Layers) -> Text:
+    if LAYER not in a.parts:
+        return Text("what leaves the layers was not read; --what layer does", style=words.DIM)
+    out = Text.assemble(_target(a), " is the first token of the lens ", _since(a.lens))
+    return out.append("; of the leading left vector ").append(_since(a.concept))
+
+
+def _since(found: Emergence) -> str:
+    if found.first is None:
+        return "at no layer"
+    if found.settled is None:
+        return f"at layer {found.first} for the first time, but not at the last one"
+    if found.first == found.settled:
+        return f"from layer {found.first} on"
+    return f"at layer {found.first} for the first time and from {found.settled} on"
+
+
+def _grid(a: Layers, readings: Sequence[LayerReading], width: int, *, layerwise: bool) -> Table:
+    """Layers by triplets: the tokens that each left vector writes, as many as there is room for."""
+    table = layout.table()
+    table.add_column("layer", justify="right", style=words.DIM)
+    table.add_column("stable\nrank", justify="right")
+    used = 15
+    if width >= ROOMY:
+        table.add_column("path", justify="right", style=words.DIM)
+        used += 6
+    if width >= WIDE:
+        table.add_column("span", justify="right", style=words.DIM)
+        used += 6
+    if not layerwise:
+        table.add_column("lens", no_wrap=True)
+        table.add_column("rank", justify="right", style=words.DIM)
+        used += LENS + 10
+    k = len(readings[0].cumulative.concepts)
+    columns = max(1, min(k, (width - used) // (CELL + 2)))
+    cell = max(CELL, min(BROAD, (width - used) // columns - 2))
+    for i in range(columns):
+        table.add_column(f"σ  u{_subscript(i + 1)}", no_wrap=True)
+    for reading in readings:
+        spectrum = reading.layerwise if layerwise else reading.cumulative
+        assert spectrum is not None
+        cells: list[RenderableType] = [str(reading.layer), _rank(a, spectrum, layerwise)]
+        if width >= ROOMY:
+            cells.append(f"{spectrum.concepts[0].cosine:.2f}")
+        if width >= WIDE:
+            cells.append(f"{spectrum.overlap:.2f}")
+        if not layerwise:
+            cells += [_fitting(reading.lens, LENS, a.target.token), str(reading.rank)]
+        cells += [_said(concept, cell, a.target.token) for concept in spectrum.concepts[:columns]]
+        table.add_row(*cells)
+    return table
+
+
+def _rank(a: Layers, spectrum: Spectrum, layerwise: bool) -> str:
+    exact = layerwise and a.layerwise_exact
+    return f"{'' if exact else '≈'}{spectrum.stable_rank:.3g}"
+
+
+def _said(concept: LayerTriplet, width: int, target: Piece) -> Text:
+    """A singular value and the tokens that its left vector writes."""
+    if concept.sigma == 0:
+        return Text("·", style=words.DIM)
+    value = Text(f"{words.sigma(concept.sigma):>4} ", style=words.DIM)
+    return value.append_text(_fitting(concept.writes, width - value.cell_len, target))
+
+
+def _fitting(pieces: Sequence[Piece], width: int, target: Piece) -> Text:
+    """The first tokens that fit into so many cells; the target stands out."""
+    out = Text()
+    for i, piece in enumerate(pieces):
+        style = TARGET if piece.id == target.id else "" if i == 0 else words.DIM
+        shown = words.token(piece, style)
+        if i == 0:
+            shown.truncate(width, overflow="ellipsis")
+        elif out.cell_len + 3 + shown.cell_len > width:
+            break
+        else:
+            out.append(" · ", style=words.DIM)
+        out.append_text(shown)
+    return out
+
+
+def _subscript(n: int) -> str:
+    return str(n).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+
+
+def _dimension(a: Layers) -> Table:
+    table = layout.table()
+    table.add_column("layer", justify="right", style=words.DIM)
+    ways = [False] + ([True] if a.readings[0].layerwise is not None else [])
+    for layerwise in ways:
+        for part in a.parts:
+            table.add_column(f"{part}\n{'alone' if layerwise else ''}", justify="right")
+    table.add_column("overlap with\nthe last layer", justify="right", style=words.DIM)
+    at = {(reading.layer, reading.part): reading for reading in a.readings}
+    for layer in sorted({reading.layer for reading in a.readings}):
+        cells: list[RenderableType] = []
+        for layerwise in ways:
+            for part in a.parts:
+                reading = at.get((layer, part))
+                spectrum = None if reading is None else reading.layerwise if layerwise else reading.cumulative
+                missing = Text("·", style=words.DIM)
+                cells.append(missing if spectrum is None else _rank(a, spectrum, layerwise))
+        shown = next(at[layer, part] for part in a.parts if (layer, part) in at)
+        table.add_row(str(layer), *cells, f"{shown.cumulative.overlap:.2f}")
+    return table
+
+
+def _shares(a: Layers, part: str, width: int) -> Table:
+    """Layers by tokens; where there are too many tokens, those that ever carry most, and the others in one column."""
+    readings = a.of_part(part)
+    constants = any(reading.constant_share for reading in readings)
+    room = max(1, (width - BESIDE) // SHARE - constants)
+    largest = [max(abs(reading.shares[t]) for reading in readings) for t in range(len(a.tokens))]
+    ranked = sorted(range(len(a.tokens)), key=lambda t: -largest[t])
+    shown = sorted(ranked if len(ranked) <= room else ranked[: max(1, room - 1)])
+    left = [t for t in range(len(a.tokens)) if t not in shown]
+    table = layout.table()
+    table.add_column("layer", justify="right", style=words.DIM)
+    for t in shown:
+        table.add_column(Text(a.tokens[t].shown[: SHARE - 1]), justify="right", no_wrap=True)
+    if left:
+        table.add_column("others", justify="right", no_wrap=True)
+    if constants:
+        table.add_column("const.", justify="right", no_wrap=True)
+    for reading in readings:
+        cells = [_heat(reading.shares[t]) for t in shown]
+        if left:
+            cells.append(_heat(sum(reading.shares[t] for t in left)))
+        if constants:
+            cells.append(_heat(reading.constant_share))
+        table.add_row(str(reading.layer), *cells)
+    return table
+
+
+def _heat(share: float) -> Text:
+    style = next((style for least, style in HEAT if share >= least), AGAINST if share <= -0.07 else words.DIM)
+    return Text(words.percent(share), style=style)
+
+
+def _writes(a: Layers, width: int) -> Table:
+    """Layers by blocks, with the sum so far, which ends at the logit."""
+    parts = list(dict.fromkeys(write.part for write in a.writes if write.layer is not None))
+    roomy = width >= ROOMY
+    table = layout.table()
+    table.add_column("layer", justify="right", style=words.DIM)
+    largest = max(abs(write.logit) for write in a.writes)
+    for part in parts:
+        table.add_column(part, justify="right")
+        if roomy:
+            table.add_column("")
+    table.add_column("sum so far", justify="right")
+    if roomy:
+        table.add_column("")
+    total, ending = 0.0, a.target.logit
+
+    def row(label: RenderableType, writes: dict[str, BlockWrite]) -> None:
+        nonlocal total
+        total += sum(write.logit for write in writes.values())
+        cells: list[RenderableType] = []
+        for part in parts:
+            value = writes[part].logit if part in writes else None
+            cells.append(Text("·", style=words.DIM) if value is None else words.signed(value))
+            if roomy:
+                cells.append(words.bar(value or 0.0, largest))
+        cells.append(words.signed(total))
+        if roomy:
+            cells.append(words.bar(total, abs(ending), 16))
+        table.add_row(label, *cells)
+
+    outside = [write for write in a.writes if write.layer is None]
+    for write in outside[:1]:
+        row(Text(write.part, style=words.DIM), {parts[0]: write} if write.part != EMBEDDING else {"": write})
+    for layer in sorted({write.layer for write in a.writes if write.layer is not None}):
+        row(str(layer), {write.part: write for write in a.writes if write.layer == layer})
+    for write in outside[1:]:
+        row(Text(write.part, style=words.DIM), {"": write})
+    table.add_section()
+    cells: list[RenderableType] = []
+    for part in parts:
+        cells.append(words.signed(sum(write.logit for write in a.writes if write.part == part)))
+        if roomy:
+            cells.append("")
+    cells.append(Text(f"{ending:+.2f}", style="bold"))
+    if roomy:
+        cells.append(Text("the logit", style=words.DIM))
+    table.add_row(Text("sum", style=words.DIM), *cells)
+    return table
+
+
+def _foot(a: Layers) -> RenderableType:
+    numbers = [abs(write.logit) for write in a.writes]
+    missing = abs(sum(write.logit for write in a.writes) - a.target.logit) / max(numbers)
+    return layout.notes(
+        f"lens: the place itself through the output norm and the head; rank: of {a.target.token.shown} there",
+        "σ, u: of the map that ends in the lens; stable rank: ‖J‖²/σ₁² (≈: partly from random probes)",
+        "path: |cosine| of u₁ with the last layer's; span: how much of all u lies in the span of the last layer's",
+        f"contributions add up to the logit within {words.small(missing)} of the largest",
+        f"frozen: norms, attention, gates (path {a.path!r}); {words.duration(sum(a.seconds.values()))} of computing",
+    )

@@ -1,0 +1,124 @@
+"""What reports look alike in: the frame at the top, tables under titles, notes at the foot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from ggufjac.analyses.common.facts import ModelFacts
+from ggufjac.analyses.common.predictions import Prediction
+from ggufjac.analyses.common.tokens import Piece
+from ggufjac.reports import words
+
+#: Terminal widths from which a table has room for more columns.
+ROOMY, WIDE = 100, 130
+#: Relative error up to which a reconstruction counts as exact, by dtype (DESIGN: checked in every run).
+EXACT = {"float32": 1e-5, "float64": 1e-13, "bfloat16": 5e-2}
+
+
+class Fitted:
+    """A report that is drawn anew for every width: draw(width) gives its parts from top to bottom."""
+
+    def __init__(self, draw: Callable[[int], Iterable[RenderableType]]) -> None:
+        self.draw = draw
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self.draw(options.max_width)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The box at the top: names and what there is to say about them."""
+
+    title: str
+    facts: tuple[tuple[str, RenderableType], ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style=words.DIM, no_wrap=True)
+        grid.add_column()
+        for name, fact in self.facts:
+            grid.add_row(name, fact)
+        yield Panel(grid, title=Text(self.title, style="bold"), title_align="left", box=box.ROUNDED)
+
+
+@dataclass(frozen=True)
+class Titled:
+    """A table under a heading that says in words what it shows."""
+
+    title: str
+    subtitle: str
+    body: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text()
+        yield Text.assemble((self.title, "bold"), ("  " + self.subtitle, words.DIM))
+        yield self.body
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What the columns mean, and what the reader should know besides."""
+
+    lines: tuple[str, ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text()
+        for line in self.lines:
+            yield Text(line, style=words.DIM)
+
+
+def frame(title: str, facts: Iterable[tuple[str, RenderableType]]) -> RenderableType:
+    """The box at the top of a report."""
+    return Frame(title, tuple(facts))
+
+
+def titled(title: str, subtitle: str, body: RenderableType) -> Iterable[RenderableType]:
+    """A section of a report, to be yielded from."""
+    yield Titled(title, subtitle, body)
+
+
+def table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
+
+
+def notes(*lines: str) -> RenderableType:
+    """The foot of a report."""
+    return Notes(lines)
+
+
+def model_line(m: ModelFacts) -> Text:
+    mix = ", ".join(f"{kind} {words.percent(share)}" for kind, share in m.mix.items() if share >= 0.005)
+    return Text.assemble(
+        (m.name, "bold"), f"  {m.architecture}, {words.count(m.weights)} weights, {mix}, {words.byte_size(m.bytes)}"
+    )
+
+
+def predictions_line(predictions: Sequence[Prediction], width: int) -> Text:
+    """The likeliest next tokens with their probabilities, as many as the width has room for."""
+    shown = []
+    for i, p in enumerate(predictions[: 5 if width >= ROOMY else 4]):
+        word = words.token(p.token, words.TOKEN if i == 0 else "")
+        shown.append(word.append(f" {words.percent(p.probability)}", style="" if i == 0 else words.DIM))
+    return Text("   ").join(shown)
+
+
+def exactness_line(reconstruction: float, dtype: str) -> Text:
+    """How far the linear map is from the output, judged by what its dtype can do."""
+    limit = EXACT[dtype]
+    good = reconstruction < limit
+    return Text.assemble(
+        (words.small(reconstruction), words.GOOD if good else words.BAD),
+        f"  is what the linear map misses of the output ({dtype})" + ("" if good else f"; it should be below {limit}"),
+    )
+
+
+def origin(source: Piece, weight: float) -> Text:
+    """The token where most of a right vector lies, and how much of it."""
+    return words.token(source).append(f" {words.percent(weight)}", style=words.DIM)

@@ -1,0 +1,77 @@
+"""The report of `ggufjac plan`: memory first, then time, step by step."""
+
+from __future__ import annotations
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ggufjac.analyses.plan import WHATS, Plan
+from ggufjac.reports import words
+from ggufjac.reports.terminal import layout
+
+NAMES = dict(
+    zip(WHATS, ("analyze", "triplets of each token's map", "triplets of all together", "the full map"), strict=True)
+)
+
+
+def report(plan: Plan) -> RenderableType:
+    """The plan as a box of facts and a table of steps."""
+    return layout.Fitted(lambda _: (_head(plan), _steps(plan)))
+
+
+def _head(plan: Plan) -> RenderableType:
+    m = plan.model
+    facts: list[tuple[str, RenderableType]] = [
+        ("model", Text.assemble((m.name, "bold"), f"  {m.architecture}, {words.byte_size(m.bytes)}")),
+        ("analysis", f"{NAMES[plan.what]}, {plan.n_tokens} tokens, {plan.dtype}"),
+        ("memory", _memory(plan)),
+        ("time", Text.assemble((f"about {words.duration(plan.seconds)}", "bold"), f"  {_rates(plan)}")),
+    ]
+    if plan.disk:
+        disk = f"{words.byte_size(plan.disk)} in a temporary file: the full map is larger than the budget"
+        facts.insert(3, ("disk", disk))
+    return layout.frame("ggufjac plan", facts)
+
+
+def line(plan: Plan) -> Text:
+    """The plan in one line."""
+    return Text.assemble(
+        (f"about {words.duration(plan.seconds)}", "bold"),
+        f", {words.byte_size(plan.peak)} of memory, {words.byte_size(plan.read)} read, "
+        f"{words.count(plan.flops)} operations",
+    )
+
+
+def _memory(plan: Plan) -> Text:
+    out = Text.assemble(
+        (words.byte_size(plan.peak), "bold"),
+        f" at most beside the mapped file: {words.byte_size(plan.base)} the program, "
+        f"{words.byte_size(plan.coefficients)} coefficients, {words.byte_size(plan.working)} columns",
+    )
+    return out.append(f" (budget {words.byte_size(plan.memory)})", style=words.DIM)
+
+
+def _rates(plan: Plan) -> str:
+    reading = words.byte_size(int(plan.bytes_per_second))
+    return f"at {plan.flops_per_second / 1e9:.0f} GFLOP/s and {reading}/s from the file, as measured just now"
+
+
+def _steps(plan: Plan) -> Table:
+    table = layout.table()
+    table.add_column("step")
+    for head in ("sweeps", "columns", "operations", "read", "time"):
+        table.add_column(head, justify="right")
+    for step in plan.steps:
+        table.add_row(
+            step.name,
+            str(step.sweeps),
+            str(step.columns),
+            words.count(step.flops),
+            words.byte_size(step.read),
+            words.duration(step.seconds),
+        )
+    table.add_section()
+    dim = Text("sum", style=words.DIM)
+    table.add_row(dim, "", "", words.count(plan.flops), words.byte_size(plan.read), words.duration(plan.seconds))
+    return table
