@@ -162,7 +162,7 @@ class TestKeys:
     def test_another_version_computes_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
         unit = Unit(PromptLine(1, "a"), self.MODEL, "analyze", HOW)
         before = unit.key
-        monkeypatch.setattr("ggufjac.__version__", "99")
+        monkeypatch.setattr("ggufjac.batch.units.__version__", "99")
         assert unit.key != before
 
     def test_one_model_under_two_names_is_one(self) -> None:
@@ -440,7 +440,8 @@ def test_pending_units_of_an_older_version_are_forgotten(
     units: Sequence[Unit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as older:
-        older.setattr("ggufjac.__version__", "0.0.1")
+        for name in ("units", "store"):
+            older.setattr(f"ggufjac.batch.{name}.__version__", "0.0.1")
         run_batch(tmp_path / "out", units[:1])
         with writing(tmp_path / "out") as store:
             store.plan(units[:3])
@@ -493,7 +494,7 @@ class TestCluster:
 
     @pytest.fixture(autouse=True)
     def _installed(self) -> None:
-        pytest.importorskip("distributed", reason="dask.distributed is not installed: pip install 'ggufjac[dask]'")
+        pytest.importorskip("distributed", reason="dask.distributed is not installed: pip install distributed")
 
     def test_a_dead_worker_loses_and_doubles_nothing(self, units: Sequence[Unit], whole: Path, tmp_path: Path) -> None:
         import psutil
@@ -529,7 +530,7 @@ class TestCluster:
             assert "no token is 'none'" in summary.failures[0].error
             assert sorted(opened) == sorted({unit.model.path for unit in units})
 
-            def breaking(*_: object) -> None:
+            def breaking(*_: object, **more: object) -> None:
                 raise ZeroDivisionError
 
             monkeypatch.setattr("ggufjac.analyses.analyze.analyze", breaking)
@@ -588,5 +589,5 @@ def test_without_dask_the_message_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.delitem(sys.modules, "ggufjac.batch.distributed", raising=False)
-    with pytest.raises(UserError, match=r"pip install 'ggufjac\[dask\]'"):
+    with pytest.raises(UserError, match=r"pip install distributed"):
         run_batch(tmp_path / "out", units[:1], cluster="local:2")

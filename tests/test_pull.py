@@ -304,7 +304,7 @@ class TestCommand:
         parser = argparse.ArgumentParser()
         command.add_parsers(parser.add_subparsers(required=True))
         args = parser.parse_args(arguments)
-        status: int = args.run(args)
+        status: int = args.execute(args)
         return status
 
     @pytest.mark.usefixtures("index")
@@ -579,8 +579,8 @@ class TestHub:
         """In a Python that certainly has none: without site-packages."""
         code = (
             "from pathlib import Path; from ggufjac.errors import UserError;"
-            "from ggufjac.registry import Entry, HubFile, Places, pull\n"
-            "entry = Entry('tiny', 'llama', 'd', 'MIT', 'p', 'tiny.gguf', HubFile('org/Tiny-GGUF', 'tiny.gguf'))\n"
+            "from ggufjac.registry import CatalogueEntry, HubFile, Places, pull\n"
+            "entry = CatalogueEntry('tiny', 'llama', 'd', 'MIT', 'p', 'tiny.gguf', HubFile('org/Tiny-GGUF', 'tiny.gguf'))\n"
             "try: pull(entry, Places(Path('none'), (), (), Path('none')))\n"
             "except UserError as error: print(error)"
         )
@@ -591,5 +591,5 @@ class TestHub:
             text=True,
             check=True,
         )
-        assert "pip install 'ggufjac[hub]'" in printed.stdout
+        assert "pip install huggingface_hub" in printed.stdout
         assert "download https://huggingface.co/org/Tiny-GGUF/resolve/main/tiny.gguf to none" in printed.stdout
