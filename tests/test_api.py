@@ -95,7 +95,7 @@ def test_several_sides_and_a_steered_text(tiny: Model, tiny_path: Path) -> None:
 def test_mistakes_get_one_line(tiny: Model) -> None:
     with pytest.raises(UserError, match=r"no option 'tpo'; did you mean 'top'"):
         ggufjac.layers(tiny, PROMPT, tpo=3)
-    with pytest.raises(UserError, match="there are .*memory.*top"):
+    with pytest.raises(UserError, match=r"there are .*memory.*top"):
         ggufjac.layers(tiny, PROMPT, nothing_like_it=3)
     with pytest.raises(UserError, match="float16"):
         ggufjac.layers(tiny, PROMPT, dtype="float16")

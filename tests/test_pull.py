@@ -580,7 +580,8 @@ class TestHub:
         code = (
             "from pathlib import Path; from ggufjac.errors import UserError;"
             "from ggufjac.registry import CatalogueEntry, HubFile, Places, pull\n"
-            "entry = CatalogueEntry('tiny', 'llama', 'd', 'MIT', 'p', 'tiny.gguf', HubFile('org/Tiny-GGUF', 'tiny.gguf'))\n"
+            "hub = HubFile('org/Tiny-GGUF', 'tiny.gguf')\n"
+            "entry = CatalogueEntry('tiny', 'llama', 'd', 'MIT', 'p', 'tiny.gguf', hub)\n"
             "try: pull(entry, Places(Path('none'), (), (), Path('none')))\n"
             "except UserError as error: print(error)"
         )
