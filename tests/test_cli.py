@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import PATIENCE
 from tinymodels import make
 
 PROMPT = "The bridge"
@@ -30,7 +31,7 @@ def ggufjac(home: Path, *arguments: object, stdin: str | None = None, **more: st
         text=True,
         encoding="utf-8",
         env=environment,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 

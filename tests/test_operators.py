@@ -152,7 +152,7 @@ def close(a: Tensor | float, b: Tensor | float, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 class TestEveryOperator:
     @sizes
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     def test_adjoint_is_the_transpose(
         self,
         make: Callable[[Draw], Operator],
@@ -173,7 +173,7 @@ class TestEveryOperator:
         close((y * g).sum((-2, -1)), (x * back).sum((-2, -1)), dtype)
 
     @sizes
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     def test_one_carries_the_constant(
         self,
         make: Callable[[Draw], Operator],
@@ -201,7 +201,7 @@ class TestEveryOperator:
         close(sum(tallies, torch.zeros(columns, dtype=dtype)), (g * b).sum((-2, -1)), dtype)
 
     @sizes
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=10)
     def test_columns_do_not_mix(
         self,
         make: Callable[[Draw], Operator],

@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from conftest import PATIENCE
 from ggufjac.maps.devices import available_memory
 from ggufjac.maps.model import Model
 from ggufjac.operators.walk import weights
@@ -103,8 +104,8 @@ def test_readahead_brings_all_that_is_asked_for(alone: Model) -> None:
         asked_for = threading.Event()
         ahead.ask(asked)
         ahead.later(asked_for.set)
-        assert asked_for.wait(60)
-    end = time.monotonic() + 20
+        assert asked_for.wait(PATIENCE)
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end and min(map(resident, asked)) < 1:
         time.sleep(0.05)
     assert min(map(resident, asked)) == 1
@@ -119,7 +120,7 @@ def test_requests_are_no_longer_than_the_system_honours() -> None:
         asked_for = threading.Event()
         ahead.ask(asked)
         ahead.later(asked_for.set)
-        assert asked_for.wait(60)
+        assert asked_for.wait(PATIENCE)
     assert all(0 < length <= REQUEST for _, length in met)
     requests = iter(met)
     for data in asked:
