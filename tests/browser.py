@@ -42,6 +42,7 @@ def chromium(profile: Path) -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     window = selenium.Chrome(options=options, service=selenium.ChromeService(executable_path=driver))
     try:
+        window.get("about:blank")  # leaves the browser's own first page, whose parts would still be asked for
         yield window
     finally:
         window.quit()

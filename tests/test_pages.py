@@ -106,9 +106,9 @@ def test_readahead_brings_all_that_is_asked_for(alone: Model) -> None:
         ahead.later(asked_for.set)
         assert asked_for.wait(PATIENCE)
     end = time.monotonic() + PATIENCE
-    while time.monotonic() < end and min(map(resident, asked)) < 1:
+    while min(map(resident, asked)) < 1:
+        assert time.monotonic() < end
         time.sleep(0.05)
-    assert min(map(resident, asked)) == 1
 
 
 def test_requests_are_no_longer_than_the_system_honours() -> None:
@@ -156,7 +156,7 @@ def test_layers_that_memory_does_not_hold_are_let_go_after_every_visit(
 
     monkeypatch.setattr(GGUFFile, "drop", drop)
     with Model.open(smollm2_path) as model:
-        whole = model.linearize(PROMPT)
+        whole = model.linearize(PROMPT, memory=memory)  # in the same pieces, whose sums have the same bits
         pulled, sizes = whole.rmatmat(torch.eye(576)[:3]), [w.nbytes for op in whole.operators for w in weights(op)]
         pushed = whole.matmat(pulled)
         assert dropped == []
