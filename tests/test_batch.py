@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import ggufjac
-from conftest import printed
+from conftest import PATIENCE, printed
 from ggufjac.analyses.analyze import Analysis
 from ggufjac.analyses.common.result import Result
 from ggufjac.analyses.options import BatchOptions
@@ -239,7 +239,7 @@ def test_every_analysis_runs_and_asks_llama_cpp_if_it_may(tiny_path: Path, tmp_p
         result = load(tmp_path / "out" / row["result"])
         assert result.kind == kinds[row["analysis"]]
         assert row["verdict"] == ("MATCH" if row["analysis"] == "analyze" else None)
-        assert 0 < row["reconstruction"] < 1e-4
+        assert 0 <= row["reconstruction"] < 1e-4  # rounding alone, which may happen to be none
     with reading(tmp_path / "out") as store:
         explained = load(tmp_path / "out" / store.rows()[0]["result"])
     assert isinstance(explained, Analysis)
@@ -364,7 +364,8 @@ def test_a_killed_run_goes_on_with_nothing_lost_or_doubled(
 ) -> None:
     folder, lines = tmp_path / "out", tmp_path / "prompts.txt"
     lines.write_text("\n".join(PROMPTS))
-    arguments = ["run", lines, tiny_path, other_path, "--out", folder, "--top", "2", "--no-verify", "--threads", "2"]
+    arguments = ["run", lines, tiny_path, other_path, "--out", folder, "--top", "2", "--no-verify"]
+    arguments += ["--threads", str(torch.get_num_threads())]  # torch's own last digits depend on it
     done = 0
     for point, n in (("file", 3), ("row", 2), ("transaction", 2)):
         child = subprocess.run(
@@ -493,8 +494,9 @@ class TestCluster:
     """dask.distributed computes the same units."""
 
     @pytest.fixture(autouse=True)
-    def _installed(self) -> None:
+    def _installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip("distributed", reason="dask.distributed is not installed: pip install distributed")
+        monkeypatch.setattr("ggufjac.batch.distributed.PATIENCE", PATIENCE)
 
     def test_a_dead_worker_loses_and_doubles_nothing(self, units: Sequence[Unit], whole: Path, tmp_path: Path) -> None:
         import psutil

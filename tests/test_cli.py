@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import PATIENCE
 from ggufjac.errors import UserError
 from tinymodels import make
 
@@ -31,7 +32,7 @@ def ggufjac(home: Path, *arguments: object, stdin: str | None = None, **more: st
         text=True,
         encoding="utf-8",
         env=environment,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 

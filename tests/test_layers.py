@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import IDS, printed
+from conftest import IDS, PATIENCE, printed
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.layers import Layers, layers
 from ggufjac.analyses.options import LayersOptions
@@ -459,7 +459,7 @@ def test_the_command(tiny_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert run(["layers", str(tiny_path), "The bridge", "--layers", "7"]) == 2
     assert capsys.readouterr().err == "ggufjac: there is no layer 7; the model has layers 0 to 1\n"
     command = [sys.executable, "-m", "ggufjac", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert "Concepts of mlp" in done.stdout
 
