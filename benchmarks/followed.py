@@ -1,8 +1,8 @@
 """llama.cpp's own run as a linear map: what capturing it costs, how exactly it is followed, how it differs from exact
 arithmetic.
 
-    python -m benchmarks captured               # prints the tables and writes docs/CAPTURED.md
-    python -m benchmarks captured cost          # prints one of them: cost, prompts, maps, families
+    python -m benchmarks followed               # prints the tables and writes docs/followed-table.md
+    python -m benchmarks followed cost          # prints one of them: cost, prompts, maps, families
 
 The baseline of the cost is llama.cpp's evaluation of the same prompt in the same process that nobody watches. Real
 models are run on ten prompts; of each of the most widespread families there is a small random model
@@ -40,7 +40,7 @@ from ggufjac.network.followed.settings import LlamaSettings
 from ggufjac.registry import resolve
 from tinymodels import BOS, FAMILIES, VOCAB_SIZE, make
 
-TARGET = Path(__file__).parent.parent / "docs" / "CAPTURED.md"
+TARGET = Path(__file__).parent.parent / "docs" / "followed-table.md"
 MODELS = {"smollm2-135m": "SmolLM2 135M, Q4_1", "gemma3-270m": "Gemma 3 270M, Q4_K_M"}
 PROMPTS = (
     "The bridge out of Marin is the",
@@ -285,7 +285,7 @@ def main() -> int:
         print(f"no table {unknown[0]!r}; there are: {', '.join(TABLES)}", file=sys.stderr)
         return 2
     about = "\n\n".join(text for text in (__doc__ or "").strip().split("\n\n") if not text.startswith("    "))
-    lines = ["# llama.cpp's own run, measured", "", "Written by `python -m benchmarks captured`.", "", about, ""]
+    lines = ["# llama.cpp's own run, measured", "", "Written by `python -m benchmarks followed`.", "", about, ""]
     lines += [f"{time.strftime('%Y-%m-%d')}: {machine()}.", ""]
     with torch.no_grad():
         for name in names:
