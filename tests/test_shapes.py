@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from ggufjac.maps.costs.planner import Planner
 from torch import Tensor
 
 import ggufjac
 from ggufjac.errors import UserError
 from ggufjac.llamacpp.run import Runner
+from ggufjac.maps.costs.planner import Planner
 from ggufjac.reader.tensors import plain
 from tinymodels import BOS, FAMILIES, make
 
