@@ -493,7 +493,7 @@ class TestCluster:
 
     @pytest.fixture(autouse=True)
     def _installed(self) -> None:
-        pytest.importorskip("distributed", reason="dask.distributed is not installed: pip install 'ggufjac[dask]'")
+        pytest.importorskip("distributed", reason="dask.distributed is not installed: pip install distributed")
 
     def test_a_dead_worker_loses_and_doubles_nothing(self, units: Sequence[Unit], whole: Path, tmp_path: Path) -> None:
         import psutil

@@ -242,7 +242,7 @@ def test_without_matplotlib_one_line(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == [
-        "ggufjac: pictures need matplotlib, which is not installed: pip install 'ggufjac[plots]'"
+        "ggufjac: pictures need matplotlib, which is not installed: pip install matplotlib"
     ]
     assert not (tmp_path / "pictures").exists()
 

@@ -591,5 +591,5 @@ class TestHub:
             text=True,
             check=True,
         )
-        assert "pip install 'ggufjac[hub]'" in printed.stdout
+        assert "pip install huggingface_hub" in printed.stdout
         assert "download https://huggingface.co/org/Tiny-GGUF/resolve/main/tiny.gguf to none" in printed.stdout

@@ -53,7 +53,7 @@ def _hub_download(entry: CatalogueEntry, source: HubFile, by_hand: Path) -> Down
     except ImportError as error:
         url = f"https://huggingface.co/{source.repository}/resolve/{source.revision or 'main'}/{source.file}"
         raise UserError(
-            f"{entry.name} comes from Hugging Face, which needs huggingface_hub: run `pip install 'ggufjac[hub]'`, "
+            f"{entry.name} comes from Hugging Face, which needs huggingface_hub: run `pip install huggingface_hub`, "
             f"or download {url} to {by_hand}"
         ) from error
     downloader: Downloader = hf_hub_download

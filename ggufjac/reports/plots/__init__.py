@@ -33,7 +33,7 @@ def require(folder: str | Path) -> None:
 def require_matplotlib() -> None:
     """Raise UserError where matplotlib is missing."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise UserError("pictures need matplotlib, which is not installed: pip install 'ggufjac[plots]'")
+        raise UserError("pictures need matplotlib, which is not installed: pip install matplotlib")
 
 
 def pictures(result: Result) -> tuple[Picture, ...]:
