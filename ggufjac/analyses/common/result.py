@@ -103,7 +103,8 @@ class Result:
 class PromptResult(Result):
     """What every analysis of one prompt says first: the model, the prompt, how it was computed, what is predicted.
 
-    path: the live factor of gated MLPs; seed: of what was drawn at random; seconds: of each step.
+    model: the file; prompt: its text; dtype: the precision; path: the live factor of gated MLPs; seed: of what was
+    drawn at random; predictions: the ten likeliest next tokens; seconds: of each step.
     """
 
     model: ModelFacts
@@ -117,8 +118,8 @@ class PromptResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class MapResult(PromptResult):
-    """An analysis of one prompt's linear map. reconstruction: its relative error; llama: llama.cpp's own run, where the
-    map explains that instead of exact arithmetic."""
+    """An analysis of one prompt's linear map. reconstruction: its relative error, ||sum_t J_t x_t + c - y|| / ||y||;
+    llama: llama.cpp's own run, where the map explains that instead of exact arithmetic."""
 
     reconstruction: float
     llama: Followed | None = None
