@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("full_map", "precision", "layers", "command", "kernels", "scale", "growth", "families", "captured")
+NAMES = ("full_map", "precision", "layers", "command", "kernels", "scale", "growth", "families", "followed")
 #: Run alone: they write files.
 ALONE = ("results", "synth")
 

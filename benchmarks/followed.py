@@ -1,11 +1,11 @@
-"""llama.cpp's own run as a linear map: what capturing it costs, how exactly it is followed, how it differs from exact
+"""llama.cpp's own run as a linear map: what recording it costs, how exactly it is followed, how it differs from exact
 arithmetic.
 
-    python -m benchmarks captured               # prints the tables and writes docs/CAPTURED.md
-    python -m benchmarks captured cost          # prints one of them: cost, prompts, maps, families
+    python -m benchmarks followed               # prints the tables and writes docs/followed-table.md
+    python -m benchmarks followed cost          # prints one of them: cost, prompts, maps, families
 
 The baseline of the cost is llama.cpp's evaluation of the same prompt in the same process that nobody watches. Real
-models are run on ten prompts; of every mission family there is a small random model (tests/tinymodels) in three
+models are run on ten prompts; of eight families there is a small random model (tests/tinymodels) in three
 quantisations, with a prompt of 40 tokens.
 """
 
@@ -40,7 +40,7 @@ from ggufjac.network.followed.settings import LlamaSettings
 from ggufjac.registry import resolve
 from tinymodels import BOS, FAMILIES, VOCAB_SIZE, make
 
-TARGET = Path(__file__).parent.parent / "docs" / "CAPTURED.md"
+TARGET = Path(__file__).parent.parent / "docs" / "followed-table.md"
 MODELS = {"smollm2-135m": "SmolLM2 135M, Q4_1", "gemma3-270m": "Gemma 3 270M, Q4_K_M"}
 PROMPTS = (
     "The bridge out of Marin is the",
@@ -54,7 +54,7 @@ PROMPTS = (
     "The opposite of hot is",
     "Water boils at a temperature of",
 )
-MISSION = ("llama", "mistral3", "qwen3", "gemma3", "phi3", "olmo2", "qwen3moe", "gpt-oss")
+SMALL = ("llama", "mistral3", "qwen3", "gemma3", "phi3", "olmo2", "qwen3moe", "gpt-oss")
 QUANTISED = ("Q4_K_M", "Q4_0", "Q8_0")
 LENGTHS = (7, 64, 512)
 TOP, WRITTEN = 8, 5
@@ -111,7 +111,7 @@ def _least(runs: int, *works: Callable[[], object]) -> list[float]:
 
 def cost() -> Table:
     headings = (
-        "model", "tokens", "llama.cpp alone, ms", "captured, ms", "ratio", "copied, MB", "exact map, s",
+        "model", "tokens", "llama.cpp alone, ms", "recorded, ms", "ratio", "copied, MB", "exact map, s",
         "llama.cpp's map, s",
     )  # fmt: skip
     note = (
@@ -235,7 +235,7 @@ def family_rows() -> Iterator[list[str]]:
     ids = [BOS, *np.random.default_rng(7).integers(3, VOCAB_SIZE, 39).tolist()]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for family in MISSION:
+        for family in SMALL:
             assert family in FAMILIES
             source = make(family, folder / "f32.gguf")
             for ftype in QUANTISED:
@@ -270,7 +270,7 @@ TABLES: dict[str, tuple[str, Callable[[], Table]]] = {
     "cost": ("What it costs", cost),
     "prompts": ("Ten prompts on two real models", prompts),
     "maps": ("How far the two maps differ", maps),
-    "families": ("Small models of the mission families", families),
+    "families": ("Small models of eight families", families),
 }
 
 
@@ -285,7 +285,7 @@ def main() -> int:
         print(f"no table {unknown[0]!r}; there are: {', '.join(TABLES)}", file=sys.stderr)
         return 2
     about = "\n\n".join(text for text in (__doc__ or "").strip().split("\n\n") if not text.startswith("    "))
-    lines = ["# llama.cpp's own run, measured", "", "Written by `python -m benchmarks captured`.", "", about, ""]
+    lines = ["# llama.cpp's own run, measured", "", "Written by `python -m benchmarks followed`.", "", about, ""]
     lines += [f"{time.strftime('%Y-%m-%d')}: {machine()}.", ""]
     with torch.no_grad():
         for name in names:
