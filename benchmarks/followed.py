@@ -5,8 +5,8 @@ arithmetic.
     python -m benchmarks followed cost          # prints one of them: cost, prompts, maps, families
 
 The baseline of the cost is llama.cpp's evaluation of the same prompt in the same process that nobody watches. Real
-models are run on ten prompts; of eight families there is a small random model (tests/tinymodels) in three
-quantisations, with a prompt of 40 tokens.
+models are run on ten prompts; of each of the most widespread families there is a small random model
+(tests/tinymodels) in three quantisations, with a prompt of 40 tokens.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ PROMPTS = (
     "The opposite of hot is",
     "Water boils at a temperature of",
 )
-SMALL = ("llama", "mistral3", "qwen3", "gemma3", "phi3", "olmo2", "qwen3moe", "gpt-oss")
+WIDESPREAD = ("llama", "mistral3", "qwen3", "gemma3", "phi3", "olmo2", "qwen3moe", "gpt-oss")
 QUANTISED = ("Q4_K_M", "Q4_0", "Q8_0")
 LENGTHS = (7, 64, 512)
 TOP, WRITTEN = 8, 5
@@ -235,7 +235,7 @@ def family_rows() -> Iterator[list[str]]:
     ids = [BOS, *np.random.default_rng(7).integers(3, VOCAB_SIZE, 39).tolist()]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for family in SMALL:
+        for family in WIDESPREAD:
             assert family in FAMILIES
             source = make(family, folder / "f32.gguf")
             for ftype in QUANTISED:
@@ -270,7 +270,7 @@ TABLES: dict[str, tuple[str, Callable[[], Table]]] = {
     "cost": ("What it costs", cost),
     "prompts": ("Ten prompts on two real models", prompts),
     "maps": ("How far the two maps differ", maps),
-    "families": ("Small models of eight families", families),
+    "families": ("Small models of the most widespread families", families),
 }
 
 

@@ -17,6 +17,7 @@ from ggufjac import _native
 from ggufjac.families.parts import Run
 from ggufjac.maps.model import Model
 from ggufjac.network.forward import propagate, run_of
+from ggufjac.quants.native import isa
 from ggufjac.registry import resolve
 
 PROMPTS = {"smollm2-135m": "The bridge out of Marin is the only", "gemma3-270m": "The bridge out of Marin is the"}
@@ -61,7 +62,7 @@ def rows(name: str) -> Iterator[list[str]]:
 
 def table() -> Table:
     threads = torch.get_num_threads()
-    peak = _native.fma_peak(threads=threads) / 1e9
+    peak = _native.fma_peak(threads=threads, isa=isa()) / 1e9
     note = (
         "Prompts: "
         + ", ".join(f'{name} "{prompt}"' for name, prompt in PROMPTS.items())

@@ -21,6 +21,7 @@ from benchmarks.timing import timed
 from ggufjac import _native
 from ggufjac.maps.costs.planner import Planner
 from ggufjac.maps.model import Model
+from ggufjac.quants.native import isa
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +90,7 @@ def _point(series: str, value: float, path: Path, n_tokens: int, columns: int) -
             *(plan.sweep(columns, transposed=way).flops for way in (False, True)),
         )
         weights = sum(info.nbytes for name, info in model.file.tensors.items() if name.startswith("blk."))
-    peak = _native.fma_peak(threads=torch.get_num_threads())
+    peak = _native.fma_peak(threads=torch.get_num_threads(), isa=isa())
     of_peak = (flops[0] / peak, flops[1] / peak, flops[2] / peak)
     return Point(series, value, weights, (coefficients, forward, backward), of_peak)
 

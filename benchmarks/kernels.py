@@ -91,13 +91,13 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     parser.add_argument("--threads", type=int, default=_native.info()["threads"])
     parser.add_argument("--seconds", type=float, default=0.2, help="time to spend on one measurement")
-    parser.add_argument("--isa", choices=_native.info()["runnable"])
+    parser.add_argument("--isa", choices=_native.info()["runnable"], default=native.isa())
     args = parser.parse_args()
 
     import torch
 
     torch.set_num_threads(args.threads)
-    print(f"isa {args.isa or _native.info()['isa']}, {args.threads} threads, {args.dtype}, torch {torch.__version__}")
+    print(f"isa {args.isa}, {args.threads} threads, {args.dtype}, torch {torch.__version__}")
     headings = "".join(f"{h:>9}" for h in ("ms", "GFLOP/s", "of peak", "x torch", "x numpy", "x llama"))
     print(f"{'type':8}{'rows x cols':>13}{'m':>6}{'':9}{headings}")
     for shape in args.shapes.split(","):

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 
-from ggufjac import _native
+from ggufjac.quants.native import isa
 from ggufjac.reader import GGUFFile
 
 #: Read in one request when the disk's rate is measured, and in all.
@@ -26,7 +26,7 @@ def machine() -> str:
     processor = names[0].partition(":")[2].strip() if names else platform.processor()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
-        f"{processor}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {_native.info()['isa']}; "
+        f"{processor}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {isa()}; "
         f"Python {platform.python_version()}, torch {version('torch')}, "
         f"llama-cpp-python {version('llama-cpp-python')}; load average at the start {os.getloadavg()[0]:.1f}"
     )

@@ -29,6 +29,7 @@ from ggufjac.errors import UserError
 from ggufjac.maps.costs.planner import Planner
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.model import Model
+from ggufjac.quants.native import isa
 from ggufjac.registry import resolve
 
 HEADINGS = (
@@ -59,7 +60,7 @@ class Scale:
         self.ids: list[int] = torch.randint(model.family.n_vocab, (n_tokens,), generator=generator).tolist()
         evict(model.file)
         self.disk = disk_rate(model.file.path)
-        self.peak = _native.fma_peak(threads=torch.get_num_threads())
+        self.peak = _native.fma_peak(threads=torch.get_num_threads(), isa=isa())
         self.plan = Planner(model.family, n_tokens, self._linearize().budget.map)
 
     def rows(self) -> Iterator[Row]:

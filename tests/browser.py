@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+#: Seconds after which a test gives up waiting for the page.
+GIVE_UP = 60
 
 FLAGS = (
     "--headless",
@@ -39,14 +42,27 @@ def chromium(profile: Path) -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     window = selenium.Chrome(options=options, service=selenium.ChromeService(executable_path=driver))
     try:
+        window.get("about:blank")  # leaves the browser's own first page, whose parts would still be asked for
         yield window
     finally:
         window.quit()
 
 
+def until(window: Any, condition: Callable[[], bool]) -> None:
+    """Wait for what an action leads to: the page hears of pointers, keys and colours when the browser comes to it."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(window, GIVE_UP, poll_frequency=0.02).until(lambda _: condition())
+
+
 def size(window: Any, width: int, height: int = 800, scheme: str = "light") -> None:
-    """The size of the window in CSS pixels, narrow ones as a telephone's, and the system's scheme."""
+    """The size of the window in CSS pixels, narrow ones as a telephone's, and the system's scheme.
+
+    The page knows the scheme then, though its listeners may not have been told yet.
+    """
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     window.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     window.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    heard = f"return matchMedia('(prefers-color-scheme: {scheme})').matches"
+    until(window, lambda: bool(window.execute_script(heard)))

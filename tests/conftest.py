@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from rich.console import Console, RenderableType
 
 from ggufjac.analyses.common.result import Result
@@ -20,6 +21,14 @@ from tinymodels import make
 
 #: Thirteen token ids of the synthetic vocabulary, BOS first.
 IDS = [1, 300, 17, 42, 280, 99, 7, 123, 256, 64, 31, 200, 5]
+
+#: Seconds after which a test gives up waiting for another process: it hangs then. Never a bound on how fast one is.
+PATIENCE = 600
+
+# The machine may be as slow and as busy as it likes: neither an example nor drawing it has a deadline.
+NO_CLOCK = (HealthCheck.too_slow,)
+settings.register_profile("no clock", deadline=None, suppress_health_check=NO_CLOCK)
+settings.load_profile("no clock")
 
 
 def real(name: str) -> Path:

@@ -24,6 +24,7 @@ from ggufjac.analyses.options import (
     AnalyzeOptions,
     AttributeOptions,
     CompareOptions,
+    ExplainOptions,
     ExtremesOptions,
     LayersOptions,
     OrdinaryOptions,
@@ -61,19 +62,28 @@ NASTY = (
 
 def every(model: Model) -> dict[str, Result]:
     """A result of every kind at one prompt, by its kind."""
+    return _computed(model, {})
+
+
+def precise(model: Model) -> dict[str, Result]:
+    """The same in float64."""
+    return _computed(model, {"dtype": "float64"})
+
+
+def _computed(model: Model, how: dict[str, Any]) -> dict[str, Result]:
     prompt = IDS[:6]
     with torch.no_grad():
         made: list[Result] = [
-            analyze(model, prompt, AnalyzeOptions(top=4)),
-            layers(model, prompt, LayersOptions(top=3, what=("layer", "attn", "mlp"), layerwise=True)),
-            attribute(model, prompt, AttributeOptions(top=3)),
-            ablate(model, prompt, AblateOptions(components=2)),
-            ordinary(model, prompt, OrdinaryOptions(top=3)),
-            extremes(model, prompt, ExtremesOptions(top=3)),
-            plan(model, 4),
-            compare((model, model), (prompt,), CompareOptions(top=3)),
-            explain(model, prompt),
-            steer(model, prompt, IDS[6:9], SteerOptions(strengths=(0.5, 1.0), tokens=4)),
+            analyze(model, prompt, AnalyzeOptions(top=4, **how)),
+            layers(model, prompt, LayersOptions(top=3, what=("layer", "attn", "mlp"), layerwise=True, **how)),
+            attribute(model, prompt, AttributeOptions(top=3, **how)),
+            ablate(model, prompt, AblateOptions(components=2, **how)),
+            ordinary(model, prompt, OrdinaryOptions(top=3, **how)),
+            extremes(model, prompt, ExtremesOptions(top=3, **how)),
+            plan(model, 4, memory=1 << 28),
+            compare((model, model), (prompt,), CompareOptions(top=3, **how)),
+            explain(model, prompt, ExplainOptions(**how)),
+            steer(model, prompt, IDS[6:9], SteerOptions(strengths=(0.5, 1.0), tokens=4, **how)),
         ]
     return {result.kind: result for result in made}
 

@@ -42,7 +42,7 @@ def test_names_are_there_and_no_others() -> None:
 
 def test_the_page_about_python_tells_of_every_function() -> None:
     text = (Path(__file__).parent.parent / "docs" / "python.md").read_text(encoding="utf-8")
-    for name in set(ggufjac.__all__) - {"__version__", "UserError", "open", "load"}:
+    for name in set(ggufjac.__all__) - {"__version__", "UserError", "open", "load", "Model", "DetachedMap", "Result"}:
         assert f"| `{name}(" in text
     assert all(f"ggufjac.{name}" in text for name in ("open", "load", "UserError"))
 
@@ -93,8 +93,10 @@ def test_several_sides_and_a_steered_text(tiny: Model, tiny_path: Path) -> None:
 
 
 def test_mistakes_get_one_line(tiny: Model) -> None:
-    with pytest.raises(UserError, match=r"no option 'tpo'; there are .*top"):
+    with pytest.raises(UserError, match=r"no option 'tpo'; did you mean 'top'"):
         ggufjac.layers(tiny, PROMPT, tpo=3)
+    with pytest.raises(UserError, match=r"there are .*memory.*top"):
+        ggufjac.layers(tiny, PROMPT, nothing_like_it=3)
     with pytest.raises(UserError, match="float16"):
         ggufjac.layers(tiny, PROMPT, dtype="float16")
     with pytest.raises(UserError, match="target: no token is"):

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import ggufjac
-from conftest import printed
+from conftest import PATIENCE, printed
 from ggufjac.analyses.analyze import Analysis
 from ggufjac.analyses.common.result import Result
 from ggufjac.analyses.options import BatchOptions
@@ -162,7 +162,7 @@ class TestKeys:
     def test_another_version_computes_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
         unit = Unit(PromptLine(1, "a"), self.MODEL, "analyze", HOW)
         before = unit.key
-        monkeypatch.setattr("ggufjac.__version__", "99")
+        monkeypatch.setattr("ggufjac.batch.units.__version__", "99")
         assert unit.key != before
 
     def test_one_model_under_two_names_is_one(self) -> None:
@@ -239,7 +239,7 @@ def test_every_analysis_runs_and_asks_llama_cpp_if_it_may(tiny_path: Path, tmp_p
         result = load(tmp_path / "out" / row["result"])
         assert result.kind == kinds[row["analysis"]]
         assert row["verdict"] == ("MATCH" if row["analysis"] == "analyze" else None)
-        assert 0 < row["reconstruction"] < 1e-4
+        assert 0 <= row["reconstruction"] < 1e-4  # rounding alone, which may happen to be none
     with reading(tmp_path / "out") as store:
         explained = load(tmp_path / "out" / store.rows()[0]["result"])
     assert isinstance(explained, Analysis)
@@ -364,7 +364,8 @@ def test_a_killed_run_goes_on_with_nothing_lost_or_doubled(
 ) -> None:
     folder, lines = tmp_path / "out", tmp_path / "prompts.txt"
     lines.write_text("\n".join(PROMPTS))
-    arguments = ["run", lines, tiny_path, other_path, "--out", folder, "--top", "2", "--no-verify", "--threads", "2"]
+    arguments = ["run", lines, tiny_path, other_path, "--out", folder, "--top", "2", "--no-verify"]
+    arguments += ["--threads", str(torch.get_num_threads())]  # torch's own last digits depend on it
     done = 0
     for point, n in (("file", 3), ("row", 2), ("transaction", 2)):
         child = subprocess.run(
@@ -440,7 +441,8 @@ def test_pending_units_of_an_older_version_are_forgotten(
     units: Sequence[Unit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as older:
-        older.setattr("ggufjac.__version__", "0.0.1")
+        for name in ("units", "store"):
+            older.setattr(f"ggufjac.batch.{name}.__version__", "0.0.1")
         run_batch(tmp_path / "out", units[:1])
         with writing(tmp_path / "out") as store:
             store.plan(units[:3])
@@ -492,8 +494,9 @@ class TestCluster:
     """dask.distributed computes the same units."""
 
     @pytest.fixture(autouse=True)
-    def _installed(self) -> None:
+    def _installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip("distributed", reason="dask.distributed is not installed: pip install distributed")
+        monkeypatch.setattr("ggufjac.batch.distributed.PATIENCE", PATIENCE)
 
     def test_a_dead_worker_loses_and_doubles_nothing(self, units: Sequence[Unit], whole: Path, tmp_path: Path) -> None:
         import psutil
@@ -529,7 +532,7 @@ class TestCluster:
             assert "no token is 'none'" in summary.failures[0].error
             assert sorted(opened) == sorted({unit.model.path for unit in units})
 
-            def breaking(*_: object) -> None:
+            def breaking(*_: object, **more: object) -> None:
                 raise ZeroDivisionError
 
             monkeypatch.setattr("ggufjac.analyses.analyze.analyze", breaking)
@@ -588,5 +591,5 @@ def test_without_dask_the_message_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.delitem(sys.modules, "ggufjac.batch.distributed", raising=False)
-    with pytest.raises(UserError, match=r"pip install 'ggufjac\[dask\]'"):
+    with pytest.raises(UserError, match=r"pip install distributed"):
         run_batch(tmp_path / "out", units[:1], cluster="local:2")

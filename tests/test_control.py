@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gguf import GGUFWriter
 from numpy.typing import NDArray
 
 from conftest import IDS
@@ -88,6 +89,20 @@ def test_a_file_is_read_by_ggml_and_by_us(tmp_path: Path) -> None:
         np.testing.assert_array_equal(ggml[f"direction.{layer}"], direction)
         np.testing.assert_array_equal(again.directions[layer], direction)
     assert sorted(tmp_path.iterdir()) == [path]
+
+
+def test_directions_may_have_ones_at_the_end_of_their_shape(tmp_path: Path) -> None:
+    """llama.cpp asks for one dimension, and counts none of the ones."""
+    path = tmp_path / "control.gguf"
+    writer = GGUFWriter(path, "controlvector")
+    direction = np.arange(4, dtype=np.float32)
+    writer.add_tensor("direction.1", direction[None])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    for found in (as_ggml_reads(path)["direction.1"], ControlFile.read(path).directions[1]):
+        np.testing.assert_array_equal(found, direction)
 
 
 @pytest.mark.parametrize(

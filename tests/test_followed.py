@@ -23,7 +23,7 @@ from ggufjac.operators import Deferred
 from tinymodels import BOS, FAMILIES, VOCAB_SIZE, make
 
 PROMPT = [BOS, *np.random.default_rng(7).integers(3, VOCAB_SIZE, 39).tolist()]
-SMALL = ("llama", "mistral3", "qwen3", "gemma3", "phi3", "olmo2", "qwen3moe")
+WIDESPREAD = ("llama", "mistral3", "qwen3", "gemma3", "phi3", "olmo2", "qwen3moe")
 QUANTISED = ("Q4_K_M", "Q4_0", "Q8_0")
 #: One of them for each family, so that all rules of rounding meet all kinds of layers.
 ONE_EACH = ("Q8_0", "Q4_0", "Q5_1", "Q4_K_M")
@@ -101,7 +101,7 @@ def test_every_family_is_followed(family: str, tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("ftype", QUANTISED)
-@pytest.mark.parametrize("family", SMALL)
+@pytest.mark.parametrize("family", WIDESPREAD)
 def test_the_map_is_that_of_llama_cpps_run(family: str, ftype: str, tiny: Tiny) -> None:
     with Model.open(tiny(family, ftype)) as model:
         linear = judge(model, PROMPT)
@@ -110,7 +110,7 @@ def test_the_map_is_that_of_llama_cpps_run(family: str, ftype: str, tiny: Tiny) 
         assert (exact.output - linear.output).norm() > 1e-3 * linear.output.norm()
 
 
-@pytest.mark.parametrize("family", SMALL)
+@pytest.mark.parametrize("family", WIDESPREAD)
 def test_every_state_is_llama_cpps_and_every_layers_map_leads_to_it(family: str, tiny: Tiny) -> None:
     path = tiny(family, "Q4_0")
     with Model.open(path) as model, Runner(path, len(PROMPT), threads=1) as runner:
@@ -126,7 +126,7 @@ def test_every_state_is_llama_cpps_and_every_layers_map_leads_to_it(family: str,
         assert (lens - linear.logits).abs().max() < LOGITS * linear.logits.std()
 
 
-@pytest.mark.parametrize("family", SMALL)
+@pytest.mark.parametrize("family", WIDESPREAD)
 def test_the_transpose_is_the_transpose(family: str, tiny: Tiny) -> None:
     generator = torch.Generator().manual_seed(3)
     with Model.open(tiny(family, "Q4_K_M")) as model:

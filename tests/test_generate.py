@@ -82,9 +82,9 @@ def test_a_step_computes_one_position(tiny: Model, monkeypatch: pytest.MonkeyPat
     rows = []
     plain = products.apply
 
-    def counting(weight, x):  # type: ignore[no-untyped-def]
+    def counting(weight, x, store=None):  # type: ignore[no-untyped-def]
         rows.append(x.shape[:-1].numel())
-        return plain(weight, x)
+        return plain(weight, x, store)
 
     monkeypatch.setattr(products, "apply", counting)
     reading = Reading(tiny.family, 30)

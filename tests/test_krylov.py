@@ -64,7 +64,7 @@ def test_vectors_are_orthonormal_and_the_batch_is_independent() -> None:
     torch.testing.assert_close(found.s, torch.linalg.svdvals(a)[:, :5], rtol=1e-6, atol=0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 12), st.integers(0, 99))
 def test_any_shape(d: int, n: int, k: int, seed: int) -> None:
     a = torch.as_tensor(np.random.default_rng(seed).standard_normal((1, d, n)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -32,7 +33,7 @@ BOUND = {np.float32: 2e-6, np.float64: 4e-15}
 types = st.sampled_from(WEIGHTS)
 isas = st.sampled_from(RUNNABLE)
 seeds = st.integers(0, 2**32 - 1)
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=60)
 
 
 def columns(type: GGMLType, blocks: int) -> int:
@@ -253,17 +254,21 @@ def test_products_at_the_edges_of_tiles(rows: int, cols: int, isa: str, dtype: A
 
 @pytest.mark.parametrize("adjoint", [False, True], ids=["apply", "adjoint"])
 @pytest.mark.parametrize("m", [1, 2, 4, 16, 17, 64])
+@pytest.mark.parametrize("isa", RUNNABLE)
 @pytest.mark.parametrize(("rows", "cols"), [(576, 1536), (192, 576), (64, 14336), (14336, 64)])
-def test_float32_products_are_as_exact_as_those_of_torch(rows: int, cols: int, m: int, adjoint: bool) -> None:
-    torch = pytest.importorskip("torch")
+def test_float32_errors_do_not_grow_with_the_length_of_a_sum(
+    rows: int, cols: int, isa: str, m: int, adjoint: bool
+) -> None:
+    """Sums run in blocks of 256 or so. A running sum of n random terms is off by 2**-24 * sqrt(n / 2) of itself if
+    every rounding is the worst, and by 0.4 of that usually: BLAS, with running sums for one column, by 27 * 2**-24 at
+    n = 14336, the kernels by 5.5 at most, whichever the instruction set."""
     rng = np.random.default_rng(11)
     weights = rng.standard_normal((rows, cols)).astype(np.float32)
     w = weights if adjoint else weights.T
     x = rng.standard_normal((m, w.shape[0])).astype(np.float32)
     exact = x.astype(np.float64) @ w.astype(np.float64)
-    theirs = (torch.from_numpy(x) @ torch.from_numpy(np.ascontiguousarray(w))).numpy()
-    ours = product(adjoint, weights.view(np.uint8), x)
-    assert np.linalg.norm(ours - exact) <= np.linalg.norm(theirs - exact)
+    ours = product(adjoint, weights.view(np.uint8), x, isa=isa)
+    assert np.linalg.norm(ours - exact) <= 2**-24 * np.sqrt(min(w.shape[0], 256) / 2) * np.linalg.norm(exact)
 
 
 @few
@@ -382,8 +387,10 @@ def test_info() -> None:
 
 
 @pytest.mark.parametrize("wide", [False, True])
-def test_peak_is_a_rate(wide: bool) -> None:
-    assert _native.fma_peak(wide, 1, 0.01) > 1e8
+@pytest.mark.parametrize("isa", RUNNABLE)
+def test_peak_is_a_rate(isa: str, wide: bool) -> None:
+    peak = _native.fma_peak(wide, 1, 0.01, isa)
+    assert 0 < peak < math.inf  # how fast is the machine's business, and that of whatever else it does
 
 
 # ---- mistakes of the caller

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from conftest import PATIENCE
+
 nbformat: Any = pytest.importorskip("nbformat", reason="nbformat is not installed")
 nbclient: Any = pytest.importorskip("nbclient", reason="nbclient is not installed")
 pytest.importorskip("ipykernel", reason="ipykernel is not installed")
@@ -34,7 +36,7 @@ def numbers(texts: list[str]) -> list[float]:
 def test_the_tour_says_again_what_it_says(smollm2_path: Path, tmp_path: Path) -> None:
     before = nbformat.read(NOTEBOOK, as_version=4)
     now = nbformat.read(NOTEBOOK, as_version=4)
-    nbclient.NotebookClient(now, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(now, timeout=PATIENCE, resources={"metadata": {"path": str(tmp_path)}}).execute()
     pictures = 0
     for was, is_now in zip(before.cells, now.cells, strict=True):
         if was.cell_type != "code":

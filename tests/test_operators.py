@@ -154,7 +154,7 @@ def close(a: Tensor | float, b: Tensor | float, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 class TestEveryOperator:
     @sizes
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     def test_adjoint_is_the_transpose(
         self,
         make: Callable[[Draw], Operator],
@@ -175,7 +175,7 @@ class TestEveryOperator:
         close((y * g).sum((-2, -1)), (x * back).sum((-2, -1)), dtype)
 
     @sizes
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     def test_one_carries_the_constant(
         self,
         make: Callable[[Draw], Operator],
@@ -203,7 +203,7 @@ class TestEveryOperator:
         close(sum(tallies, torch.zeros(columns, dtype=dtype)), (g * b).sum((-2, -1)), dtype)
 
     @sizes
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=10)
     def test_columns_do_not_mix(
         self,
         make: Callable[[Draw], Operator],

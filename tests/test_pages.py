@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from conftest import PATIENCE
 from ggufjac.maps.model import Model
 from ggufjac.operators.walk import weights
 from ggufjac.quants.memory.devices import available_memory
@@ -103,11 +104,11 @@ def test_readahead_brings_all_that_is_asked_for(alone: Model) -> None:
         asked_for = threading.Event()
         ahead.ask(asked)
         ahead.later(asked_for.set)
-        assert asked_for.wait(60)
-    end = time.monotonic() + 20
-    while time.monotonic() < end and min(map(resident, asked)) < 1:
+        assert asked_for.wait(PATIENCE)
+    end = time.monotonic() + PATIENCE
+    while min(map(resident, asked)) < 1:
+        assert time.monotonic() < end
         time.sleep(0.05)
-    assert min(map(resident, asked)) == 1
 
 
 def test_requests_are_no_longer_than_the_system_honours() -> None:
@@ -119,7 +120,7 @@ def test_requests_are_no_longer_than_the_system_honours() -> None:
         asked_for = threading.Event()
         ahead.ask(asked)
         ahead.later(asked_for.set)
-        assert asked_for.wait(60)
+        assert asked_for.wait(PATIENCE)
     assert all(0 < length <= REQUEST for _, length in met)
     requests = iter(met)
     for data in asked:
@@ -155,7 +156,7 @@ def test_layers_that_memory_does_not_hold_are_let_go_after_every_visit(
 
     monkeypatch.setattr(GGUFFile, "drop", drop)
     with Model.open(smollm2_path) as model:
-        whole = model.linearize(PROMPT)
+        whole = model.linearize(PROMPT, memory=memory)  # in the same pieces, whose sums have the same bits
         pulled, sizes = whole.rmatmat(torch.eye(576)[:3]), [w.nbytes for op in whole.operators for w in weights(op)]
         pushed = whole.matmat(pulled)
         assert dropped == []

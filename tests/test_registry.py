@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ggufjac
+from conftest import NO_CLOCK
 from ggufjac.errors import UserError
 from ggufjac.registry import CatalogueEntry, HubFile, Places, Wheel, entries, local_models, resolve, stored
 from ggufjac.registry.catalogue import read
@@ -324,7 +325,7 @@ class TestLocalModels:
         bad.write_bytes(content)
         assert [model.path for model in local_models(places)] == [good]
 
-    @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @settings(max_examples=50, suppress_health_check=[*NO_CLOCK, HealthCheck.function_scoped_fixture])
     @given(
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just(MODEL_LAYER),
@@ -503,7 +504,7 @@ class TestResolve:
         with pytest.raises(UserError, match="it holds none"):
             resolve(str(tmp_path / "empty"), places)
 
-    @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @settings(max_examples=100, suppress_health_check=[*NO_CLOCK, HealthCheck.function_scoped_fixture])
     @given(st.text(max_size=300))
     def test_no_text_is_worse_than_unknown(self, places: Places, name: str) -> None:
         with pytest.raises(UserError):

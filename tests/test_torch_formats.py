@@ -83,7 +83,7 @@ def test_equals_ggml(kind: GGMLType, ggml: ctypes.CDLL) -> None:
 
 
 @pytest.mark.parametrize("kind", WEIGHTS)
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(data=st.data())
 def test_equals_the_reference_for_any_bytes(kind: GGMLType, ggml: ctypes.CDLL, data: st.DataObject) -> None:
     n = data.draw(st.integers(1, 3))

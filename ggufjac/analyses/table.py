@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -81,7 +82,8 @@ def load(source: str | Path) -> Result:
             metadata = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{source}: this is no safetensors file ({error})") from None
+        hint = "it is the JSON of a result; show takes what --save wrote" if _is_json(source) else str(error)
+        raise UserError(f"{source}: this is no safetensors file ({hint})") from None
     if RESULT not in metadata:
         raise UserError(f"{source}: the file holds no ggufjac result; `--save FILE` of an analysis writes one")
     try:
@@ -93,3 +95,10 @@ def load(source: str | Path) -> Result:
         return KINDS[kind].result_class.from_dict(plain, arrays)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{source}: the result in it is damaged ({error})") from None
+
+
+def _is_json(source: str | Path) -> bool:
+    """Whether the file looks like one that `--json` wrote."""
+    with suppress(OSError), open(source, "rb") as opened:
+        return opened.read(64).lstrip().startswith(b'{\n "schema": "ggufjac.')
+    return False

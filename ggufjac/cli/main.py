@@ -97,6 +97,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit status: 0, 1 (a check failed), 2 (a user's mistake), 130 (interrupted)."""
     try:
+        _check_environment()
         args = parse(arguments)
         status: int = args.execute(args)
         sys.stdout.flush()
@@ -112,3 +113,11 @@ def run(arguments: Sequence[str]) -> int:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _check_environment() -> None:
+    """Refuse a wrong GGUFJAC_ISA before the work begins, so that a batch does not count it as every unit's failure."""
+    if "GGUFJAC_ISA" in os.environ:
+        from ggufjac.quants.native import isa
+
+        isa()

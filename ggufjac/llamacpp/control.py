@@ -76,7 +76,7 @@ class ControlFile:
                 number = name.removeprefix(PREFIX)
                 if number == name or not number.isdigit():
                     raise UserError(f"{source}: the tensor {name!r} is no direction of a layer")
-                if info.type != GGMLType.F32 or len(info.shape) != 1:
+                if info.type != GGMLType.F32 or len(info.plain_shape) != 1:
                     raise UserError(f"{source}: the tensor {name!r} must be F32 with one dimension")
                 directions[int(number)] = file.data(name).view(np.float32).flatten()
             hint = file.metadata.get(HINT)

@@ -92,6 +92,10 @@ class LinearMap:
         self.blocks = blocks
         self._jacobian: Tensor | None = None
 
+    def __repr__(self) -> str:
+        d, n_tokens, d_in = self.shape
+        return f"<{type(self).__name__} {n_tokens} tokens x {d_in} -> {d}, {self.dtype}, {self.device}>"
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(n_out, T, n_in): the output's dimension and the inputs'."""

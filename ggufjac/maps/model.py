@@ -50,6 +50,10 @@ class Model:
             self.vocab.close()
         self.file.close()
 
+    def __repr__(self) -> str:
+        f = self.family
+        return f"<{type(self).__name__} {self.file.path.name}: {self.file.architecture}, {f.n_layer} layers, d {f.d}>"
+
     def __enter__(self) -> Model:
         return self
 

@@ -3,10 +3,16 @@
 `data` is a packed matrix W of shape [rows, cols] as a C-contiguous uint8 array [rows, cols / block * block_bytes], for
 example a view into a memory-mapped file. Products take float32 or float64 blocks of any number of leading columns and
 give the same type; on float64 the weights are the exact float32 values widened, and nothing else is rounded to float32.
+
+The kernels are compiled for several instruction sets, and the best that the processor can run is taken. In the
+environment, `GGUFJAC_ISA=portable` (or another of `_native.info()["runnable"]`) takes that one instead: for tests, and
+to find out whether a bug is one of the kernels. Expanded weights have the same bits with each; products are summed in
+another order, so their last digits differ.
 """
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
@@ -14,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ggufjac import _native
+from ggufjac.errors import UserError
 from ggufjac.reader.types import GGMLType
 
 #: Types whose blocks are indices into a codebook.
@@ -28,6 +35,29 @@ CODEBOOKS = frozenset(
         GGMLType.IQ3_S,
     }
 )
+
+
+#: The environment's variable that chooses the instruction set.
+VARIABLE = "GGUFJAC_ISA"
+
+
+def isa() -> str:
+    """The instruction set that the kernels use: the environment's choice, or the best.
+
+    Raises UserError where the environment names one that cannot run here.
+    """
+    return _checked(os.environ.get(VARIABLE, ""))
+
+
+@cache
+def _checked(name: str) -> str:
+    info = _native.info()
+    if not name:
+        return info["isa"]
+    if name not in info["runnable"]:
+        why = "this processor cannot run it" if name in info["compiled"] else "this build has no such instruction set"
+        raise UserError(f"{VARIABLE} is {name!r}, but {why}; what works here: {', '.join(info['runnable'])}")
+    return name
 
 
 @cache
@@ -49,7 +79,7 @@ def dequantize(type: GGMLType, data: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     data = _matrix(data)
     out = np.empty((data.shape[0], _cols(type, data)), dtype=np.float32)
-    _native.dequantize(type, data, out, codebook(type))
+    _native.dequantize(type, data, out, codebook(type), isa=isa())
     return out
 
 
@@ -105,5 +135,5 @@ def _product(
         x = x.reshape(-1, x.shape[-1]) if x.shape[-1] else x.reshape(int(np.prod(x.shape[:-1])), 0)
     if (x.shape[1] > 1 and x.strides[1] != x.itemsize) or not x.flags.aligned:
         x = np.ascontiguousarray(x)
-    kernel(type, data, x, out.reshape(x.shape[0], outer), codebook(type), threads)
+    kernel(type, data, x, out.reshape(x.shape[0], outer), codebook(type), threads, isa())
     return out

@@ -49,6 +49,11 @@ class TensorInfo:
     shard: int
 
     @property
+    def plain_shape(self) -> tuple[int, ...]:
+        """`shape` as ggml sees it, which does not tell [n, 1] from [n]: see `plain`."""
+        return plain(self.shape)
+
+    @property
     def n_weights(self) -> int:
         """Elements of the tensor."""
         return prod(self.shape)
@@ -80,6 +85,16 @@ def read_tensor_table(cursor: Cursor, n_tensors: int, alignment: int, shard: int
         expected = align(expected + info.nbytes, alignment)
         table[name] = replace(info, offset=data_start + info.offset)
     return table
+
+
+def plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without the ones in front: two shapes are the same to ggml when these are.
+
+    ggml fills every shape up to four dimensions with ones at its end, which is our front, and converters are free to
+    write some of them: the same vector is [n] in one file and [n, 1] in another.
+    """
+    first = next((i for i, n in enumerate(shape[:-1]) if n != 1), len(shape) - 1)
+    return shape[first:]
 
 
 def align(position: int, alignment: int) -> int:

@@ -58,6 +58,11 @@ class CatalogueEntry:
         """Where the model comes from, for people."""
         return f"hf.co/{self.source.repository}" if isinstance(self.source, HubFile) else "PyPI"
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What may stand for the model: its name, and the repository on the hub from which it comes."""
+        return (self.name, self.source_name) if isinstance(self.source, HubFile) else (self.name,)
+
 
 def entries(places: Places | None = None) -> list[CatalogueEntry]:
     """All models that can be had by name: those that come with ggufjac, then the user's own.

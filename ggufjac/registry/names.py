@@ -36,9 +36,10 @@ def resolve(name: str, places: Places | None = None) -> Path:
 
 def find_entry(name: str, known: list[CatalogueEntry]) -> CatalogueEntry:
     """The entry of models.toml that `name` means. Raises UserError, with close names, where there is none."""
+    wanted = _short(name)
     for same in (str.__eq__, _same_letters):
         for entry in known:
-            if same(name, entry.name):
+            if any(same(wanted, other) for other in entry.names):
                 return entry
     close = _close(name, [entry.name for entry in known])
     raise UserError(f"models.toml has no model {name!r}{_did_you_mean(close)}; `ggufjac pull` lists the names")
@@ -49,6 +50,14 @@ def _user_path(name: str) -> Path:
         return Path(name).expanduser()
     except RuntimeError:  # ~name of a user who does not exist
         return Path(name)
+
+
+def _short(name: str) -> str:
+    """The name of a repository on the hub without the beginning of an address."""
+    for start in ("https://huggingface.co/", "https://hf.co/", "huggingface.co/"):
+        if name.startswith(start):
+            return "hf.co/" + name.removeprefix(start)
+    return name
 
 
 def _same_letters(one: str, other: str) -> bool:
@@ -72,7 +81,7 @@ def _match(
     places: Places,
 ) -> Path | None:
     for entry in known:
-        if same(name, entry.name):
+        if any(same(_short(name), other) for other in entry.names):
             return _pulled(entry, places)
     found = [model for model in local if any(same(name, other) for other in names(model))]
     # One file can be known under several names, or through several links.

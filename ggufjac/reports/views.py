@@ -6,11 +6,11 @@ shows more than the terminal's tables, `page/kinds/KIND.py`.
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ggufjac.analyses.common.result import Result
+from ggufjac.reports import terminal
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,8 +23,7 @@ class Views:
 
     def terminal(self, result: Result) -> RenderableType:
         """The report for a terminal."""
-        report: RenderableType = import_module(f"ggufjac.reports.terminal.{result.kind}").report(result)
-        return report
+        return terminal.report(result)
 
     def text(self, result: Result) -> str:
         """The report as text without colours."""
@@ -42,13 +41,13 @@ class Views:
         """The report as one page of HTML that needs no other file."""
         from ggufjac.reports.page import page
 
-        return page(result, self.terminal(result))
+        return page(result)
 
     def cell(self, result: Result) -> str:
         """The page's content alone, for a cell of a notebook."""
         from ggufjac.reports.page import cell
 
-        return cell(result, self.terminal(result))
+        return cell(result)
 
     def pictures(self, result: Result) -> tuple[Picture, ...]:
         """The pictures. Raises UserError where matplotlib is missing."""

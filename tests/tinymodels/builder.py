@@ -8,6 +8,7 @@ biases are far from 1 and 0, because a forgotten weight that equals its default 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,6 +116,10 @@ class Tiny:
         if name not in self._tensors:
             raise ValueError(f"there is no tensor {name}")
         self._packed[name] = kind
+
+    def reshape(self, shaped: Callable[[tuple[int, ...]], tuple[int, ...]]) -> None:
+        """Give every tensor that is there another shape, which `shaped` makes of its own: outermost axis first."""
+        self._tensors = {name: array.reshape(shaped(array.shape)) for name, array in self._tensors.items()}
 
     def write(self, path: Path) -> Path:
         """Write the file and return its path."""

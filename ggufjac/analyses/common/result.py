@@ -91,7 +91,10 @@ class Result:
         """What IPython shows, in place of a dataclass's own long repr: the report, as HTML and as text."""
         if self.views is None:
             return {"text/plain": repr(self)}
-        return {"text/plain": self.views.text(self), "text/html": self.views.cell(self)}
+        return {"text/plain": self.views.text(self), "text/html": self._repr_html_()}
+
+    def _repr_html_(self) -> str:
+        return self._drawn_by().cell(self)
 
     def _drawn_by(self) -> ResultViews:
         if self.views is None:

@@ -167,7 +167,7 @@ def _asked_of(side: int, pair: tuple[int, int], questions: Sequence[Asked]) -> l
 
 
 def _shapes(model: Model) -> dict[str, tuple[int, ...]]:
-    return {name: info.shape for name, info in model.file.tensors.items()}
+    return {name: info.plain_shape for name, info in model.file.tensors.items()}
 
 
 def _matrix(n: int, of: Callable[[int, int], float]) -> Matrix:

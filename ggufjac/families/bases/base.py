@@ -231,7 +231,7 @@ class Family(Hyperparameters, ABC):
         info = self.source.file.tensors.get(name)
         if info is None:
             raise UserError(f"{self.source.file.path}: the tensor {name!r} is missing")
-        return self.source.matrix(name, info.shape[0], self.d)
+        return self.source.matrix(name, info.rows, self.d)
 
     def _qkv(self, i: int, n_q: int, n_k: int, n_v: int) -> tuple[Linear, Linear, Linear]:
         """The three projections of layer i, which may come as one matrix."""

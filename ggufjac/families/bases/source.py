@@ -11,6 +11,7 @@ import numpy as np
 from ggufjac.errors import UserError
 from ggufjac.quants.memory.pages import Pages
 from ggufjac.quants.tensor import QuantTensor
+from ggufjac.reader.tensors import plain
 from ggufjac.reader.types import INTEGERS, GGMLType
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Source:
     def packed(self, prefix: str) -> Iterator[NDArray[np.uint8]]:
         """The bytes of the matrices whose names begin so, without those of experts, of which few are read."""
         for name, info in self.file.tensors.items():
-            if name.startswith(prefix) and len(info.shape) == 2:
+            if name.startswith(prefix) and len(info.plain_shape) == 2:
                 yield self.file.data(name)
 
     def leave(self, prefix: str) -> None:
@@ -168,7 +169,7 @@ class Source:
         info = self.file.tensors.get(name)
         if info is None:
             raise UserError(f"{self.file.path}: the tensor {name!r} is missing; {self.architecture} models need it")
-        if tuple(info.shape) != shape:
+        if info.plain_shape != plain(shape):
             raise UserError(
                 f"{self.file.path}: the tensor {name!r} has the shape {_times(info.shape)}; "
                 f"the file's own keys say {_times(shape)}"

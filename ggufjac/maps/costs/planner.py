@@ -83,7 +83,7 @@ class Planner:
         most, used = source.integer("expert_count", 0), source.integer("expert_used_count", 0)
         share = min(1.0, self.n_tokens * used / most) if most else 1.0
         layers = [info for name, info in source.file.tensors.items() if name.startswith("blk.")]
-        return int(sum(info.nbytes * (share if len(info.shape) == 3 else 1) for info in layers))
+        return int(sum(info.nbytes * (share if len(info.plain_shape) == 3 else 1) for info in layers))
 
     @cached_property
     def _shapes(self) -> list[_Shape]:

@@ -17,6 +17,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from ggufjac.analyses.common.tokens import readable
+from ggufjac.reports import terminal
 from ggufjac.reports.page.convert import from_rich
 from ggufjac.reports.page.markup import Markup, escape, join, tag
 from ggufjac.reports.page.sections import section
@@ -32,8 +33,8 @@ EVERYTHING = 1000
 KINDS = "ggufjac.reports.page.kinds"
 
 
-def page(result: Result, report: RenderableType) -> str:
-    """The whole document; report: the result's for a terminal."""
+def page(result: Result) -> str:
+    """The whole document."""
     script = asset("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     prompt = getattr(result, "prompt", None)
@@ -42,19 +43,20 @@ def page(result: Result, report: RenderableType) -> str:
         title=escape(title),
         digest=digest,
         style=asset("page.css"),
-        body=body(result, report),
+        body=body(result),
         version=escape(result.version),
         script=script,
     )
 
 
-def cell(result: Result, report: RenderableType) -> str:
+def cell(result: Result) -> str:
     """The page's content alone, for a notebook's cell: it takes its colours from the notebook and needs no script."""
-    return str(tag("div", tag("style", Markup(asset("page.css"))), body(result, report), class_="ggufjac cell"))
+    return str(tag("div", tag("style", Markup(asset("page.css"))), body(result), class_="ggufjac cell"))
 
 
-def body(result: Result, report: RenderableType) -> Markup:
+def body(result: Result) -> Markup:
     """The report as HTML."""
+    report = terminal.report(result)
     lead, bodies = _of_kind(result)
     parts = list(report.draw(EVERYTHING)) if isinstance(report, Fitted) else [report]
     out = []

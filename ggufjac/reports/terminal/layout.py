@@ -18,7 +18,7 @@ from ggufjac.reports import words
 
 #: Terminal widths from which a table has room for more columns.
 ROOMY, WIDE = 100, 130
-#: Relative error up to which a reconstruction counts as exact, by dtype (checked in every run).
+#: Relative error up to which a reconstruction counts as exact, by dtype; it is checked in every run.
 EXACT = {"float32": 1e-5, "float64": 1e-13, "bfloat16": 5e-2}
 
 
