@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import re
 import runpy
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import ggufjac
 from ggufjac.analyses import options as records
 from ggufjac.analyses.common.result import Result
 from ggufjac.analyses.table import KINDS, TABLE
@@ -108,10 +111,27 @@ def test_every_option_is_in_the_table() -> None:
     named = {name for entry in TABLE if entry.options for name in (entry.options, "AnalysisOptions", "MapOptions")}
     for name in named - {"ExplainOptions"}:
         record = getattr(records, name)
-        row = re.search(rf"^\| .*`{name}` \| (.*) \|$", page, re.MULTILINE)
+        row = re.search(rf"^\| `{name}` \| [^|]* \| (.*) \|$", page, re.MULTILINE)
         assert row is not None, name
         own = {item.name for item in fields(record) if item.name in record.__annotations__}
         assert set(re.findall(r"`(\w+)`", row[1])) == own & {item.name for item in options_of(record)}, name
+
+
+def signature(function: Callable[..., Any]) -> str:
+    """As an editor shows it, a parameter a line."""
+    lines, starred = [], False
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            lines, starred = [*lines, "    *,"], True
+        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+        lines.append(f"    {parameter.name}: {parameter.annotation}{default},")
+    return "\n".join([f"{function.__name__}(", *lines, ")"]).replace("'", '"')
+
+
+def test_signatures_are_those_of_the_functions() -> None:
+    shown = re.search(r"<!-- signatures -->\n```python\n(.*?)\n```", text_of("python.md"), re.DOTALL)
+    assert shown is not None
+    assert shown[1] == "\n\n".join(map(signature, (ggufjac.attribute, ggufjac.layers)))
 
 
 def test_options_have_help() -> None:
