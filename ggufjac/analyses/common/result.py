@@ -32,7 +32,7 @@ class Result:
     """The outcome of one analysis: a frozen dataclass of plain values, and arrays by name.
 
     A subclass names its `kind` and the number of its JSON schema. A result shows itself in a terminal (rich) and in a
-    notebook, once something that draws results has been imported (`views`).
+    notebook, once something that draws results is there (`views`).
     """
 
     kind: ClassVar[str]
@@ -98,7 +98,7 @@ class Result:
 
     def _drawn_by(self) -> ResultViews:
         if self.views is None:
-            raise RuntimeError("nothing that draws results was imported; import ggufjac.reports does")
+            raise RuntimeError("nothing that draws results is there; ggufjac.reports.views.install() puts it there")
         return self.views
 
 
