@@ -7,6 +7,7 @@ llama.cpp on the same float32 weights with a float32 cache. Columns hold the wor
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -32,13 +33,13 @@ HEADINGS = (
 
 
 def measure(path: Path) -> tuple[float, float, float, float, float]:
-    """Logits over their spread, the same with llama.cpp's GELU arguments, steps, and both reconstruction errors."""
+    """Logits over their spread, the same with llama.cpp's GELU arguments (nan: none), steps, reconstruction errors."""
     with Model.open(path) as model:
         prompts = [PROMPT[:n] for n in LENGTHS]
         checks = twin(model, prompts, gelu_table=model.family.gelu, threads=1).checks
         return (
             max(check.worst for check in checks),
-            max(check.same_gelu or 0.0 for check in checks),
+            max(check.same_gelu if check.same_gelu is not None else math.nan for check in checks),
             max(layer.relative for check in checks for layer in check.layers),
             max(model.linearize(prompt).reconstruction_error() for prompt in prompts),
             max(model.linearize(prompt, dtype=torch.float64).reconstruction_error() for prompt in prompts),
@@ -52,7 +53,7 @@ def rows() -> Iterator[list[str]]:
             found = [measure(make(name, Path(folder) / f"{i}.gguf", **form)) for i, form in enumerate(forms)]
         logits, same, step, single, double = (max(column) for column in zip(*found, strict=True))
         lines = len(Path(inspect.getfile(ARCHITECTURES[name])).read_text(encoding="utf-8").splitlines())
-        gelu = f"{same:.1e}" if ARCHITECTURES[name].gelu else ""
+        gelu = "" if math.isnan(same) else f"{same:.1e}"
         errors = (f"{step:.1e}", f"{single:.1e}", f"{double:.1e}")
         yield [name, str(len(forms)), f"{logits:.1e}", gelu, *errors, str(lines)]
 

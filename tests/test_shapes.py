@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from ggufjac.maps.planning import Planner
+from ggufjac.maps.costs.planner import Planner
 from torch import Tensor
 
 import ggufjac
