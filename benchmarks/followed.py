@@ -1,4 +1,4 @@
-"""llama.cpp's own run as a linear map: what capturing it costs, how exactly it is followed, how it differs from exact
+"""llama.cpp's own run as a linear map: what recording it costs, how exactly it is followed, how it differs from exact
 arithmetic.
 
     python -m benchmarks followed               # prints the tables and writes docs/followed-table.md
@@ -111,7 +111,7 @@ def _least(runs: int, *works: Callable[[], object]) -> list[float]:
 
 def cost() -> Table:
     headings = (
-        "model", "tokens", "llama.cpp alone, ms", "captured, ms", "ratio", "copied, MB", "exact map, s",
+        "model", "tokens", "llama.cpp alone, ms", "recorded, ms", "ratio", "copied, MB", "exact map, s",
         "llama.cpp's map, s",
     )  # fmt: skip
     note = (

@@ -155,7 +155,7 @@ def _run(names: Sequence[str], models: Sequence[str]) -> None:
         if name not in SECTIONS:
             raise UserError(f"no section {name!r}; there are {', '.join(SECTIONS)}")
     if "growth" in names and find_spec("matplotlib") is None:
-        raise UserError("the plot of growth needs matplotlib: pip install 'ggufjac[plots]'")
+        raise UserError("the plot of growth needs matplotlib: pip install matplotlib")
     for name in names:
         found = sections_of(TARGET.read_text(encoding="utf-8")) if TARGET.exists() else {}
         print(f"\n## {name}\n", flush=True)

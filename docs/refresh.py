@@ -3,9 +3,10 @@
     python docs/refresh.py                    # README.md and every page
     python docs/refresh.py docs/layers.md     # these
 
-A fenced block that begins with `$ ggufjac ...` is the command and its output on a terminal of 100 columns. A block
-whose second line is `...` is left alone: such a command takes hours. A block of Python under `<!-- run -->` makes files
-that later commands need. Everything on one page runs in one temporary folder, from the first block to the last.
+A fenced block that begins with `$ ggufjac ...` is the command and its output on a terminal of 100 columns, or the first
+lines of it where the command ends in `| head -N`. A block whose second line is `...` is left alone: its output is not
+what the page is about, or takes hours. A block of Python under `<!-- run -->` makes files that later commands need.
+Everything on one page runs in one temporary folder, from the first block to the last.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(
-    r"^```\n\$ (?P<command>ggufjac [^\n]*)\n(?!\.\.\.\n).*?^```$|^<!-- run -->\n```python\n(?P<code>.*?)^```$",
-    re.MULTILINE | re.DOTALL,
+    r"""
+    ^```\n\$[ ](?P<line>(?P<command>ggufjac[ ][^\n]*?)(?:[ ]\|[ ]head[ ]-(?P<first>\d+))?)\n(?!\.\.\.\n).*?^```$
+    | ^<!--[ ]run[ ]-->\n```python\n(?P<code>.*?)^```$
+    """,
+    re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
 WIDTH = 100
 
@@ -45,7 +49,9 @@ def refresh(page: Path) -> None:
             if block["code"] is not None:
                 output(["-c", block["code"]], folder)
                 return block[0]
-            return f"```\n$ {block['command']}\n{output(['-m', *shlex.split(block['command'])], folder)}```"
+            printed = output(["-m", *shlex.split(block["command"])], folder).splitlines(keepends=True)
+            shown = printed if block["first"] is None else printed[: int(block["first"])]
+            return f"```\n$ {block['line']}\n{''.join(shown)}```"
 
         page.write_text(BLOCK.sub(anew, page.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -56,9 +56,9 @@ class AblationOutcome:
 class TokenAblation:
     """One input token taken away.
 
-    linear: its term taken off the linear map's output; derivative: by how much the target's ln p changes to first
-    order; zeroed: the model with the token's vector set to 0; left_out: the model on the prompt without the token (None
-    where nothing would be left of it).
+    position: from 0. linear: its term taken off the linear map's output; derivative: by how much the target's ln p
+    changes to first order; zeroed: the model with the token's vector set to 0; left_out: the model on the prompt
+    without the token (None where nothing would be left of it).
     """
 
     position: int
@@ -87,7 +87,11 @@ class ComponentAblation:
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation(MapResult):
-    """Parts of one prompt taken away, one at a time; `target` is the token whose ln p is followed."""
+    """Parts of one prompt taken away, one at a time.
+
+    target: the token whose ln p is followed. tokens: those that were taken away; n_tokens: of how many; components:
+    leading triplets, each alone and all together.
+    """
 
     kind: ClassVar[str] = "ablation"
 

@@ -24,7 +24,8 @@ from ggufjac.maps.model import Model
 
 @dataclass(frozen=True)
 class TokenRow:
-    """One input token: its share of the output (y_t . y / |y|^2), its term of the target's logit, its own map."""
+    """One input token. output_share: its share of the output, y_t . y / |y|^2; logit: its term of the target's logit;
+    stable_rank, triplets: of its own map."""
 
     token: Piece
     output_share: float
@@ -37,10 +38,12 @@ class TokenRow:
 class Analysis(MapResult):
     """One prompt, explained. Shares of the output add up to 1 and logits to the target's logit, constant included.
 
-    norms_exact: whether the stable ranks come from the full map or from random probes. ordinary: the reconstruction
-    error of the ordinary Jacobian (None: not asked for). agreement: None when llama.cpp was not asked, with the reason
-    in agreement_note. Where llama.cpp's own run is explained, the output, its logits and the predictions are
-    llama.cpp's.
+    target: the token whose logit is attributed. constant_share, constant_logit: what constants (biases) give to the
+    output and to that logit. combined, combined_stable_rank: of the map of all tokens together. norms_exact: whether
+    the stable ranks come from the full map or from random probes. ordinary: the reconstruction error of the ordinary
+    Jacobian (None: not asked for). agreement: None when llama.cpp was not asked, with the reason in agreement_note.
+    llama_prediction: llama.cpp's first token. Where llama.cpp's own run is explained, the output, its logits and the
+    predictions are llama.cpp's.
     """
 
     kind: ClassVar[str] = "analysis"

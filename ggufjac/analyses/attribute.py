@@ -36,6 +36,7 @@ class Question:
     """What is explained: the target's logit, or how far it is above that of `against`, or above the mean of all logits.
 
     Differences say more about the prediction than a logit, of which much is common to all tokens and moves none.
+    against: None for a logit, and above the mean; value: what the terms add up to.
     """
 
     target: Prediction
@@ -46,7 +47,7 @@ class Question:
 
 @dataclass(frozen=True)
 class TokenTerms:
-    """One input token and its term of every question."""
+    """One input token. terms: its term of every question."""
 
     token: Piece
     terms: tuple[float, ...]
@@ -54,7 +55,7 @@ class TokenTerms:
 
 @dataclass(frozen=True)
 class Component:
-    """A triplet of the combined map, its term of every question, and its parts by token of the first question."""
+    """A triplet of the combined map. terms: its term of every question; tokens: of the first one, by token."""
 
     triplet: Triplet
     terms: tuple[float, ...]
@@ -65,7 +66,8 @@ class Component:
 class WriteTerms:
     """What the first question draws from each token, and from constants, by paths whose last write this is.
 
-    layer, part: which write ("attn", "mlp", ...); None and "direct" for what goes past all of them.
+    layer, part: which write ("attn", "mlp", ...); None and "direct" for what goes past all of them. tokens: by the
+    token where the paths begin; constant: those that begin at constants.
     """
 
     layer: int | None
@@ -82,10 +84,11 @@ class WriteTerms:
 class Attribution(MapResult):
     """One or more logits, or differences of logits, explained; the first question in more detail.
 
-    constants: what biases give to every question. rest: what the components that are not listed give. writes: the
-    direct paths first, then in the order of the network; their columns add up to the tokens' terms. carried: for every
-    block l what the first question draws from each position of the state that enters it, with the constants to come
-    last; the last row is the state that leaves the network. Every row adds up to the value.
+    tokens: the prompt's, with their terms. components: the leading triplets. constants: what biases give to every
+    question. rest: what the components that are not listed give. writes: the direct paths first, then in the order of
+    the network; their columns add up to the tokens' terms. carried: for every block l what the first question draws
+    from each position of the state that enters it, with the constants to come last; the last row is the state that
+    leaves the network. Every row adds up to the value.
     """
 
     kind: ClassVar[str] = "attribution"

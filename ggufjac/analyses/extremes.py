@@ -46,7 +46,7 @@ class Extreme:
 
 @dataclass(frozen=True)
 class TokenExtremes:
-    """One input token; norm: ||J_t||_F."""
+    """One input token. norm: ||J_t||_F; columns, rows: its longest ones, the longest first."""
 
     token: Piece
     norm: float
@@ -56,7 +56,7 @@ class TokenExtremes:
 
 @dataclass(frozen=True)
 class Recurring:
-    """An entry that is among the longest of several tokens."""
+    """An entry that is among the longest of several tokens. entry: its number; tokens: of how many."""
 
     entry: int
     tokens: int
@@ -66,8 +66,9 @@ class Recurring:
 class Extremes(MapResult):
     """The longest columns and rows of every token's map.
 
-    Their lengths are exact. exact: whether all lengths were computed, so that nothing longer can have been missed and
-    norms are exact too; otherwise norms, and the choice of what to compute, come from random probes.
+    Their lengths are exact. recurring_columns, recurring_rows: entries that several tokens share. exact: whether all
+    lengths were computed, so that nothing longer can have been missed and norms are exact too; otherwise norms, and the
+    choice of what to compute, come from random probes.
     """
 
     kind: ClassVar[str] = "extremes"

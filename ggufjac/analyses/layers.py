@@ -34,9 +34,9 @@ EMBEDDING, CONSTANT = "embedding", "constant"
 class LayerTriplet:
     """One triplet sigma u v^T: what it writes (head @ u), and where it reads.
 
-    residual: the larger one of ||A v - sigma u|| and ||A^T u - sigma v||, over sigma. position, weight: the token (in a
-    layerwise map, the position) with the longest part of v, and its share of ||v||^2. cosine: |u . u'| with the vector
-    u' of the same number of the whole network's map.
+    writes: the tokens with the largest logits head @ u. residual: the larger one of ||A v - sigma u|| and ||A^T u -
+    sigma v||, over sigma. position, weight: the token (in a layerwise map, the position) with the longest part of v,
+    and its share of ||v||^2. cosine: |u . u'| with the vector u' of the same number of the whole network's map.
     """
 
     sigma: float
@@ -52,7 +52,7 @@ class Spectrum:
     """The leading triplets of one map.
 
     stable_rank: ||A||_F^2 / sigma_1^2. overlap: how much of the leading left vectors lies in the span of those of the
-    whole network's map, from 0 to 1.
+    whole network's map, from 0 to 1. concepts: the triplets.
     """
 
     stable_rank: float
@@ -64,9 +64,10 @@ class Spectrum:
 class LayerReading:
     """One place: what leaves a layer (part "layer"), or what one of its parts writes.
 
-    lens: the likeliest tokens if the place itself went to the output norm and the head; rank, probability: of the
-    target there. shares: what each token carries of the place's output, y . J_t x_t / |y|^2; with constant_share they
-    add up to 1. cumulative: the map from the tokens; layerwise: the map from what enters the layer, if asked for.
+    layer: from 0; part: "layer", or the block's name. lens: the likeliest tokens if the place itself went to the output
+    norm and the head; rank, probability: of the target there. shares: what each token carries of the place's output, y
+    . J_t x_t / |y|^2; with constant_share they add up to 1. cumulative: the map from the tokens; layerwise: the map
+    from what enters the layer, if asked for.
     """
 
     layer: int
@@ -82,7 +83,8 @@ class LayerReading:
 
 @dataclass(frozen=True)
 class BlockWrite:
-    """What one block gives to the target's logit past all later blocks; layer None: outside of the layers."""
+    """One block. layer: None outside of the layers; part: its name; logit: what it gives to the target's logit past all
+    later blocks."""
 
     layer: int | None
     part: str
@@ -91,7 +93,8 @@ class BlockWrite:
 
 @dataclass(frozen=True)
 class Emergence:
-    """From which layer on something is so: the first layer, and the one from which it stays so; None: never."""
+    """From which layer on something is so. first: the first layer where it is; settled: the one from which it stays so;
+    None: never."""
 
     first: int | None
     settled: int | None
@@ -101,10 +104,11 @@ class Emergence:
 class Layers(MapResult):
     """One prompt, layer by layer. The logits of `writes` add up to the target's.
 
-    readings: in the order of the network. concept, lens: where the target is the top token of the leading left vector,
-    and of the lens, among the layers that were read. layerwise_exact: whether the stable ranks of the layerwise maps
-    come from the full maps; those of the cumulative maps are estimated from random probes beyond their leading part.
-    reconstruction: how far the shares of any place are from adding up to 1.
+    n_layer: how many there are; target: the token that is followed. readings: in the order of the network. concept,
+    lens: where the target is the top token of the leading left vector, and of the lens, among the layers that were
+    read. layerwise_exact: whether the stable ranks of the layerwise maps come from the full maps; those of the
+    cumulative maps are estimated from random probes beyond their leading part. reconstruction: how far the shares of
+    any place are from adding up to 1.
     """
 
     kind: ClassVar[str] = "layers"

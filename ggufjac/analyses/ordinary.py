@@ -30,7 +30,8 @@ class JacobianSide:
 
     error: ||J x + c - y|| / ||y||; cosine: of J x + c with y; length: ||J x + c|| / ||y||. logit: what its terms of the
     target's logit add up to. stable_rank: of the map of all tokens together, whose leading triplets these are; exact:
-    whether the norms in it are, or from random probes. norms: ||J_t||_F of every token; terms: w . J_t x_t.
+    whether the norms in it are, or from random probes. norms: ||J_t||_F of every token; terms: w . J_t x_t; triplets:
+    the leading ones.
     """
 
     error: float
@@ -46,8 +47,11 @@ class JacobianSide:
 
 @dataclass(frozen=True, kw_only=True)
 class Ordinary(PromptResult):
-    """Both Jacobians of one prompt. left_overlap, right_overlap: the share of one leading subspace (as many vectors as
-    there are triplets) that lies in the other's.
+    """Both Jacobians of one prompt.
+
+    target: the token whose logit is attributed; tokens: the prompt's; constant: what constants give to its logit in the
+    detached map. left_overlap, right_overlap: the share of one leading subspace (as many vectors as there are triplets)
+    that lies in the other's.
     """
 
     kind: ClassVar[str] = "ordinary"

@@ -28,7 +28,8 @@ A_WHILE = 1e12
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """One step: how often and with how many columns the weights are swept, operations, bytes read, seconds."""
+    """One step. sweeps: how often the weights are swept; columns: with how many; flops: operations, 2 per multiply-add;
+    read: bytes."""
 
     name: str
     sweeps: int
@@ -42,8 +43,9 @@ class PlannedStep:
 class Plan(Result):
     """The cost of one analysis.
 
-    Bytes: `memory` is the budget, `base` what the process holds already, `coefficients` and `working` what comes on top
-    of it at the worst moment, `disk` what goes into a temporary file.
+    what: the analysis; n_tokens: of the prompt; top: triplets; memory: the budget, in bytes like the four that follow;
+    base: what the process holds already; coefficients, working: what comes on top of it at the worst moment; disk: what
+    goes into a temporary file. flops_per_second, bytes_per_second: as measured just now.
     """
 
     kind: ClassVar[str] = "plan"

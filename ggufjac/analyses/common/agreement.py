@@ -22,9 +22,10 @@ OVERLAP = 10
 class Agreement:
     """llama.cpp's logits beside the exact ones, at one position.
 
-    largest and noise: max and root mean square of the difference, noise without the common shift; spread: the exact
-    logits' standard deviation (all in logits). overlap: shared tokens among each side's first ten. kl: KL(exact ||
-    llama.cpp) in nats. margin: by how many logits exact arithmetic prefers its own first token to llama.cpp's.
+    verdict: MATCH, NEAR-TIE or MISMATCH; ours, theirs: the ids of the first tokens. largest: the largest difference;
+    noise: its root mean square without the common shift; spread: the exact logits' standard deviation. overlap: shared
+    tokens among each side's first ten. kl: KL(exact || llama.cpp) in nats. margin: by how many logits exact arithmetic
+    prefers its own first token to llama.cpp's.
     """
 
     verdict: str

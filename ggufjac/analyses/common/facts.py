@@ -10,7 +10,8 @@ from ggufjac.reader import GGUFFile
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """name: the file's own, or its file name; weights: number of parameters; mix: share of the weights per type."""
+    """name: the file's own, or its file name; file: that name; architecture: as the file says; bytes: its size;
+    weights: number of parameters; mix: share of the weights per type."""
 
     name: str
     file: str

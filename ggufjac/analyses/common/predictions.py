@@ -20,7 +20,7 @@ TOKENS_PER_VECTOR = 8
 
 @dataclass(frozen=True)
 class Prediction:
-    """A token that the model may say next. rank counts from 1."""
+    """A token that the model may say next. probability: by softmax; rank: among all tokens, from 1."""
 
     token: Piece
     logit: float
@@ -30,10 +30,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Triplet:
-    """sigma u v^T: what it writes (head @ u), what it reads (cosine with v), its residual ||J v - sigma u|| / sigma.
+    """sigma u v^T, with the sign in which u . y >= 0.
 
-    logit: what it contributes to the target's logit. position: the input token whose part of v is the longest, whose
-    part of v was decoded; weight: that part's share of ||v||^2 (1 in a single token's map).
+    residual: ||J v - sigma u|| / sigma; writes: the tokens with the largest logits head @ u; reads: those whose
+    embeddings have the largest cosine with that part of v. logit: what it contributes to the target's logit. position:
+    the input token whose part of v is the longest, whose part of v was decoded; weight: that part's share of ||v||^2 (1
+    in a single token's map).
     """
 
     sigma: float

@@ -32,7 +32,7 @@ class Result:
     """The outcome of one analysis: a frozen dataclass of plain values, and arrays by name.
 
     A subclass names its `kind` and the number of its JSON schema. A result shows itself in a terminal (rich) and in a
-    notebook, once something that draws results has been imported (`views`).
+    notebook, once something that draws results is there (`views`).
     """
 
     kind: ClassVar[str]
@@ -98,7 +98,7 @@ class Result:
 
     def _drawn_by(self) -> ResultViews:
         if self.views is None:
-            raise RuntimeError("nothing that draws results was imported; import ggufjac.reports does")
+            raise RuntimeError("nothing that draws results is there; ggufjac.reports.views.install() puts it there")
         return self.views
 
 
@@ -106,7 +106,8 @@ class Result:
 class PromptResult(Result):
     """What every analysis of one prompt says first: the model, the prompt, how it was computed, what is predicted.
 
-    path: the live factor of gated MLPs; seed: of what was drawn at random; seconds: of each step.
+    model: the file; prompt: its text; dtype: the precision; path: the live factor of gated MLPs; seed: of what was
+    drawn at random; predictions: the ten likeliest next tokens; seconds: of each step.
     """
 
     model: ModelFacts
@@ -120,8 +121,8 @@ class PromptResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class MapResult(PromptResult):
-    """An analysis of one prompt's linear map. reconstruction: its relative error; llama: llama.cpp's own run, where the
-    map explains that instead of exact arithmetic."""
+    """An analysis of one prompt's linear map. reconstruction: its relative error, ||sum_t J_t x_t + c - y|| / ||y||;
+    llama: llama.cpp's own run, where the map explains that instead of exact arithmetic."""
 
     reconstruction: float
     llama: Followed | None = None

@@ -27,10 +27,10 @@ Asked = tuple["int | None", "int | None"]
 class MatchedTriplet:
     """Triplet number `one` of one side and number `other` of the other, from 1, which belong together.
 
-    cosine: |u . u'|; right_cosine: |v . v'|; kept: how much of u lies in the span of the other side's leading left
-    vectors, so that a concept that only mixed with its neighbours is told from one that left; NaN where sizes differ.
-    shared: of the words that either writes first, the share that both do. gained: the other's first tokens that are not
-    among any of the one's; lost: the other way round.
+    sigma_one, sigma_other: of each; writes: the one's tokens. cosine: |u . u'|; right_cosine: |v . v'|; kept: how much
+    of u lies in the span of the other side's leading left vectors, so that a concept that only mixed with its
+    neighbours is told from one that left; NaN where sizes differ. shared: of the words that either writes first, the
+    share that both do. gained: the other's first tokens that are not among any of the one's; lost: the other way round.
     """
 
     one: int
@@ -62,7 +62,7 @@ class TripletPair:
 
 @dataclass(frozen=True)
 class TermChange:
-    """What a position gives to a logit, on the one side and on the other."""
+    """One position. one, other: its tokens; before, after: what it gives to the logit on each side."""
 
     one: Piece
     other: Piece
@@ -72,8 +72,8 @@ class TermChange:
 
 @dataclass(frozen=True)
 class LogitChange:
-    """A token's logit on both sides, None where a vocabulary lacks it; tokens: its terms by position, and constants,
-    where the prompts are aligned. They add up to the logit on each side.
+    """A token's logit. before, after: on each side, None where a vocabulary lacks it. tokens: its terms by position,
+    where the prompts are aligned; constant_before, constant_after: of constants. They add up to the logit on each side.
     """
 
     target: Piece
@@ -92,7 +92,8 @@ class Change:
     same tokens; aligned: position t of the one is position t of the other. left, right: overlap of the spans of the
     leading left and right vectors (mean squared cosine of the principal angles); chance_left, chance_right: of random
     ones. written, read: overlap of the decoded words (Jaccard's index). state: the cosine of the final states. kl:
-    KL(one || other) of the predictions, in nats. NaN wherever sizes or vocabularies do not allow it.
+    KL(one || other) of the predictions, in nats. concepts: triplets that belong together; shifts: logits that moved.
+    NaN wherever sizes or vocabularies do not allow it.
     """
 
     one: int

@@ -37,7 +37,8 @@ class Comparison(Result):
     """Sides by model, then by prompt, and their changes: from the first model to each other one on the same prompt, and
     on the first model from the first prompt to each other one.
 
-    left, written, kl: of every pair of sides, as in a change, in the order of the sides; kl[i][j] is KL(i || j).
+    run: whose computation; top: how many triplets of each side. left, written, kl: of every pair of sides, as in a
+    change, in the order of the sides; kl[i][j] is KL(i || j).
     """
 
     kind: ClassVar[str] = "comparison"

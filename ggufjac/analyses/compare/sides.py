@@ -33,10 +33,11 @@ Rows: TypeAlias = "Sequence[tuple[Piece, ...]]"
 class ComparedSide:
     """A prompt on a model, both by their numbers in the comparison, from 0.
 
-    target: what it makes of the token that is followed (None: none is, or the vocabulary lacks it). shares: what every
-    token's term has of the output, y_t . y / |y|^2; with constant_share they add up to 1. triplets: of the map of all
-    tokens together, with their terms of the first prediction's logit. stable_rank: of that map; exact: whether the norm
-    in it is, or from random probes. llama: llama.cpp's own run, where the map explains that.
+    model, prompt: by number. target: what it makes of the token that is followed (None: none is, or the vocabulary
+    lacks it). shares: what every token's term has of the output, y_t . y / |y|^2; with constant_share they add up to 1.
+    triplets: of the map of all tokens together, with their terms of the first prediction's logit. stable_rank: of that
+    map; exact: whether the norm in it is, or from random probes. llama: llama.cpp's own run, where the map explains
+    that.
     """
 
     model: int

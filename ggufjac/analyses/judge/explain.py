@@ -49,9 +49,10 @@ class RoundingStep:
 class Explanation(Result):
     """One prompt's difference between llama.cpp and exact arithmetic on the same weights, explained.
 
-    first: llama.cpp's first token; other: exact arithmetic's where that is another one. exact, theirs: the number that
-    is followed, in exact arithmetic and in llama.cpp. steps: in the order of the network. remainder: what is left where
-    every step has been taken; theirs - exact is the sum of all `moves` and of this.
+    n_tokens, n_layer: of prompt and model. agreement: of the two. first: llama.cpp's first token; other: exact
+    arithmetic's where that is another one. exact, theirs: the number that is followed, in exact arithmetic and in
+    llama.cpp. steps: in the order of the network. remainder: what is left where every step has been taken; theirs -
+    exact is the sum of all `moves` and of this.
     """
 
     kind: ClassVar[str] = "explanation"

@@ -30,8 +30,9 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Exported:
-    """A control vector. left_out: layers that were meant and that llama.cpp does not steer. lengths: of the vectors;
-    cosines: of each direction with what the concept prompt's tokens write there."""
+    """A control vector. file: where it was written; kind: what its vectors are; layers: from 0. left_out: layers that
+    were meant and that llama.cpp does not steer. lengths: of the vectors; cosines: of each direction with what the
+    concept prompt's tokens write there."""
 
     file: str
     kind: str

@@ -32,7 +32,7 @@ WRITES = 8
 class Continuation:
     """What a prompt goes on with.
 
-    strength: 0 for the text that is not steered. text: of the new tokens; ended: whether the model came to an end.
+    strength: 0 for the text that is not steered. text, tokens: the new ones; ended: whether the model came to an end.
     counted: how many of the tokens are the concept's; mass: the probability that the next token is one of them, on
     average over the steps. likelihood: mean ln p of the tokens under the model that is not steered, in nats; own: under
     the one that wrote them.
@@ -52,11 +52,13 @@ class Continuation:
 class Steered(PromptResult):
     """One prompt, steered by the concept of another at one layer, with several strengths.
 
-    layer: where the stream that leaves it was steered, as `chosen` for the largest gain among the candidates (empty
-    where the layer was given). counts: the concept's tokens, given or found. writes: what the direction at the end of
-    the first steered text writes through the lens at that layer. cached: whether a step cost one token, or the whole
-    text. exactness: ||sum J x + c - h|| / ||h|| of the concept's map at the layer. control: the exported file, and
-    controlled what the prompt goes on with when it is added with a factor of 1.
+    concept: the other prompt. temperature, top_p: how tokens are drawn. n_layer: how many layers there are; layer:
+    where the stream that leaves it was steered; chosen: whether for the largest gain; candidates: among these (empty
+    where the layer was given). counts: the concept's tokens; counts_given: whether they were given, or found. writes:
+    what the direction at the end of the first steered text writes through the lens at that layer. unsteered: what the
+    prompt goes on with by itself; steered: with every strength. cached: whether a step cost one token, or the whole
+    text. exactness: ||sum J x + c - h|| / ||h|| of the concept's map at the layer. control: the exported file;
+    controlled: what the prompt goes on with when it is added with a factor of 1.
     """
 
     kind: ClassVar[str] = "steering"

@@ -45,6 +45,9 @@ class Activations(Mapping[str, Tensor]):
         self._done = done
         self._written: dict[int, dict[str, Tensor]] = {}
 
+    def __repr__(self) -> str:
+        return f"<Activations {len(self)} points, {self._done.states[0].shape[-2]} positions>"
+
     def __getitem__(self, point: str) -> Tensor:
         done = self._done
         outside = {"embed": done.states[0], "ln_final": done.output, "logits": done.logits}

@@ -1,4 +1,4 @@
-"""The map of what llama.cpp really computed: its run of a prompt, captured, and the pass that follows it."""
+"""The map of what llama.cpp really computed: its run of a prompt, recorded, and the pass that follows it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: llama.cpp's name for the final state, after the output norm.
 RESULT = "result_norm"
-#: Projections that only give attention probabilities, which are captured themselves.
+#: Projections that only give attention probabilities, which are recorded themselves.
 _UNUSED = re.compile(r"\.attn_(q_b|k_b)\.weight$")
 #: Projections whose outputs are what a layer's activation is taken of.
 _GATES = re.compile(r"\.(ffn_gate(_up)?(_exps|_shexp)?|inp_gate)\.weight$")
