@@ -108,14 +108,12 @@ def ablate(
     options = options or AblateOptions()
     subject = Subject(model, prompt, options, progress)
     ids = subject.ids
-    asked = None if options.target is None else subject.token(options.target)
     wrong = [t for t in options.tokens if not 0 <= t < len(ids)]
     if wrong:
         raise UserError(f"there is no token at position {wrong[0]}; the prompt has {len(ids)}, from 0")
 
-    subject.lap("forward pass")
+    target = subject.target(options.target)
     linear = subject.linear
-    target = subject.prediction(asked)
     subject.lap("linear map")
     functional, _ = linear.logit_functional(target.token.id)
     terms = linear.attribute(functional[None])[0, :-1]

@@ -73,11 +73,8 @@ def analyze(
     if options.ordinary:
         options.require_derivatives()
     subject = Subject(model, prompt, options, progress)
-    asked = None if options.target is None else subject.token(options.target)
-
-    subject.lap("forward pass")
+    target = subject.target(options.target)
     linear = subject.linear
-    target = subject.prediction(asked)
     functional, offset = linear.logit_functional(target.token.id)
 
     subject.lap("reconstruction")

@@ -138,13 +138,10 @@ def layers(
     """One prompt, layer by layer. Raises UserError for layers, parts and tokens that do not exist."""
     options = options or LayersOptions()
     subject = Subject(model, prompt, options, progress)
-    asked = None if options.target is None else subject.token(options.target)
-
-    subject.lap("forward pass")
+    target = subject.target(options.target)
     linear = subject.linear
     maps = LayerMaps(model.family, linear)
     places = maps.places(_chosen(maps.n_layer, options), [part_called(name) for name in options.what])
-    target = subject.prediction(asked)
     subject.lap("direct contributions")
     writes = _writes(maps, linear, target.token.id)
 

@@ -77,6 +77,15 @@ class Subject:
         """What the model thinks of a token as the next one; None: of the likeliest."""
         return prediction_of(self.linear, self.speller, None if named is None else self.token(named))
 
+    def target(self, named: Token | None) -> Prediction:
+        """The token that is explained: the named one, or the likeliest. The forward pass is the next step.
+
+        Raises UserError before it where there is no such token.
+        """
+        asked = None if named is None else self.token(named)
+        self.lap("forward pass")
+        return prediction_of(self.linear, self.speller, asked)
+
     @property
     def predictions(self) -> tuple[Prediction, ...]:
         """The likeliest next tokens."""
