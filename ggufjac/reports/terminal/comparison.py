@@ -133,7 +133,7 @@ def _shared(c: Comparison, width: int) -> Table:
         if roomy:
             cells.append(_surprise(change, one.predictions[0]))
         table.add_row(*cells)
-    return table
+    return layout.narrowed(table, width, ("words read", "words written", "right span", "final state"))
 
 
 def _share(value: float) -> Text:

@@ -20,6 +20,8 @@ from ggufjac.reports.cells import CUT, Bar
 
 #: Terminal widths from which a table has room for more columns.
 ROOMY, WIDE = 100, 130
+#: The width of a terminal that nobody has changed, and of none at all.
+USUAL = 80
 #: Relative error up to which a reconstruction counts as exact, by dtype; it is checked in every run.
 EXACT = {"float32": 1e-5, "float64": 1e-13, "bfloat16": 5e-2}
 
@@ -28,7 +30,7 @@ CUT_BARS = f"{CUT}: the bar is longer than its place, which the longest of the o
 #: Columns of tokens in a table at most; of a long prompt the tokens that matter most have one.
 COLUMNS = 48
 #: What a column of text should have at least, before other columns go; what stands between two columns.
-COMFORT, BETWEEN = 22, 2
+COMFORT, BETWEEN = 20, 2
 
 
 class Fitted:
