@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from rich.text import Text
 
 from ggufjac.analyses.common.tokens import Piece
+from ggufjac.reports.cells import Bar, Cell
 from ggufjac.reports.phrases import Phrase
 
 TOKEN = "bold cyan"
@@ -19,6 +20,13 @@ LONGEST = 18
 def token(piece: Piece, style: str = TOKEN) -> Text:
     shown = piece.shown
     return Text(shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…", style=style)
+
+
+def column_of(piece: Piece, position: int, longest: int = LONGEST) -> Text:
+    """The heading of a token's column: its position, which tells equal tokens apart, above its text."""
+    shown = token(piece, "")
+    shown.truncate(longest, overflow="ellipsis")
+    return Text.assemble((f"{position}\n", DIM), shown)
 
 
 def phrase(parts: Phrase, style: str = TOKEN) -> Text:
@@ -37,7 +45,7 @@ def percent(share: float) -> str:
 
 
 def signed(value: float) -> Text:
-    return Text(f"{value:+.2f}", style="red" if value < -0.005 else "")
+    return Cell(f"{value:+.2f}", "red" if value < -0.005 else "", value=value)
 
 
 def small(value: float) -> str:
@@ -45,18 +53,23 @@ def small(value: float) -> str:
     return f"{value:.1e}"
 
 
+def numbered(name: str, n: int) -> str:
+    """A name with a subscript: u₁."""
+    return name + str(n).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+
+
 def sigma(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def bar(value: float, largest: float, width: int = 8) -> Text:
-    """A bar of `width` cells for |value| = largest, in eighths of a cell; negative values are red."""
+    """A bar of `width` cells for |value| = largest, in eighths of a cell; negative values are red.
+
+    Where |value| is larger the bar ends in a mark, which `layout` explains at the foot of the report.
+    """
     if largest <= 0 or value != value:
         return Text(" " * width)
-    eighths = round(min(1.0, abs(value) / largest) * width * 8)
-    full, rest = divmod(eighths, 8)
-    cells = "█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")
-    return Text(cells.ljust(width), style="red" if value < 0 else "blue")
+    return Bar(abs(value) / largest, width, negative=value < 0)
 
 
 def byte_size(n: int) -> str:

@@ -1,7 +1,8 @@
 """A result as one page of HTML that needs nothing else: no network, no fonts, no scripts but its own.
 
 The page is the report, part by part (ggufjac.reports.page.convert), with what a terminal cannot do: for every kind of
-result a module under `kinds` may put a text before the tables (`lead`) and other bodies under their titles (`bodies`).
+result a module under `kinds` may put a text before the tables (`lead`), other bodies under titles that hold no table
+(`bodies`), and cards on cells (`card`). Tables are the terminal's, as wide as they get: none can be missing.
 A content security policy lets nothing load and no script run but the one that is named by its hash.
 """
 
@@ -11,26 +12,29 @@ import base64
 import hashlib
 import importlib
 import importlib.util
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
 
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import terminal
 from ggufjac.reports.page.convert import from_rich
 from ggufjac.reports.page.markup import Markup, escape, join, tag
-from ggufjac.reports.page.sections import section
+from ggufjac.reports.page.sections import PROMPT, Section, contents, place_of
+from ggufjac.reports.page.tables import no_cards
 from ggufjac.reports.terminal.layout import Fitted, Frame, Notes, Titled
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from ggufjac.analyses.common.result import Result
 
 #: A width, in a terminal's columns, at which a report shows everything that it has.
 EVERYTHING = 1000
 KINDS = "ggufjac.reports.page.kinds"
+#: Letters from which on a prompt is cut at the top of a page that shows all of it below.
+LONG = 240
 
 
 def page(result: Result) -> str:
@@ -43,7 +47,7 @@ def page(result: Result) -> str:
         title=escape(title),
         digest=digest,
         style=asset("page.css"),
-        body=body(result),
+        body=body(result, listed=True),
         version=escape(result.version),
         script=script,
     )
@@ -54,19 +58,28 @@ def cell(result: Result) -> str:
     return str(tag("div", tag("style", Markup(asset("page.css"))), body(result), class_="ggufjac cell"))
 
 
-def body(result: Result) -> Markup:
-    """The report as HTML."""
+def body(result: Result, *, listed: bool = False) -> Markup:
+    """The report as HTML; listed: with a list of its parts, whose names are the page's own."""
+    kind = _of_kind(result.kind)
+    lead: Section | None = kind["lead"](result) if "lead" in kind else None
+    bodies = dict(kind["bodies"](result)) if "bodies" in kind else {}
+    cards = partial(kind["card"], result) if "card" in kind else no_cards
+    heads, sections, feet = [], [] if lead is None else [lead], []
     report = terminal.report(result)
-    lead, bodies = _of_kind(result)
-    parts = list(report.draw(EVERYTHING)) if isinstance(report, Fitted) else [report]
-    out = []
-    for part in parts:
-        out.append(_part(part, bodies))
+    for part in report.draw(EVERYTHING) if isinstance(report, Fitted) else [report]:
         if isinstance(part, Frame):
-            out.append(lead)
+            heads.append(_header(part, lead))
+        elif isinstance(part, Titled):
+            own = bodies.pop(part.title) if part.title in bodies else from_rich(part.body, cards)
+            sections.append(Section(part.title, part.subtitle, own))
+        elif isinstance(part, Notes):
+            feet.append(tag("footer", *(tag("p", line) for line in part.lines)))
+        else:
+            feet.append(from_rich(part, cards))
     if bodies:
         raise ValueError(f"the report of {result.kind!r} has no section called {', '.join(map(repr, bodies))}")
-    return join(out)
+    drawn = [section.drawn(place_of(i) if listed else None) for i, section in enumerate(sections, 1)]
+    return join([*heads, contents(sections) if listed else None, *drawn, *feet])
 
 
 @cache
@@ -75,22 +88,24 @@ def asset(name: str) -> str:
     return resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _of_kind(result: Result) -> tuple[Markup, dict[str, Markup]]:
-    """What is put before the tables, and the bodies that take the place of the report's, by title."""
-    name = f"{KINDS}.{result.kind}"
-    if importlib.util.find_spec(name) is None:
-        return Markup(), {}
-    kind = importlib.import_module(name)
-    return kind.lead(result), dict(kind.bodies(result))
+def _of_kind(kind: str) -> dict[str, Any]:
+    """The names of the module with what a page adds for this kind, where there is one."""
+    name = f"{KINDS}.{kind}"
+    return {} if importlib.util.find_spec(name) is None else vars(importlib.import_module(name))
 
 
-def _part(part: RenderableType, bodies: dict[str, Markup]) -> Markup:
-    if isinstance(part, Frame):
-        facts = (join((tag("dt", name), tag("dd", from_rich(fact)))) for name, fact in part.facts)
-        return tag("header", tag("h1", part.title), tag("dl", *facts))
-    if isinstance(part, Titled):
-        own = bodies.pop(part.title) if part.title in bodies else from_rich(part.body)
-        return section(part.title, part.subtitle, own)
-    if isinstance(part, Notes):
-        return tag("footer", *(tag("p", line) for line in part.lines))
-    return from_rich(part)
+def _header(frame: Frame, lead: Section | None) -> Markup:
+    facts = []
+    for name, fact in frame.facts:
+        shown = from_rich(fact)
+        if (
+            name == "prompt"
+            and isinstance(fact, Text)
+            and len(fact) > LONG
+            and lead is not None
+            and lead.title == PROMPT
+        ):
+            shown = from_rich(Text(f"{fact.plain[: LONG // 2]} … {fact.plain[-LONG // 3 :]}", style=fact.style))
+            shown = join((shown, tag("span", "  all of it below", class_="dim")))
+        facts.append(join((tag("dt", name), tag("dd", shown))))
+    return tag("header", tag("h1", frame.title), tag("dl", *facts))

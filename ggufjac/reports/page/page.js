@@ -62,6 +62,10 @@
       });
     }
     body.append(...rows);
+    // a long table that is not opened shows the first of this order; as it was, those that it showed before
+    const rest = body.rest ??= new Set(body.original.filter((row) => row.classList.contains("rest")));
+    const shown = rows.length - rest.size;
+    rows.forEach((row, i) => row.classList.toggle("rest", way === "none" ? rest.has(row) : i >= shown));
   };
   for (const heading of document.querySelectorAll("th[aria-sort] > button")) {
     heading.addEventListener("click", () => sort(heading.parentElement));

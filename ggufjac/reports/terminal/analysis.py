@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -11,10 +12,24 @@ from rich.text import Text
 
 from ggufjac.analyses.analyze import Analysis, TokenRow
 from ggufjac.analyses.common.agreement import Agreement
+from ggufjac.analyses.common.predictions import Triplet
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import words
+from ggufjac.reports.cells import Cell, Scale
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
+
+#: What a column of written tokens takes.
+WRITES = 36
+OF_LARGEST = Scale(1.0, ".0f", "σ beside the token's largest", size=False)
+
+
+@dataclass(frozen=True)
+class OwnTriplet:
+    """A triplet of one token's map, and its number from 1 on."""
+
+    number: int
+    triplet: Triplet
 
 
 def report(analysis: Analysis) -> RenderableType:
@@ -25,11 +40,12 @@ def report(analysis: Analysis) -> RenderableType:
 def _draw(a: Analysis, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
     explained = "what each one gives to the prediction, and its own map J_t"
-    yield from layout.titled("Input tokens", explained, _tokens(a, width))
+    tokens = _tokens(a, width)
+    yield from layout.titled("Input tokens", explained, tokens)
     if a.combined:
         explained = "leading singular triplets of the map of all tokens together"
         yield from layout.titled("Whole map", explained, _combined(a, width))
-    yield _foot(a)
+    yield _foot(a, "stable rank" in map(layout.named, tokens.columns))
 
 
 def _head(a: Analysis, width: int) -> RenderableType:
@@ -66,7 +82,7 @@ def agreement_line(g: Agreement, theirs: Text) -> Text:
         out.append("llama.cpp says ").append_text(theirs)
         out.append(f"; exact arithmetic prefers its own first token by {g.margin:.2f} logits")
     out.append(f"; its 8-bit activations move logits by {g.noise:.2f}" if g.noise > 1e-3 else "")
-    return out.append(f" (first ten: {g.overlap} shared, KL {words.small(g.kl)})", style=words.DIM)
+    return out.append(f" ({g.overlap} of the first ten tokens are the same, KL {words.small(g.kl)})", style=words.DIM)
 
 
 def _exactness(a: Analysis) -> Text:
@@ -84,14 +100,13 @@ def _tokens(a: Analysis, width: int) -> Table:
     table.add_column(Text.assemble("logit of\n", words.token(a.target.token)), justify="right")
     own = any(row.triplets for row in a.tokens)
     roomy, wide = width >= ROOMY, width >= WIDE
-    if roomy:
-        table.add_column("")
+    table.add_column("")
     if own:
         table.add_column("stable\nrank", justify="right")
         table.add_column("σ₁  σ₂  σ₃" if wide else "σ₁", justify="right", no_wrap=True)
         table.add_column("writes (u₁)")
-        if wide:
-            table.add_column("writes (u₂)")
+        for i in range(2, 1 + _written(a, width)):
+            table.add_column(f"writes ({words.numbered('u', i)})")
         if roomy:
             table.add_column("reads (v₁)")
     # the first token is always the largest by far; bars are scaled to the others, so that these can be told apart
@@ -102,11 +117,10 @@ def _tokens(a: Analysis, width: int) -> Table:
             words.token(row.token),
             words.percent(row.output_share),
             words.signed(row.logit),
+            words.bar(row.logit, largest),
         ]
-        if roomy:
-            cells.append(words.bar(row.logit, largest))
         if own:
-            cells += _own(row, a.norms_exact, roomy, wide)
+            cells += _own(row, a.norms_exact, width, _written(a, width))
         table.add_row(*cells)
     if a.constant_share or a.constant_logit:
         label = Text("constant c", style=words.DIM)
@@ -115,23 +129,42 @@ def _tokens(a: Analysis, width: int) -> Table:
     share = sum(row.output_share for row in a.tokens) + a.constant_share
     logit = sum(row.logit for row in a.tokens) + a.constant_logit
     table.add_row("", Text("sum", style=words.DIM), words.percent(share), words.signed(logit))
-    return table
+    return layout.narrowed(table, width, ("σ₁", "stable rank"))
 
 
-def _own(row: TokenRow, exact: bool, roomy: bool, wide: bool) -> list[RenderableType]:
+def _written(a: Analysis, width: int) -> int:
+    """How many of a token's left vectors have a column for what they write."""
+    most = max(len(row.triplets) for row in a.tokens)
+    return min(most, 2 + (width - WIDE) // WRITES) if width >= WIDE else min(most, 1)
+
+
+def _own(row: TokenRow, exact: bool, width: int, written: int) -> list[RenderableType]:
+    roomy, wide = width >= ROOMY, width >= WIDE
     shown = 3 if wide else 1
     first = row.triplets[0]
     rank = "" if math.isnan(row.stable_rank) else f"{'' if exact else '≈'}{row.stable_rank:.3g}"
     cells: list[RenderableType] = [
         rank,
         "  ".join(words.sigma(t.sigma) for t in row.triplets[:shown]),
-        words.tokens(first.writes, 4 if wide else 3),
     ]
-    if wide:
-        cells.append(words.tokens(row.triplets[1].writes, 3) if len(row.triplets) > 1 else "")
+    for i in range(written):
+        cells.append(_writes(row, i, 4 if wide and i == 0 else 3) if i < len(row.triplets) else "")
     if roomy:
         cells.append(words.tokens(first.reads, 3 if wide else 2))
     return cells
+
+
+def _writes(row: TokenRow, i: int, n: int) -> Text:
+    """What one left vector writes; a page shades it by its singular value beside the token's largest."""
+    triplet, top = row.triplets[i], row.triplets[0].sigma
+    cell = Cell(
+        value=triplet.sigma,
+        strength=triplet.sigma / top if top else 0.0,
+        scale=OF_LARGEST,
+        about=OwnTriplet(i + 1, triplet),
+    )
+    cell.append_text(words.tokens(triplet.writes, n))
+    return cell
 
 
 def _combined(a: Analysis, width: int) -> Table:
@@ -155,14 +188,14 @@ def _combined(a: Analysis, width: int) -> Table:
             words.tokens(t.reads, 2 + roomy),
         ]
         table.add_row(*cells)
-    return table
+    return layout.narrowed(table, width, ("reads there (v)", "σ"))
 
 
-def _foot(a: Analysis) -> RenderableType:
-    approximate = "" if a.norms_exact else "; ≈: from random probes"
+def _foot(a: Analysis, ranks: bool) -> RenderableType:
+    rank = "; stable rank: ‖J‖²/σ₁²" + ("" if a.norms_exact else "; ≈: from random probes") if ranks else ""
     total = sum(a.seconds.values())
     return layout.notes(
-        "output: share of the final hidden state; logit: exact terms, they add up; stable rank: ‖J‖²/σ₁²" + approximate,
+        "output: share of the final hidden state; logit: exact terms, they add up" + rank,
         f"frozen: norms, attention, gates (path {a.path!r}); combined stable rank {a.combined_stable_rank:.3g}; "
         f"{total:.1f} s of computing",
     )

@@ -11,6 +11,7 @@ from rich.text import Text
 from ggufjac.analyses.attribute import Attribution, Question, WriteTerms
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import phrases, words
+from ggufjac.reports.cells import Cell, Scale
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 
@@ -75,25 +76,23 @@ def _tokens(a: Attribution, width: int) -> Table:
     table.add_column("#", justify="right", style=words.DIM)
     table.add_column("token", no_wrap=True)
     table.add_column(_column(a.questions[0]), justify="right")
-    roomy = width >= ROOMY
-    if roomy:
-        table.add_column("")
-    shown = a.questions[: 1 + max(0, (width - 40) // 14)]
+    table.add_column("")
+    shown = a.questions
     for question in shown[1:]:
         table.add_column(_column(question), justify="right")
     largest = max(abs(row.terms[0]) for row in (a.tokens[1:] or a.tokens))
     for i, row in enumerate(a.tokens):
-        bar = [words.bar(row.terms[0], largest)] if roomy else []
+        bar = words.bar(row.terms[0], largest)
         others = [words.signed(row.terms[j]) for j in range(1, len(shown))]
-        table.add_row(str(i), words.token(row.token), words.signed(row.terms[0]), *bar, *others)
-    pad = [""] if roomy else []
+        table.add_row(str(i), words.token(row.token), words.signed(row.terms[0]), bar, *others)
     if any(a.constants):
         first, *others = (words.signed(constant) for constant in a.constants[: len(shown)])
-        table.add_row("", Text("constants", style=words.DIM), first, *pad, *others)
+        table.add_row("", Text("constants", style=words.DIM), first, "", *others)
     table.add_section()
     first, *others = (words.signed(total) for total in a.sums[: len(shown)])
-    table.add_row("", Text("sum", style=words.DIM), first, *pad, *others)
-    return table
+    table.add_row("", Text("sum", style=words.DIM), first, "", *others)
+    # the picture of the first is worth more than the numbers of the others, the last of which goes first
+    return layout.narrowed(table, width, [layout.named(column) for column in reversed(table.columns[4:])])
 
 
 def _components(a: Attribution, width: int) -> Table:
@@ -102,8 +101,7 @@ def _components(a: Attribution, width: int) -> Table:
     table.add_column("", justify="right", style=words.DIM)
     table.add_column("σ", justify="right")
     table.add_column("term", justify="right")
-    if roomy:
-        table.add_column("")
+    table.add_column("")
     table.add_column("writes (u)")
     table.add_column("mostly through", no_wrap=True)
     if width >= WIDE:
@@ -116,33 +114,31 @@ def _components(a: Attribution, width: int) -> Table:
             str(i),
             words.sigma(c.triplet.sigma),
             words.signed(c.terms[0]),
-            *([words.bar(c.terms[0], largest)] if roomy else []),
+            words.bar(c.terms[0], largest),
             words.tokens(c.triplet.writes, 3 + roomy),
             through,
             *([words.tokens(c.triplet.reads, 3)] if width >= WIDE else []),
         )
-    pad = [""] if roomy else []
-    table.add_row("", "", words.signed(a.rest[0]), *pad, Text("all other components", style=words.DIM), "")
+    table.add_row("", "", words.signed(a.rest[0]), "", Text("all other components", style=words.DIM), "")
     if a.constants[0]:
-        table.add_row("", "", words.signed(a.constants[0]), *pad, Text("constants", style=words.DIM), "")
+        table.add_row("", "", words.signed(a.constants[0]), "", Text("constants", style=words.DIM), "")
     table.add_section()
     total = sum(c.terms[0] for c in a.components) + a.rest[0] + a.constants[0]
-    table.add_row("", "", words.signed(total), *pad, Text("sum", style=words.DIM), "")
-    return table
+    table.add_row("", "", words.signed(total), "", Text("sum", style=words.DIM), "")
+    return layout.narrowed(table, width, ("mostly through", "σ"))
 
 
 def _layers(a: Attribution, width: int) -> Table:
     """Rows: layers, with all their writes; columns: the tokens that matter most, and what is left of the others."""
-    room = max(1, (width - BESIDE) // CELL)
-    ranked = sorted(range(len(a.tokens)), key=lambda t: -abs(a.tokens[t].terms[0]))
-    shown = sorted(ranked if len(ranked) <= room else ranked[: max(1, room - 1)])
-    left = [t for t in range(len(a.tokens)) if t not in shown]
+    columns = layout.chosen([abs(row.terms[0]) for row in a.tokens], (width - BESIDE) // CELL)
+    shown, left = columns.shown, columns.left
     parts = list(dict.fromkeys(row.part for row in a.writes[1:]))
     constants = any(row.constant for row in a.writes)
     table = layout.table()
     table.add_column("layer", justify="right", style=words.DIM)
     for t in shown:
-        table.add_column(Text(a.tokens[t].token.shown[: CELL - 1]), justify="right", no_wrap=True)
+        longest = words.LONGEST if width >= 2 * WIDE else CELL - 1
+        table.add_column(words.column_of(a.tokens[t].token, t, longest), justify="right", no_wrap=True)
     if left:
         table.add_column("others", justify="right", style=words.DIM)
     if constants:
@@ -154,10 +150,11 @@ def _layers(a: Attribution, width: int) -> Table:
     rows = [("direct", a.writes[:1], 0)]
     for layer in sorted({w.layer for w in a.writes if w.layer is not None}):
         rows.append((str(layer), tuple(w for w in a.writes if w.layer == layer), layer + 1))
-    largest = max(abs(sum(w.tokens[t] for w in writes)) for _, writes, _ in rows for t in range(len(a.tokens)))
+    # as with bars: the first token would leave the others without colour
+    scale = Scale(max(abs(sum(w.tokens[t] for w in writes)) for _, writes, _ in rows for t in shown[1:] or shown))
 
     def row(label: str, writes: Sequence[WriteTerms], last: RenderableType) -> list[RenderableType]:
-        cells = [_shade(sum(w.tokens[t] for w in writes), largest) for t in shown]
+        cells = [_shade(sum(w.tokens[t] for w in writes), scale) for t in shown]
         if left:
             cells.append(words.signed(sum(w.tokens[t] for w in writes for t in left)))
         if constants:
@@ -170,12 +167,13 @@ def _layers(a: Attribution, width: int) -> Table:
     for label, writes, boundary in rows:
         table.add_row(*row(label, writes, words.signed(a.carried[boundary][-2])))
     table.add_section()
-    table.add_row(*row("sum", a.writes, ""))
+    sums = row("sum", a.writes, "")
+    table.add_row(*(cell.plain if isinstance(cell, Text) else cell for cell in sums))
     return table
 
 
-def _shade(value: float, largest: float) -> Text:
+def _shade(value: float, scale: Scale) -> Text:
     """A number that is the fainter the smaller it is."""
-    share = abs(value) / largest if largest else 0.0
+    share = abs(value) / scale.full if scale.full else 0.0
     style = words.DIM if share < 0.1 else ("bold " if share > 0.5 else "") + ("red" if value < 0 else "blue")
-    return Text(f"{value:+.2f}", style=style)
+    return Cell(f"{value:+.2f}", style, value=value, scale=scale)

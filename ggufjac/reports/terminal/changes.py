@@ -113,8 +113,7 @@ def _tokens(change: Change, width: int) -> Table:
         table.add_column(Text.assemble("logit of\n", words.token(shift.target)), justify="right")
         table.add_column("\n→", justify="right")
         table.add_column("\nΔ", justify="right", style="bold")
-        if width >= ROOMY:
-            table.add_column("")
+        table.add_column("")
     if gap:
         names = [words.token(shift.target) for shift in reversed(shifts)]
         table.add_column(Text.assemble("Δ of ", names[0], "\nover ", names[1]), justify="right")
@@ -127,8 +126,7 @@ def _tokens(change: Change, width: int) -> Table:
         differences = [y - x for x, y in zip(before, after, strict=True)]
         for x, y, difference in zip(before, after, differences, strict=True):
             cells += [words.signed(x), words.signed(y), words.signed(difference)]
-            if width >= ROOMY:
-                cells.append(words.bar(difference, max(moved), 6) if bars else "")
+            cells.append(words.bar(difference, max(moved), 6) if bars else "")
         if gap:
             cells.append(words.signed(differences[1] - differences[0]))
         table.add_row(number, name, *cells)
@@ -192,7 +190,7 @@ def _concepts(change: Change, width: int) -> Table:
             words.tokens(concept.gained, 2 + roomy, "green"),
         ]
         table.add_row(*cells)
-    return table
+    return layout.narrowed(table, width, ("writes (u)",) if width < layout.USUAL else ())
 
 
 def _likeness(concept: MatchedTriplet, sized: bool) -> Text:

@@ -43,15 +43,13 @@ def _draw(c: Comparison, width: int) -> Iterable[RenderableType]:
     shown = c.changes[:DETAILED]
     for change in shown:
         yield from details(c, change, width)
-    yield _foot(c, len(shown))
+    yield _foot(c, len(shown), width)
 
 
 def _head(c: Comparison, width: int) -> RenderableType:
     facts: list[tuple[str, RenderableType]] = []
     for i, model in enumerate(c.models):
         line = layout.model_line(model)
-        if len(c.models) > 1:
-            line = Text.assemble((f"{model.file}  ", "bold cyan"), line)
         facts.append(("" if i else "models" if len(c.models) > 1 else "model", line))
     name = "prompts" if len(c.prompts) > 1 else "prompt"
     for i, prompt in enumerate(c.prompts[:PROMPTS]):
@@ -123,7 +121,7 @@ def _shared(c: Comparison, width: int) -> Table:
     table.add_column("KL", justify="right")
     table.add_column("first token")
     if roomy:
-        table.add_column("of the one's first", justify="right")
+        table.add_column("probability of\nthe left one", justify="right")
     for change in c.changes:
         one, other = c.sides[change.one], c.sides[change.other]
         cells: list[RenderableType] = [
@@ -135,7 +133,7 @@ def _shared(c: Comparison, width: int) -> Table:
         if roomy:
             cells.append(_surprise(change, one.predictions[0]))
         table.add_row(*cells)
-    return table
+    return layout.narrowed(table, width, ("words read", "words written", "right span", "final state"))
 
 
 def _share(value: float) -> Text:
@@ -172,14 +170,16 @@ def _pairs(c: Comparison) -> Table:
     return table
 
 
-def _foot(c: Comparison, shown: int) -> RenderableType:
+def _foot(c: Comparison, shown: int, width: int) -> RenderableType:
     chances = [change.chance_left for change in c.changes if not math.isnan(change.chance_left)]
     chance = f" (unrelated ones: {max(chances):.3f})" if chances else ""
     rest = len(c.changes) - shown
+    sized = any(not math.isnan(change.left) for change in c.changes[:shown])
+    kept = "; kept: share of u in the other's span" if sized and width >= ROOMY else ""
     return layout.notes(
         f"span: mean squared cosine of the principal angles{chance}; words: share that both have",
         "final state: cosine; KL: of the predictions, in nats; ·: sizes or vocabularies differ",
-        f"concepts: they stay from |cosine| {SAME} on, move from {RELATED} on; kept: share of u in the other's span",
+        f"concepts: they stay from |cosine| {SAME} on, move from {RELATED} on" + kept,
         *([f"{rest} more changes in detail: --json FILE or --save FILE"] if rest else []),
         f"frozen: norms, attention, gates (path {c.path!r}); {words.duration(sum(c.seconds.values()))} of computing",
     )

@@ -28,12 +28,13 @@ def report(explanation: Explanation) -> RenderableType:
 def _draw(e: Explanation, width: int) -> Iterable[RenderableType]:
     yield _head(e)
     if e.steps:
-        yield from layout.titled("Steps", f"the {min(LISTED, len(e.steps))} that moved it most", _steps(e))
-        yield from layout.titled("Parts", "the same step of all layers together", _parts(e))
+        yield from layout.titled("Steps", f"the {min(LISTED, len(e.steps))} that moved it most", _steps(e, width))
+        yield from layout.titled("Parts", "the same step of all layers together", _parts(e, width))
     yield from layout.titled("Layers", "all steps of a layer together", _layers(e, width))
+    noise = "" if width < layout.USUAL else "; noise: of all logits, root mean square"
     yield layout.notes(
-        "moves: by how many logits the number moves where llama.cpp's step takes the place of the exact one, with all",
-        "before it llama.cpp's and all behind it exact; they add up. noise: of all logits, root mean square",
+        "moves: by how many logits the number moves where llama.cpp's step takes the place of the exact one, with all "
+        f"before it llama.cpp's and all behind it exact, so that they add up{noise}",
         "exact behind: the first token then; attention probabilities: what rounds queries, keys and probabilities",
         f"{sum(e.seconds.values()):.1f} s of computing",
     )
@@ -86,7 +87,7 @@ def _where(step: RoundingStep) -> str:
     return f"{step.part}{kind}, layer {step.layer}" if step.layer >= 0 else f"{step.part}{kind}"
 
 
-def _steps(e: Explanation) -> Table:
+def _steps(e: Explanation, width: int) -> Table:
     chosen = sorted(e.steps, key=lambda step: -abs(step.moves))[:LISTED]
     table = _table("layer", "step", "weights")
     table.add_column("exact behind")
@@ -101,10 +102,10 @@ def _steps(e: Explanation) -> Table:
             f"{step.noise:.4f}",
             words.token(step.first, ""),
         )
-    return table
+    return layout.narrowed(table, width, _expendable(width))
 
 
-def _parts(e: Explanation) -> Table:
+def _parts(e: Explanation, width: int) -> Table:
     found = dict.fromkeys(step.part for step in e.steps)
     table = _table("step", "weights")
     groups = {part: [step for step in e.steps if step.part == part] for part in found}
@@ -115,7 +116,7 @@ def _parts(e: Explanation) -> Table:
     table.add_section()
     table.add_row(Text("in no step", style=words.DIM), "", f"{e.remainder:+.1e}", "", "")
     table.add_row(Text("sum", style=words.DIM), "", _small(_total(e.steps) + e.remainder), "", "")
-    return table
+    return layout.narrowed(table, width, _expendable(width))
 
 
 def _layers(e: Explanation, width: int) -> Table:
@@ -144,7 +145,12 @@ def _layers(e: Explanation, width: int) -> Table:
             "" if rest is None else words.small(rest.relative),
             *(["" if rest is None else rest.part] if roomy else []),
         )
-    return table
+    return layout.narrowed(table, width, _expendable(width))
+
+
+def _expendable(width: int) -> tuple[str, ...]:
+    """What a narrow report can do without: the picture and what is predicted then say more."""
+    return ("noise", "rest", "weights") if width < layout.USUAL else ()
 
 
 def _table(*names: str) -> Table:

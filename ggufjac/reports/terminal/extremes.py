@@ -46,7 +46,8 @@ def _draw(e: Extremes, width: int) -> Iterable[RenderableType]:
     yield from layout.titled("Rows", explained, _table(e, width, heads, lambda row: row.rows))
     chance = "" if e.exact else "; found through random probes, lengths are exact, ≈ norms are estimates"
     yield layout.notes(
-        "length: of the column or row; share: its square of ‖J_t‖²; x: the token vector's entry; y: the row times it",
+        "length: of the column or row; share: its square of ‖J_t‖²"
+        + ("; x: the token vector's entry; y: the row times it" if width >= ROOMY else ""),
         "vectors and axes are decoded with the sign of x or y, as this prompt uses them" + chance,
         f"frozen: norms, attention, gates (path {e.path!r}); {sum(e.seconds.values()):.1f} s of computing",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -12,6 +13,7 @@ from ggufjac.analyses.common.tokens import Piece, readable
 from ggufjac.analyses.layers import EMBEDDING, BlockWrite, Emergence, LayerReading, Layers, LayerTriplet, Spectrum
 from ggufjac.maps.within.sites import LAYER
 from ggufjac.reports import phrases, words
+from ggufjac.reports.cells import Cell, Scale
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 
@@ -30,6 +32,15 @@ HEAT = (
 )
 AGAINST = "black on #fcbba1"
 TARGET = "bold green"
+LIKENESS = Scale(1.0, ".0f", "|cosine| of u with the last layer's", size=False)
+
+
+@dataclass(frozen=True)
+class InGrid:
+    """A triplet in the grid of concepts, of the map from the tokens or of the layer alone."""
+
+    triplet: LayerTriplet
+    layerwise: bool
 
 
 def report(layers: Layers) -> RenderableType:
@@ -56,7 +67,7 @@ def _draw(a: Layers, width: int) -> Iterable[RenderableType]:
         yield from layout.titled(phrases.section("Input tokens", part), explained, _shares(a, part, width))
     explained = f"what each block gives to the logit of {a.target.token.shown} past all later ones; they add up"
     yield from layout.titled("Direct contributions", explained, _writes(a, width))
-    yield _foot(a)
+    yield _foot(a, width)
 
 
 def _head(a: Layers, width: int) -> RenderableType:
@@ -122,7 +133,7 @@ def _grid(a: Layers, readings: Sequence[LayerReading], width: int, *, layerwise:
     columns = max(1, min(k, (width - used) // (CELL + 2)))
     cell = max(CELL, min(BROAD, (width - used) // columns - 2))
     for i in range(columns):
-        table.add_column(f"σ  u{_subscript(i + 1)}", no_wrap=True)
+        table.add_column(f"σ  {words.numbered('u', i + 1)}", no_wrap=True)
     for reading in readings:
         spectrum = reading.layerwise if layerwise else reading.cumulative
         assert spectrum is not None
@@ -133,7 +144,7 @@ def _grid(a: Layers, readings: Sequence[LayerReading], width: int, *, layerwise:
             cells.append(f"{spectrum.overlap:.2f}")
         if not layerwise:
             cells += [_fitting(reading.lens, LENS, a.target.token), str(reading.rank)]
-        cells += [_said(concept, cell, a.target.token) for concept in spectrum.concepts[:columns]]
+        cells += [_said(InGrid(concept, layerwise), cell, a.target.token) for concept in spectrum.concepts[:columns]]
         table.add_row(*cells)
     return table
 
@@ -143,12 +154,14 @@ def _rank(a: Layers, spectrum: Spectrum, layerwise: bool) -> str:
     return f"{'' if exact else '≈'}{spectrum.stable_rank:.3g}"
 
 
-def _said(concept: LayerTriplet, width: int, target: Piece) -> Text:
+def _said(about: InGrid, width: int, target: Piece) -> Text:
     """A singular value and the tokens that its left vector writes."""
+    concept = about.triplet
     if concept.sigma == 0:
-        return Text("·", style=words.DIM)
-    value = Text(f"{words.sigma(concept.sigma):>4} ", style=words.DIM)
-    return value.append_text(_fitting(concept.writes, width - value.cell_len, target))
+        return Cell("·", words.DIM, value=0.0, strength=0.0, scale=LIKENESS, about=about)
+    cell = Cell(value=concept.sigma, strength=concept.cosine, scale=LIKENESS, about=about)
+    cell.append(f"{words.sigma(concept.sigma):>4} ", style=words.DIM)
+    return cell.append_text(_fitting(concept.writes, width - cell.cell_len, target))
 
 
 def _fitting(pieces: Sequence[Piece], width: int, target: Piece) -> Text:
@@ -165,10 +178,6 @@ def _fitting(pieces: Sequence[Piece], width: int, target: Piece) -> Text:
             out.append(" · ", style=words.DIM)
         out.append_text(shown)
     return out
-
-
-def _subscript(n: int) -> str:
-    return str(n).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 def _dimension(a: Layers) -> Table:
@@ -197,48 +206,48 @@ def _shares(a: Layers, part: str, width: int) -> Table:
     """Layers by tokens; where there are too many tokens, those that ever carry most, and the others in one column."""
     readings = a.of_part(part)
     constants = any(reading.constant_share for reading in readings)
-    room = max(1, (width - BESIDE) // SHARE - constants)
     largest = [max(abs(reading.shares[t]) for reading in readings) for t in range(len(a.tokens))]
-    ranked = sorted(range(len(a.tokens)), key=lambda t: -largest[t])
-    shown = sorted(ranked if len(ranked) <= room else ranked[: max(1, room - 1)])
-    left = [t for t in range(len(a.tokens)) if t not in shown]
+    columns = layout.chosen(largest, (width - BESIDE) // SHARE - constants)
+    shown, left = columns.shown, columns.left
     table = layout.table()
     table.add_column("layer", justify="right", style=words.DIM)
     for t in shown:
-        table.add_column(Text(a.tokens[t].shown[: SHARE - 1]), justify="right", no_wrap=True)
+        longest = words.LONGEST if width >= 2 * WIDE else SHARE - 1
+        table.add_column(words.column_of(a.tokens[t], t, longest), justify="right", no_wrap=True)
     if left:
         table.add_column("others", justify="right", no_wrap=True)
     if constants:
         table.add_column("const.", justify="right", no_wrap=True)
+    scale = Scale(max((largest[t] for t in shown[1:] or shown), default=0.0), ".0%", "share", size=False)
     for reading in readings:
-        cells = [_heat(reading.shares[t]) for t in shown]
+        cells = [_heat(reading.shares[t], scale) for t in shown]
         if left:
-            cells.append(_heat(sum(reading.shares[t] for t in left)))
+            cells.append(_heat(sum(reading.shares[t] for t in left), scale))
         if constants:
-            cells.append(_heat(reading.constant_share))
+            cells.append(_heat(reading.constant_share, scale))
         table.add_row(str(reading.layer), *cells)
     return table
 
 
-def _heat(share: float) -> Text:
+def _heat(share: float, scale: Scale) -> Text:
     style = next((style for least, style in HEAT if share >= least), AGAINST if share <= -0.07 else words.DIM)
-    return Text(words.percent(share), style=style)
+    return Cell(words.percent(share), style, value=share, scale=scale)
 
 
 def _writes(a: Layers, width: int) -> Table:
     """Layers by blocks, with the sum so far, which ends at the logit."""
     parts = list(dict.fromkeys(write.part for write in a.writes if write.layer is not None))
-    roomy = width >= ROOMY
     table = layout.table()
     table.add_column("layer", justify="right", style=words.DIM)
     largest = max(abs(write.logit) for write in a.writes)
+    # the picture of the sum goes last: it shows where the logit comes from
+    bars, sums = (width >= 80, 8 if width < ROOMY else 16)
     for part in parts:
         table.add_column(part, justify="right")
-        if roomy:
+        if bars:
             table.add_column("")
     table.add_column("sum so far", justify="right")
-    if roomy:
-        table.add_column("")
+    table.add_column("")
     total, ending = 0.0, a.target.logit
 
     def row(label: RenderableType, writes: dict[str, BlockWrite]) -> None:
@@ -248,11 +257,9 @@ def _writes(a: Layers, width: int) -> Table:
         for part in parts:
             value = writes[part].logit if part in writes else None
             cells.append(Text("·", style=words.DIM) if value is None else words.signed(value))
-            if roomy:
+            if bars:
                 cells.append(words.bar(value or 0.0, largest))
-        cells.append(words.signed(total))
-        if roomy:
-            cells.append(words.bar(total, abs(ending), 16))
+        cells += [words.signed(total), words.bar(total, abs(ending), sums)]
         table.add_row(label, *cells)
 
     outside = [write for write in a.writes if write.layer is None]
@@ -266,22 +273,22 @@ def _writes(a: Layers, width: int) -> Table:
     cells: list[RenderableType] = []
     for part in parts:
         cells.append(words.signed(sum(write.logit for write in a.writes if write.part == part)))
-        if roomy:
+        if bars:
             cells.append("")
-    cells.append(Text(f"{ending:+.2f}", style="bold"))
-    if roomy:
-        cells.append(Text("the logit", style=words.DIM))
+    cells += [Text(f"{ending:+.2f}", style="bold"), Text("the logit" if sums > 9 else "logit", style=words.DIM)]
     table.add_row(Text("sum", style=words.DIM), *cells)
     return table
 
 
-def _foot(a: Layers) -> RenderableType:
+def _foot(a: Layers, width: int) -> RenderableType:
     numbers = [abs(write.logit) for write in a.writes]
     missing = abs(sum(write.logit for write in a.writes) - a.target.logit) / max(numbers)
+    likeness = ["path: |cosine| of u₁ with the last layer's"] if width >= ROOMY else []
+    likeness += ["span: how much of all u lies in the span of the last layer's"] if width >= WIDE else []
     return layout.notes(
         f"lens: the place itself through the output norm and the head; rank: of {a.target.token.shown} there",
         "σ, u: of the map that ends in the lens; stable rank: ‖J‖²/σ₁² (≈: partly from random probes)",
-        "path: |cosine| of u₁ with the last layer's; span: how much of all u lies in the span of the last layer's",
+        *(["; ".join(likeness)] if likeness else []),
         f"contributions add up to the logit within {words.small(missing)} of the largest",
         f"frozen: norms, attention, gates (path {a.path!r}); {words.duration(sum(a.seconds.values()))} of computing",
     )

@@ -6,27 +6,45 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ggufjac.analyses.common.facts import ModelFacts
 from ggufjac.analyses.common.predictions import Prediction
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.reports import words
+from ggufjac.reports.cells import CUT, Bar
 
 #: Terminal widths from which a table has room for more columns.
 ROOMY, WIDE = 100, 130
+#: The width of a terminal that nobody has changed, and of none at all.
+USUAL = 80
 #: Relative error up to which a reconstruction counts as exact, by dtype; it is checked in every run.
 EXACT = {"float32": 1e-5, "float64": 1e-13, "bfloat16": 5e-2}
+
+#: What the end of a cut bar means.
+CUT_BARS = f"{CUT}: the bar is longer than its place, which the longest of the others fill"
+#: Columns of tokens in a table at most; of a long prompt the tokens that matter most have one.
+COLUMNS = 48
+#: What a column of text should have at least, before other columns go; what stands between two columns.
+COMFORT, BETWEEN = 20, 2
 
 
 class Fitted:
     """A report that is drawn anew for every width: draw(width) gives its parts from top to bottom."""
 
     def __init__(self, draw: Callable[[int], Iterable[RenderableType]]) -> None:
-        self.draw = draw
+        self._draw = draw
+
+    def draw(self, width: int) -> Iterable[RenderableType]:
+        """The parts; where a bar is cut, the notes say what its end means."""
+        parts = list(self._draw(width))
+        cut = any(isinstance(cell, Bar) and cell.cut for part in parts for cell in _cells(part))
+        for part in parts:
+            yield Notes((*part.lines, CUT_BARS)) if cut and isinstance(part, Notes) else part
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from self.draw(options.max_width)
@@ -74,6 +92,13 @@ class Notes:
             yield Text(line, style=words.DIM)
 
 
+def _cells(part: RenderableType) -> Iterable[RenderableType]:
+    table = part.body if isinstance(part, Titled) else part
+    if isinstance(table, Table):
+        for column in table.columns:
+            yield from column.cells
+
+
 def frame(title: str, facts: Iterable[tuple[str, RenderableType]]) -> RenderableType:
     """The box at the top of a report."""
     return Frame(title, tuple(facts))
@@ -88,16 +113,72 @@ def table() -> Table:
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold")
 
 
+def narrowed(table: Table, width: int, expendable: Iterable[str]) -> Table:
+    """The table without as many columns as it takes to fit, of those named, the first one first.
+
+    Names are headings, their lines joined by a space. Numbers need their whole width, texts may wrap.
+    """
+    for name in expendable:
+        if _needs(table) <= width:
+            break
+        table.columns = [column for column in table.columns if named(column) != name]
+        for i, column in enumerate(table.columns):
+            column._index = i
+    return table
+
+
+def named(column: Column) -> str:
+    """A column's heading on one line."""
+    head = column.header
+    return " ".join((head.plain if isinstance(head, Text) else str(head)).split("\n")).strip()
+
+
+def _needs(table: Table) -> int:
+    total = BETWEEN * len(table.columns)
+    for column in table.columns:
+        whole = column.no_wrap or column.justify == "right"
+        texts = [cell if isinstance(cell, Text) else Text(str(cell)) for cell in (column.header, *column.cells)]
+        widest = max(cell_len(line) for text in texts for line in text.plain.split("\n"))
+        total += widest if whole else min(widest, COMFORT)
+    return total
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Positions of tokens that have a column, and those that share one."""
+
+    shown: list[int]
+    left: list[int]
+
+
+def chosen(sizes: Sequence[float], room: int) -> Chosen:
+    """All tokens where there is room for a column each; else the largest, and one column for the others."""
+    most = max(1, min(room, COLUMNS))
+    ranked = sorted(range(len(sizes)), key=lambda t: -sizes[t])
+    shown = sorted(ranked if len(ranked) <= most else ranked[: max(1, most - 1)])
+    return Chosen(shown, [t for t in range(len(sizes)) if t not in set(shown)])
+
+
 def notes(*lines: str) -> RenderableType:
     """The foot of a report."""
     return Notes(lines)
 
 
+def _letters(name: str) -> str:
+    """A name as it is compared with another one: without signs and capitals."""
+    return "".join(filter(str.isalnum, name)).casefold()
+
+
 def model_line(m: ModelFacts) -> Text:
     mix = ", ".join(f"{kind} {words.percent(share)}" for kind, share in m.mix.items() if share >= 0.005)
-    return Text.assemble(
-        (m.name, "bold"), f"  {m.architecture}, {words.count(m.weights)} weights, {mix}, {words.byte_size(m.bytes)}"
-    )
+    return name_of(m).append(f"  {m.architecture}, {words.count(m.weights)} weights, {mix}, {words.byte_size(m.bytes)}")
+
+
+def name_of(m: ModelFacts) -> Text:
+    """The file's name, which is what was asked for, and the model's own where that is another."""
+    stem = m.file.removesuffix(".gguf")
+    own = "" if _letters(m.name) == _letters(stem) else f" ({m.name})"
+    return Text.assemble((stem, "bold"), (own, words.DIM))
 
 
 def predictions_line(predictions: Sequence[Prediction], width: int) -> Text:

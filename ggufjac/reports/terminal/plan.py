@@ -23,7 +23,7 @@ def report(plan: Plan) -> RenderableType:
 def _head(plan: Plan) -> RenderableType:
     m = plan.model
     facts: list[tuple[str, RenderableType]] = [
-        ("model", Text.assemble((m.name, "bold"), f"  {m.architecture}, {words.byte_size(m.bytes)}")),
+        ("model", layout.name_of(m).append(f"  {m.architecture}, {words.byte_size(m.bytes)}")),
         ("analysis", f"{NAMES[plan.what]}, {plan.n_tokens} tokens, {plan.dtype}"),
         ("memory", _memory(plan)),
         ("time", Text.assemble((f"about {words.duration(plan.seconds)}", "bold"), f"  {_rates(plan)}")),

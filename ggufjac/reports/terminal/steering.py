@@ -34,7 +34,7 @@ def _draw(s: Steered, width: int) -> Iterable[RenderableType]:
         yield from layout.titled("Layers", explained, _candidates(s))
     if s.control is not None:
         yield from layout.titled("Control vector", "for llama.cpp", _control(s.control))
-    yield layout.notes(*_notes(s))
+    yield layout.notes(*_notes(s, width))
 
 
 def _head(s: Steered, width: int) -> RenderableType:
@@ -160,7 +160,7 @@ def _ranges(layers: tuple[int, ...]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
-def _notes(s: Steered) -> list[str]:
+def _notes(s: Steered, width: int) -> list[str]:
     lines = [
         "concept: how many of the tokens are the concept's (marked); ■: the model came to an end of its own",
         "ln p: of the text, mean over its tokens, under the model without steering",
@@ -169,7 +169,8 @@ def _notes(s: Steered) -> list[str]:
         lines.append("counted: the tokens that were given")
     else:
         lines.append("counted: what the concept's leading left vectors write and it predicts, if rarely said otherwise")
-    lines.append("mass: the probability of those tokens, mean over the steps; own: ln p under the model that wrote it")
+    if width >= ROOMY:
+        lines.append("mass: their probability, mean over the steps; own: ln p under the model that wrote it")
     if s.candidates:
         lines.append(
             f"layers were tried on the first {min(POSITIONS, len(s.unsteered.tokens))} tokens of the unsteered text; "

@@ -6,22 +6,18 @@ import math
 
 from ggufjac.analyses.ablate import Ablation, AblationOutcome, TokenAblation
 from ggufjac.reports.page.markup import Markup, join
-from ggufjac.reports.page.sections import section
-from ggufjac.reports.page.tokens import Shaded, shaded_text, word
+from ggufjac.reports.page.sections import PROMPT, Section
+from ggufjac.reports.page.tokens import Card, Shaded, shaded_text, word
 
 
-def lead(a: Ablation) -> Markup:
+def lead(a: Ablation) -> Section:
     tokens = [Shaded(row.token, -row.zeroed.change, _card(row)) for row in a.tokens]
     about = f"each token shaded by how much ln p of {a.target.token.shown} falls (blue) or rises (orange) in the model "
-    title = "Prompt" if len(a.tokens) == a.n_tokens else "Tokens taken away"
-    return section(title, about + "with its vector set to 0", shaded_text(tokens))
+    title = PROMPT if len(a.tokens) == a.n_tokens else "Tokens taken away"
+    return Section(title, about + "with its vector set to 0", shaded_text(tokens))
 
 
-def bodies(_: Ablation) -> dict[str, Markup]:
-    return {}
-
-
-def _card(row: TokenAblation) -> tuple[tuple[str, object], ...]:
+def _card(row: TokenAblation) -> Card:
     return (
         (f"token {row.position}", word(row.token)),
         ("linear", _outcome(row.linear)),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from ggufjac.analyses.extremes import Extremes
 from ggufjac.reports import words
-from ggufjac.reports.page.markup import Markup
-from ggufjac.reports.page.sections import section
+from ggufjac.reports.page.sections import PROMPT, Section
 from ggufjac.reports.page.tokens import Shaded, shaded_text, word, words_of
 
 #: Entries that a card names.
 NAMED = 4
 
 
-def lead(e: Extremes) -> Markup:
+def lead(e: Extremes) -> Section:
     tokens = []
     for t, row in enumerate(e.tokens):
         card: list[tuple[str, object]] = [
@@ -24,8 +23,4 @@ def lead(e: Extremes) -> Markup:
         if row.columns:
             card.append(("first column writes", words_of(row.columns[0].tokens)))
         tokens.append(Shaded(row.token, row.norm, tuple(card)))
-    return section("Prompt", "each token shaded by the size of its map, ‖J_t‖", shaded_text(tokens))
-
-
-def bodies(_: Extremes) -> dict[str, Markup]:
-    return {}
+    return Section(PROMPT, "each token shaded by the size of its map, ‖J_t‖", shaded_text(tokens, ".3g"))

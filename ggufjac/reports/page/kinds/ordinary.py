@@ -5,12 +5,12 @@ from __future__ import annotations
 from ggufjac.analyses.ordinary import Ordinary
 from ggufjac.reports.page.charts import scatter
 from ggufjac.reports.page.markup import Markup, tag
-from ggufjac.reports.page.sections import section
+from ggufjac.reports.page.sections import PROMPT, Section
 from ggufjac.reports.page.tokens import Shaded, shaded_text, word
 from ggufjac.reports.phrases import INSIDE, RECONSTRUCTIONS
 
 
-def lead(r: Ordinary) -> Markup:
+def lead(r: Ordinary) -> Section:
     tokens = [
         Shaded(
             token,
@@ -24,7 +24,7 @@ def lead(r: Ordinary) -> Markup:
         for t, token in enumerate(r.tokens)
     ]
     about = f"each token shaded by its exact term of the logit of {r.target.token.shown}: blue for, orange against"
-    return section("Prompt", about, shaded_text(tokens))
+    return Section(PROMPT, about, shaded_text(tokens))
 
 
 def bodies(r: Ordinary) -> dict[str, Markup]:
