@@ -118,7 +118,7 @@ def _kind(columns: Sequence[tuple[Column, Sequence[RenderableType]]], cards: Car
 def _is_text(column: Column, cells: Sequence[RenderableType]) -> bool:
     """Whether a column holds texts too long to stand beside numbers on a narrow screen."""
     long = max((cell_len(_plain(cell)) for cell in cells), default=0) >= TEXT
-    return column.justify != "right" and long
+    return column.justify != "right" and (long or column.ratio is not None)
 
 
 def _heading(column: Column, cells: Sequence[RenderableType]) -> Markup:

@@ -55,7 +55,7 @@ def _concepts(a: Layers, part: str, *, layerwise: bool) -> Picture:
     )
     fig = figure(1.2 + 2.75 * k, 1.4 + 0.235 * len(readings), title, f"{about}; bold: {label(a.target.token)} first")
     axes = fig.add_subplot()
-    columns = [f"u{i}" for i in range(1, k + 1)]
+    columns = [words.numbered("u", i) for i in range(1, k + 1)]
     shapes.table(axes, [str(r.layer) for r in readings], columns, cells, np.array(shades), strong)
     axes.set_ylabel("layer")
     return Picture(f"concepts{_suffix(part)}{'-layerwise' if layerwise else ''}", title, fig)
@@ -89,7 +89,7 @@ def _path(a: Layers) -> Picture:
     above, below = fig.subplots(2, 1, sharex=True)
     at = [r.layer for r in readings]
     above.plot(at, [r.cumulative.concepts[0].cosine for r in readings], color=BLUE, marker="o", markersize=3,
-               label="|cosine| of u1 with the last layer's")  # fmt: skip
+               label="|cosine| of u₁ with the last layer's")  # fmt: skip
     above.plot(at, [r.cumulative.overlap for r in readings], color=VERMILION, marker="s", markersize=3,
                label="share of all leading u in the last layer's span")  # fmt: skip
     above.set(ylim=(-0.03, 1.05), ylabel="from 0 to 1")
@@ -100,7 +100,7 @@ def _path(a: Layers) -> Picture:
     below.set(xlabel="layer", ylabel=f"rank of {label(a.target.token)} in the lens")
     below.set_ylim(max(r.rank for r in readings) * 1.6, 0.7)
     below.grid(axis="y", which="major")
-    for emergence, name in ((a.lens, "the lens"), (a.concept, "u1")):
+    for emergence, name in ((a.lens, "the lens"), (a.concept, "u₁")):
         if emergence.first is not None:
             axes = below if name == "the lens" else above
             axes.axvline(emergence.first, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))

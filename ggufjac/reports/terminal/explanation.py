@@ -102,7 +102,7 @@ def _steps(e: Explanation, width: int) -> Table:
             f"{step.noise:.4f}",
             words.token(step.first, ""),
         )
-    return layout.narrowed(table, width, _expendable(width))
+    return _fitting(table, width)
 
 
 def _parts(e: Explanation, width: int) -> Table:
@@ -116,7 +116,7 @@ def _parts(e: Explanation, width: int) -> Table:
     table.add_section()
     table.add_row(Text("in no step", style=words.DIM), "", f"{e.remainder:+.1e}", "", "")
     table.add_row(Text("sum", style=words.DIM), "", _small(_total(e.steps) + e.remainder), "", "")
-    return layout.narrowed(table, width, _expendable(width))
+    return _fitting(table, width)
 
 
 def _layers(e: Explanation, width: int) -> Table:
@@ -145,12 +145,14 @@ def _layers(e: Explanation, width: int) -> Table:
             "" if rest is None else words.small(rest.relative),
             *(["" if rest is None else rest.part] if roomy else []),
         )
-    return layout.narrowed(table, width, _expendable(width))
+    return _fitting(table, width)
 
 
-def _expendable(width: int) -> tuple[str, ...]:
-    """What a narrow report can do without: the picture and what is predicted then say more."""
-    return ("noise", "rest", "weights") if width < layout.USUAL else ()
+def _fitting(table: Table, width: int) -> Table:
+    """A narrow report does without the noise: the picture and what is predicted then say more."""
+    if width >= layout.USUAL:
+        return table
+    return layout.narrowed(layout.narrowed(table, 0, ("noise",)), width, ("rest", "weights"))
 
 
 def _table(*names: str) -> Table:
