@@ -367,6 +367,7 @@ class TestCommand:
             )
             environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
             environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1", "PIP_INDEX_URL": url}
+            environment["PIP_DEFAULT_TIMEOUT"] = str(PATIENCE)  # pip itself would give up after 15 s
             process = subprocess.Popen(
                 [sys.executable, "-c", code],
                 env=environment | {"PYTHONPATH": PACKAGE_ROOT},
