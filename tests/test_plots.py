@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
+import io
 import struct
 import warnings
 import xml.etree.ElementTree as ET
@@ -16,6 +18,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
 import matplotlib
+from matplotlib.text import Text
 
 from ggufjac.analyses.ablate import Ablation
 from ggufjac.analyses.analyze import Analysis
@@ -225,6 +228,44 @@ def test_labels() -> None:
         assert shown == drawable(shown)
         assert all(c.isprintable() for c in shown)
     assert drawable("\U00010fff\ue123") == "\\U00010fff\\ue123"
+
+
+def test_a_character_of_any_installed_font_is_drawn_as_itself(
+    results: dict[str, Result], monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Phases of the moon and fraktur, which a font has that comes with matplotlib, stand for emoji and for Chinese."""
+    from ggufjac.reports.plots import text
+
+    monkeypatch.setattr(text, "_preferred", lambda: ("DejaVu Sans Mono",))
+    monkeypatch.setattr(text, "_needed", {})
+    for kept in (text._known, text._elsewhere, text._others):
+        kept.cache_clear()
+    try:
+        known = text._known()
+        others = {name: codes for name, codes in text._others() if codes - known}
+        assert others
+        assert not any("Last Resort" in name for name in others)
+        new = next(chr(code) for code in sorted(others["DejaVu Sans"] - known) if chr(code).isprintable())
+        a = results["analysis"]
+        assert isinstance(a, Analysis)
+        token = dataclasses.replace(a.tokens[1], token=Piece(7, new))
+        changed = dataclasses.replace(a, tokens=(a.tokens[0], token, *a.tokens[2:]))
+        made = {picture.name: picture for picture in pictures(changed)}
+        assert text.families()[0] == "DejaVu Sans Mono"
+        assert len(text.families()) > 1
+        said = [label.get_text() for axes in made["terms"].figure.axes for label in axes.get_yticklabels()]
+        assert any(new in one for one in said)
+        made["terms"].figure.savefig(io.BytesIO(), format="png")
+        assert not [w for w in recwarn if "missing from" in str(w.message)]
+    finally:
+        for kept in (text._known, text._elsewhere, text._others):
+            kept.cache_clear()
+
+
+def test_vectors_are_numbered_as_in_the_report(results: dict[str, Result]) -> None:
+    said = {text.get_text() for picture in pictures(results["layers"]) for text in picture.figure.findobj(Text)}
+    assert any("u₁" in one for one in said)
+    assert not any("u1" in one for one in said)
 
 
 def test_without_matplotlib_one_line(

@@ -17,7 +17,7 @@ ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
-class Scale:
+class ColourScale:
     """What the colour of a cell stands for: the value that is shaded fully, how it is written, and what is measured.
 
     size: whether a row of strong colours is worth more than a pale one.
@@ -43,7 +43,7 @@ class Cell(Text):
         *,
         value: float | None = None,
         strength: float | None = None,
-        scale: Scale | None = None,
+        scale: ColourScale | None = None,
         about: object = None,
     ) -> None:
         super().__init__(text, style=style)

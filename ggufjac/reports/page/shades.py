@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from ggufjac.reports.cells import CUT, Scale
+from ggufjac.reports.cells import CUT, ColourScale
 from ggufjac.reports.page.markup import Markup, tag
 
 #: Shading at its strongest, so that the text above it stays readable on light and on dark.
 STRONGEST = 0.62
 
 
-def shade(value: float, scale: Scale) -> tuple[str, str | None]:
+def shade(value: float, scale: ColourScale) -> tuple[str, str | None]:
     """The classes and the style of a value's background: its sign, how strong it is, and whether it is cut."""
     if not math.isfinite(value) or scale.full <= 0:
         return "", None
@@ -20,7 +20,7 @@ def shade(value: float, scale: Scale) -> tuple[str, str | None]:
     return names, f"--v:{STRONGEST * min(1.0, abs(value) / scale.full):.4f}"
 
 
-def key(scale: Scale, values: Iterable[float]) -> Markup:
+def key(scale: ColourScale, values: Iterable[float]) -> Markup:
     """The colours with the numbers that they stand for, and what of the values lies beyond."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite or scale.full <= 0:

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from ggufjac.reports.cells import Bar, Cell, Scale
+from ggufjac.reports.cells import Bar, Cell, ColourScale
 from ggufjac.reports.page.markup import Markup, join, tag
 from ggufjac.reports.page.shades import key, shade
 from ggufjac.reports.page.text import class_of, from_text
@@ -152,7 +152,7 @@ def _cell(column: Column, cells: Sequence[RenderableType], i: int, cards: Cards)
 
 def _keys(cells: Iterable[RenderableType]) -> list[Markup]:
     """A key for every scale that the cells are shaded by."""
-    found: dict[Scale, list[float]] = {}
+    found: dict[ColourScale, list[float]] = {}
     for cell in cells:
         if isinstance(cell, Cell) and cell.scale is not None and cell.strength is not None:
             found.setdefault(cell.scale, []).append(cell.strength)

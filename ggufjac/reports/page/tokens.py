@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ggufjac.analyses.common.tokens import Piece
-from ggufjac.reports.cells import Scale
+from ggufjac.reports.cells import ColourScale
 from ggufjac.reports.page.markup import Markup, join, tag
 from ggufjac.reports.page.shades import key, shade
 from ggufjac.reports.phrases import Phrase
@@ -55,7 +55,7 @@ def shaded_text(tokens: Sequence[Shaded], shown: str = "+.2f") -> Markup:
     a number in the key.
     """
     largest = max((abs(t.value) for t in tokens[1:] or tokens if math.isfinite(t.value)), default=0.0)
-    scale = Scale(largest, shown)
+    scale = ColourScale(largest, shown)
     out = []
     for t in tokens:
         name, style = shade(t.value, scale)

@@ -46,10 +46,16 @@ def pictures(result: Result) -> tuple[Picture, ...]:
     if importlib.util.find_spec(name) is None:
         raise UserError(f"there are no pictures of a result of the kind {result.kind!r}")
     from ggufjac.reports.plots.style import styled
+    from ggufjac.reports.plots.text import families
 
-    with styled():
-        made: tuple[Picture, ...] = tuple(importlib.import_module(name).pictures(result))
-    return made
+    draw = importlib.import_module(name).pictures
+    while True:
+        fonts = families()
+        with styled():
+            made: tuple[Picture, ...] = tuple(draw(result))
+        if families() == fonts:
+            return made
+        # a text has needed another font, which what was drawn before it does not know
 
 
 def save(result: Result, folder: str | Path, form: Format = "svg") -> tuple[Path, ...]:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from ggufjac.analyses.layers import Layers
 from ggufjac.maps.within.sites import LAYER
+from ggufjac.reports import words
 from ggufjac.reports.phrases import map_of, output_of
 from ggufjac.reports.plots import shapes
 from ggufjac.reports.plots.analysis import names, said

@@ -15,13 +15,13 @@ from ggufjac.analyses.common.agreement import Agreement
 from ggufjac.analyses.common.predictions import Triplet
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import words
-from ggufjac.reports.cells import Cell, Scale
+from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 
 #: What a column of written tokens takes.
 WRITES = 36
-OF_LARGEST = Scale(1.0, ".0f", "σ beside the token's largest", size=False)
+OF_LARGEST = ColourScale(1.0, ".0f", "σ beside the token's largest", size=False)
 
 
 @dataclass(frozen=True)

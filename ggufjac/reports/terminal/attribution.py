@@ -11,7 +11,7 @@ from rich.text import Text
 from ggufjac.analyses.attribute import Attribution, Question, WriteTerms
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import phrases, words
-from ggufjac.reports.cells import Cell, Scale
+from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 
@@ -151,7 +151,7 @@ def _layers(a: Attribution, width: int) -> Table:
     for layer in sorted({w.layer for w in a.writes if w.layer is not None}):
         rows.append((str(layer), tuple(w for w in a.writes if w.layer == layer), layer + 1))
     # as with bars: the first token would leave the others without colour
-    scale = Scale(max(abs(sum(w.tokens[t] for w in writes)) for _, writes, _ in rows for t in shown[1:] or shown))
+    scale = ColourScale(max(abs(sum(w.tokens[t] for w in writes)) for _, writes, _ in rows for t in shown[1:] or shown))
 
     def row(label: str, writes: Sequence[WriteTerms], last: RenderableType) -> list[RenderableType]:
         cells = [_shade(sum(w.tokens[t] for w in writes), scale) for t in shown]
@@ -172,7 +172,7 @@ def _layers(a: Attribution, width: int) -> Table:
     return table
 
 
-def _shade(value: float, scale: Scale) -> Text:
+def _shade(value: float, scale: ColourScale) -> Text:
     """A number that is the fainter the smaller it is."""
     share = abs(value) / scale.full if scale.full else 0.0
     style = words.DIM if share < 0.1 else ("bold " if share > 0.5 else "") + ("red" if value < 0 else "blue")

@@ -13,7 +13,7 @@ from ggufjac.analyses.common.tokens import Piece, readable
 from ggufjac.analyses.layers import EMBEDDING, BlockWrite, Emergence, LayerReading, Layers, LayerTriplet, Spectrum
 from ggufjac.maps.within.sites import LAYER
 from ggufjac.reports import phrases, words
-from ggufjac.reports.cells import Cell, Scale
+from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 
@@ -32,7 +32,7 @@ HEAT = (
 )
 AGAINST = "black on #fcbba1"
 TARGET = "bold green"
-LIKENESS = Scale(1.0, ".0f", "|cosine| of u with the last layer's", size=False)
+LIKENESS = ColourScale(1.0, ".0f", "|cosine| of u with the last layer's", size=False)
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def _shares(a: Layers, part: str, width: int) -> Table:
         table.add_column("others", justify="right", no_wrap=True)
     if constants:
         table.add_column("const.", justify="right", no_wrap=True)
-    scale = Scale(max((largest[t] for t in shown[1:] or shown), default=0.0), ".0%", "share", size=False)
+    scale = ColourScale(max((largest[t] for t in shown[1:] or shown), default=0.0), ".0%", "share", size=False)
     for reading in readings:
         cells = [_heat(reading.shares[t], scale) for t in shown]
         if left:
@@ -229,7 +229,7 @@ def _shares(a: Layers, part: str, width: int) -> Table:
     return table
 
 
-def _heat(share: float, scale: Scale) -> Text:
+def _heat(share: float, scale: ColourScale) -> Text:
     style = next((style for least, style in HEAT if share >= least), AGAINST if share <= -0.07 else words.DIM)
     return Cell(words.percent(share), style, value=share, scale=scale)
 
