@@ -3,11 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet
 INSTALLED := $(VENV)/.installed
 DEVELOPER := $(VENV)/.developer
 PROMPT ?= The bridge out of Marin is the
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench torch llama clean
 
 demo: $(INSTALLED)
 	$(BIN)/ggufjac pull smollm2-135m
@@ -23,17 +24,30 @@ test: $(DEVELOPER)
 bench: $(DEVELOPER)
 	$(BIN)/python -m benchmarks
 
-# torch is pinned and installed first: left to itself pip may take a build with several GB of CUDA libraries
 $(INSTALLED): requirements.txt pyproject.toml CMakeLists.txt $(wildcard native/*)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet $$(grep '^torch==' requirements.txt)
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(PIP) --upgrade pip
+	$(MAKE) --jobs=2 llama torch
+	$(PIP) --requirement requirements.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
+# torch is pinned and installed first: left to itself pip may take a build with several GB of CUDA libraries
+torch:
+	$(PIP) $$(grep '^torch==' requirements.txt)
+
+# llama.cpp takes longest, as it is compiled. The short way leaves out what is not needed here, hence a cache of its own:
+# from pip's the wheel would come into other projects, which may need it.
+LLAMA := $$(grep '^llama_cpp_python==' requirements.txt)
+LLAMA_CACHE := "$${XDG_CACHE_HOME:-$$HOME/.cache}/ggufjac/pip"
+SHORT_WAY := $$CMAKE_ARGS -DCMAKE_PROJECT_llama_cpp_INCLUDE='$(CURDIR)/cmake/llama-cpp-python.cmake'
+llama:
+	CMAKE_ARGS="$(SHORT_WAY)" $(PIP) --no-deps --cache-dir $(LLAMA_CACHE) $(LLAMA) 2>$(VENV)/llama.log || { \
+	    echo "llama.cpp did not build the short way ($(VENV)/llama.log); it is built in full, which takes longer" >&2; \
+	    $(PIP) --no-deps $(LLAMA); }
+
 $(DEVELOPER): $(INSTALLED) requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	$(PIP) --requirement requirements-dev.txt
 	touch $@
 
 clean:
