@@ -8,18 +8,20 @@ INSTALLED := $(VENV)/.installed
 DEVELOPER := $(VENV)/.developer
 PROMPT ?= The bridge out of Marin is the
 
-.PHONY: demo test lint bench torch llama clean
+.PHONY: demo test lint sanitize bench python llama extension clean
 
 demo: $(INSTALLED)
 	$(BIN)/ggufjac pull smollm2-135m
 	$(BIN)/ggufjac analyze smollm2-135m "$(PROMPT)"
 
-test: $(DEVELOPER)
+test: lint
+	$(BIN)/ggufjac pull smollm2-135m gemma3-270m
+	$(BIN)/pytest --numprocesses auto
+
+lint: $(DEVELOPER)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/ggufjac pull smollm2-135m gemma3-270m
-	$(BIN)/pytest --numprocesses auto
 
 bench: $(DEVELOPER)
 	$(BIN)/python -m benchmarks
@@ -27,14 +29,20 @@ bench: $(DEVELOPER)
 $(INSTALLED): requirements.txt pyproject.toml CMakeLists.txt $(wildcard native/*)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip
-	$(MAKE) --jobs=2 llama torch
+	$(PIP) $$(sed -n '/builds the extension/,$$p' requirements.txt | grep ==)
+	$(MAKE) --jobs=3 llama extension python
 	$(PIP) --requirement requirements.txt
-	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
-# torch is pinned and installed first: left to itself pip may take a build with several GB of CUDA libraries
-torch:
+# torch is pinned and installed first: left to itself pip may take a build with several GB of CUDA libraries. What
+# compiles comes in beside it.
+python:
 	$(PIP) $$(grep '^torch==' requirements.txt)
+	grep -v '^llama_cpp_python==' requirements.txt >$(VENV)/requirements.txt
+	$(PIP) --requirement $(VENV)/requirements.txt
+
+extension:
+	$(PIP) --no-deps --no-build-isolation --editable .
 
 # llama.cpp takes longest, as it is compiled. The short way leaves out what is not needed here, hence a cache of its own:
 # from pip's the wheel would come into other projects, which may need it.
