@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 DEVELOPER := $(VENV)/.developer
 PROMPT ?= The bridge out of Marin is the
 
-.PHONY: demo test lint sanitize bench python llama extension clean
+.PHONY: demo test lint sanitize bench packages llama extension clean
 
 demo: $(INSTALLED)
 	$(BIN)/ggufjac pull smollm2-135m
@@ -43,13 +43,13 @@ $(INSTALLED): requirements.txt pyproject.toml CMakeLists.txt $(wildcard native/*
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip
 	$(PIP) $$(sed -n '/builds the extension/,$$p' requirements.txt | grep ==)
-	$(MAKE) --jobs=3 llama extension python
+	$(MAKE) --jobs=3 llama extension packages
 	$(PIP) --requirement requirements.txt
 	touch $@
 
 # torch is pinned and installed first: left to itself pip may take a build with several GB of CUDA libraries. What
 # compiles comes in beside it.
-python:
+packages:
 	$(PIP) $$(grep '^torch==' requirements.txt)
 	grep -v '^llama_cpp_python==' requirements.txt >$(VENV)/requirements.txt
 	$(PIP) --requirement $(VENV)/requirements.txt
