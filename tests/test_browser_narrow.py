@@ -18,7 +18,7 @@ By: Any = pytest.importorskip("selenium.webdriver.common.by", reason="selenium i
 
 #: What a row takes beside its text: padding, borders, the rest of a line.
 SPARE = 32
-#: Heights of rows and of the text that they show, without cards.
+#: Heights of rows and of the text that is on the screen, without cards.
 ROOMS = """
 return [...document.querySelectorAll('tbody tr')].filter((row) => row.offsetHeight).map((row) => {
   const walker = document.createTreeWalker(row, NodeFilter.SHOW_TEXT), tops = [], bottoms = [];
@@ -27,7 +27,7 @@ return [...document.querySelectorAll('tbody tr')].filter((row) => row.offsetHeig
     const range = document.createRange();
     range.selectNodeContents(node);
     const box = range.getBoundingClientRect();
-    if (box.height) { tops.push(box.top); bottoms.push(box.bottom); }
+    if (box.height && box.left < innerWidth) { tops.push(box.top); bottoms.push(box.bottom); }
   }
   return [row.offsetHeight, Math.max(...bottoms) - Math.min(...tops)];
 })"""

@@ -230,11 +230,19 @@ def test_long_tables_open(results: dict[str, Result]) -> None:
 
 
 def test_a_long_prompt_is_written_once(results: dict[str, Result]) -> None:
-    long = longer(results, 60)
-    header = page(long).split("<header>")[1].split("</header>")[0]
-    assert len(header) < len(long.prompt) + 1200
-    assert " … " in header
-    assert "all of it below" in header
+    """At the top only its ends, cut between words; where no part of the page shows it, all of it."""
+    prompt = "one two three four five " * 100
+    long = dataclasses.replace(longer(results, 20), prompt=prompt)
+    (shown,) = re.findall(r"<dt>prompt</dt><dd>(.*?)</dd>", page(long), re.DOTALL)
+    plain = re.sub(r"<[^>]*>", "", shown)
+    assert plain.endswith("  all of it below")
+    first, last = plain.removesuffix("  all of it below").split(" … ")
+    assert prompt.startswith(first + " ")
+    assert prompt.rstrip().endswith(" " + last.rstrip("␣"))
+    assert len(plain) < 300
+    steering = results["steering"]
+    assert "prompt" in {field.name for field in dataclasses.fields(steering)}
+    assert prompt.rstrip() in page(dataclasses.replace(steering, prompt=prompt))  # type: ignore[call-arg]
 
 
 def test_the_contents_lead_to_every_part(result: Result) -> None:

@@ -105,7 +105,13 @@ def _header(frame: Frame, lead: Section | None) -> Markup:
             and lead is not None
             and lead.title == PROMPT
         ):
-            shown = from_rich(Text(f"{fact.plain[: LONG // 2]} … {fact.plain[-LONG // 3 :]}", style=fact.style))
-            shown = join((shown, tag("span", "  all of it below", class_="dim")))
+            shown = join((from_rich(_ends(fact)), tag("span", "  all of it below", class_="dim")))
         facts.append(join((tag("dt", name), tag("dd", shown))))
     return tag("header", tag("h1", frame.title), tag("dl", *facts))
+
+
+def _ends(text: Text) -> Text:
+    """The beginning and the end of a long text, cut between words where there are any."""
+    first, last = text.plain[: LONG // 2], text.plain[-LONG // 3 :]
+    first, last = first.rpartition(" ")[0] or first, last.partition(" ")[2] or last
+    return Text(f"{first} … {last}", style=text.style)
