@@ -22,6 +22,7 @@ lint: $(DEVELOPER)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror native/*
 
 # An environment of its own, so that the extension in .venv stays as it is: behind what is compiled here it has what .venv
 # has, but not its editable ggufjac, as .pth files are not followed there. Python itself leaks on exit.

@@ -3,9 +3,10 @@
 // Which of these loops runs depends on the product alone, not on the threads:
 //   * adjoint: a panel of weights (256 along the summed dimension, some hundred across) is expanded once into the
 //     second-level cache and multiplied with all columns in hand by `outer`.
-//   * apply: the columns in hand are transposed and become the panel; expanded rows of weights are what meets it, and the
-//     result comes out transposed.
-//   * up to `fused_columns` columns, apply, and one, adjoint: weights are multiplied in the registers in which they appear.
+//   * apply: the columns in hand are transposed and become the panel; expanded rows of weights are what meets it, and
+//     the result comes out transposed.
+//   * up to `fused_columns` columns, apply, and one, adjoint: weights are multiplied in the registers in which they
+//     appear.
 // Sums run in blocks along the summed dimension, in the same order for every element of the result.
 #pragma once
 
@@ -174,7 +175,8 @@ void turn_back(const Scratch<T>& s, std::int64_t height, std::int64_t m, T* out,
             transpose(static_cast<int>(whole), s.turned + r * turned_stride<T>, turned_stride<T>, out + r, ldo);
     }
     for (std::int64_t c = 0; c < m; ++c)
-        for (std::int64_t r = c < whole ? rows : 0; r < height; ++r) out[c * ldo + r] = s.turned[r * turned_stride<T> + c];
+        for (std::int64_t r = c < whole ? rows : 0; r < height; ++r)
+            out[c * ldo + r] = s.turned[r * turned_stride<T> + c];
 }
 
 // turned[r][j ..) (+)= expanded rows @ panel[..][j ..), as wide as so many vectors.

@@ -16,8 +16,8 @@
 namespace ggufjac {
 namespace {
 
-// Memory of one thread for the kernels, kept from call to call. A panel has more rows than the processor remembers small
-// pages, so where the system has large ones it gets those.
+// Memory of one thread for the kernels, kept from call to call. A panel has more rows than the processor remembers
+// small pages, so where the system has large ones it gets those.
 void* scratch(std::size_t bytes) {
 #ifdef MADV_HUGEPAGE
     constexpr std::size_t page = 2 << 20;
