@@ -178,11 +178,14 @@ def test_files_that_hold_no_result_are_refused(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(2)}, torn, metadata={RESULT: '{"schema": "ggufjac.analysis/1"}'})
     text_file = tmp_path / "text"
     text_file.write_text("hello")
+    shown = tmp_path / "shown.json"
+    shown.write_text('{\n "schema": "ggufjac.analysis/1"\n}')
     for path, message in (
         (plain, "holds no ggufjac result"),
         (other, "999"),
         (torn, "damaged"),
-        (text_file, "no safetensors file"),
+        (text_file, "no safetensors file .*--save"),
+        (shown, "JSON of a result.*--save"),
         (tmp_path / "none", "no such file"),
     ):
         with pytest.raises(UserError, match=message):

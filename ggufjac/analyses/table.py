@@ -82,8 +82,10 @@ def load(source: str | Path) -> Result:
             metadata = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        hint = "it is the JSON of a result; show takes what --save wrote" if _is_json(source) else str(error)
-        raise UserError(f"{source}: this is no safetensors file ({hint})") from None
+        why = "it is the JSON of a result" if _is_json(source) else str(error)
+        raise UserError(
+            f"{source}: this is no safetensors file ({why}); `--save FILE` of an analysis writes one"
+        ) from None
     if RESULT not in metadata:
         raise UserError(f"{source}: the file holds no ggufjac result; `--save FILE` of an analysis writes one")
     try:
