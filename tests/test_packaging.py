@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
@@ -19,6 +18,8 @@ import pytest
 
 from conftest import PATIENCE
 from ggufjac.version import __version__
+
+fcntl = pytest.importorskip("fcntl", reason="workers of pytest-xdist wait for each other by Unix's locks")
 
 if find_spec("scikit_build_core") is None or find_spec("nanobind") is None:
     pytest.skip("scikit_build_core and nanobind, which build the extension, are not installed", allow_module_level=True)
