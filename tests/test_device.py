@@ -21,10 +21,14 @@ from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import LinearMap
 from ggufjac.maps.model import Model
 from ggufjac.network.forward import propagate, run_of
-from ggufjac.operators.walk import coefficient_bytes
+from ggufjac.operators.walk import coefficient_bytes, weights
+from ggufjac.quants.device.kernels import Kernels
 from ggufjac.quants.memory.budget import Budget
-from ggufjac.quants.memory.devices import available, device_called
+from ggufjac.quants.memory.devices import OutOfMemory, available, device_called
+from ggufjac.quants.memory.road import BUFFERS, Road
+from ggufjac.quants.memory.spread import evenly_spread
 from ggufjac.quants.memory.store import DeviceWeights
+from ggufjac.reader.types import GGMLType
 from tinymodels import make
 
 CPU = torch.device("cpu")
@@ -35,7 +39,7 @@ GIB = 1 << 30
 def quantised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     folder = tmp_path_factory.mktemp("device")
     target = folder / "q4.gguf"
-    quantize(make("llama", folder / "f32.gguf"), target, "Q4_K_M")
+    quantize(make("llama", folder / "f32.gguf", n_layer=5), target, "Q4_K_M")
     with Model.open(target) as model:
         yield model
 
@@ -61,36 +65,121 @@ def test_a_torch_device_gives_the_same_map(quantised: Model, dtype: torch.dtype)
     assert 0 < store.kept_bytes <= sum(info.nbytes for info in quantised.file.tensors.values())
 
 
-class Counting(DeviceWeights):
+class Counting(Road):
     """Counts the bytes that travel."""
 
     sent = 0
 
-    def _send(self, data: NDArray[np.uint8]) -> Tensor:
+    def send(self, data: NDArray[np.uint8]) -> Tensor:
         self.sent += data.nbytes
-        return super()._send(data)
+        return super().send(data)
+
+
+def two_sweeps(model: Model, keep: int) -> tuple[DeviceWeights, int]:
+    """The store after a coefficient pass and three sweeps, and the bytes that travelled in the last two."""
+    road = Counting(CPU)
+    store = DeviceWeights(CPU, keep, road=road)
+    map_ = stored(model, store)
+    map_.rmatmat(torch.ones(1, model.family.d))
+    before = road.sent
+    for _ in range(2):
+        map_.rmatmat(torch.ones(1, model.family.d))
+    return store, road.sent - before
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_what_fits_stays_on_the_device(quantised: Model, share: float) -> None:
-    total = Counting(CPU)
-    map_ = stored(quantised, total)
-    map_.rmatmat(torch.ones(1, quantised.family.d))
-    store = Counting(CPU, keep=int(share * total.sent))
-    map_ = stored(quantised, store)
-    before = store.sent
-    for _ in range(2):
-        map_.rmatmat(torch.ones(1, quantised.family.d))
-    again = store.sent - before
+    _, without = two_sweeps(quantised, 0)
+    store, again = two_sweeps(quantised, int(share * sum(info.nbytes for info in quantised.file.tensors.values())))
     assert store.kept_bytes <= store.keep
     assert (again == 0) == (share == 1.0)
-    if share == 0.4:
-        without = Counting(CPU)
-        map_ = stored(quantised, without)
-        before = without.sent
-        for _ in range(2):
-            map_.rmatmat(torch.ones(1, quantised.family.d))
-        assert again < without.sent - before
+    assert (again == without) == (share == 0.0)
+
+
+def test_layers_that_stay_are_spread_evenly(quantised: Model) -> None:
+    """What is chosen stays, and nothing else, whatever was there before."""
+    road = Counting(CPU)
+    store = DeviceWeights(CPU, keep=GIB, road=road)
+    map_ = stored(quantised, store)
+    layers = [list(weights(op)) for op in map_.operators]
+    sizes = [sum(weight.nbytes for weight in layer) for layer in layers]
+    store.keep = sum(sizes) // 2
+    store.arrange(layers)
+    stay = [all(store.stays(weight.name) for weight in layer) for layer in layers if layer]
+    assert 0 < sum(stay) < len(stay)
+    assert not stay[0]
+    assert stay == evenly_spread([size for size in sizes if size], store.keep)
+    a = map_.rmatmat(torch.ones(1, quantised.family.d))
+    before = road.sent
+    b = map_.rmatmat(torch.ones(1, quantised.family.d))
+    assert road.sent - before == sum(size for size, stays in zip(filter(None, sizes), stay, strict=True) if not stays)
+    assert torch.equal(a, b)
+    assert store.kept_bytes == sum(size for size, stays in zip(filter(None, sizes), stay, strict=True) if stays)
+
+
+class Reused(Road):
+    """One that overwrites a chunk as soon as its use has been begun, as pinned buffers are."""
+
+    def __init__(self) -> None:
+        super().__init__(CPU)
+        self.lent = 0
+        self.most = 0
+
+    def send(self, data: NDArray[np.uint8]) -> Tensor:
+        self.lent += 1
+        self.most = max(self.most, self.lent)
+        return super().send(data)
+
+    def passed(self, there: Tensor) -> None:
+        self.lent -= 1
+        there.fill_(255)
+
+
+@pytest.mark.parametrize("columns", [1, 200])
+def test_no_chunk_is_used_after_it_passed(quantised: Model, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor are more of them in use at once than there are buffers, also where MLPs are folded."""
+    monkeypatch.setattr("ggufjac.quants.memory.store.CHUNK", 1 << 14)
+    road = Reused()
+    map_ = stored(quantised, DeviceWeights(CPU, road=road))
+    y = torch.randn(columns, quantised.family.d)
+    assert relative(map_.rmatmat(y), quantised.linearize(IDS).rmatmat(y)) < 1e-5
+    assert road.lent == 0
+    assert 1 <= road.most < BUFFERS
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+# --- a device that runs out of memory --------------------------------------------------------------------------
+
+
+class Tight(Kernels):
+    """Those of a device that holds products of so many rows, and of no more."""
+
+    rows = 1 << 20
+
+    def apply(self, type: GGMLType, packed: Tensor, n_in: int, x: Tensor) -> Tensor | None:
+        if x.shape[0] > self.rows:
+            raise OutOfMemory("no more")
+        return None
+
+    adjoint = apply
+
+
+def test_fewer_columns_where_memory_ends(quantised: Model) -> None:
+    y = torch.randn(9, quantised.family.d)
+    tight = Tight()
+    store = DeviceWeights(CPU, GIB, tight)
+    map_ = stored(quantised, store)
+    whole = map_.rmatmat(y)
+    tight.rows = 2 * len(IDS)
+    assert relative(map_.rmatmat(y), whole) < 1e-6
+    assert map_.cut(9, transposed=True) == (2, False)
+    tight.rows = 0
+    with pytest.raises(UserError, match=r"too little free memory for one column of this map, which takes \d+ MiB"):
+        map_.rmatmat(y)
+    assert store.kept_bytes == 0
 
 
 def test_devices_that_are_not_there_are_named() -> None:
@@ -156,10 +245,10 @@ def llama_70b(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
         yield model
 
 
-class Hollow(DeviceWeights):
+class Hollow(Road):
     """Weights without numbers on a device that need not exist."""
 
-    def _send(self, data: NDArray[np.uint8]) -> Tensor:
+    def send(self, data: NDArray[np.uint8]) -> Tensor:
         return torch.empty(data.nbytes, dtype=torch.uint8, device=self.device)
 
 
@@ -172,7 +261,8 @@ def test_a_70b_model_fits_a_consumer_card(name: str, budget: int, columns: int, 
     """
     if name == "cuda" and not torch.backends.cuda.is_built():
         pytest.skip("this torch is built without CUDA")
-    store = Hollow(torch.device(name), keep=budget // 2)
+    device = torch.device(name)
+    store = DeviceWeights(device, keep=budget // 2, road=Hollow(device))
     fake = FakeTensorMode(allow_non_fake_inputs=True) if name == "cuda" else nullcontext()
     with torch.no_grad(), fake, Rehearsal() as seen:
         x = torch.empty(8, N_EMBD, device=name)

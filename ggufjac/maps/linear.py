@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -10,13 +12,15 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from ggufjac.errors import UserError
 from ggufjac.maps import sweeps
 from ggufjac.maps.spectra.krylov import Triplets, block_krylov
 from ggufjac.operators import Operator
 from ggufjac.operators.cast import cast
-from ggufjac.operators.walk import coefficient_bytes
-from ggufjac.quants.memory.budget import Budget, columns_within
-from ggufjac.quants.memory.disk import on_disk_tensor
+from ggufjac.operators.walk import coefficient_bytes, stores
+from ggufjac.quants.memory.away import Away, Here
+from ggufjac.quants.memory.budget import Budget, columns_within, smallest_room
+from ggufjac.quants.memory.devices import OutOfMemory, forget_cached
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -91,6 +95,7 @@ class LinearMap:
         self.budget = Budget.on(inputs.device) if budget is None else budget
         self.blocks = blocks
         self._jacobian: Tensor | None = None
+        self._most = sys.maxsize  # columns at once, once the device had no room for more
 
     def __repr__(self) -> str:
         d, n_tokens, d_in = self.shape
@@ -142,7 +147,10 @@ class LinearMap:
         return self._chunked(y, sweep, (n_tokens, d_in), True)
 
     def jacobian(self) -> Tensor:
-        """The full map [d, T, d]: jacobian()[:, t] is J_t. One backward sweep of d columns, in pieces if need be."""
+        """The full map [d, T, d]: jacobian()[:, t] is J_t. One backward sweep of d columns, in pieces if need be.
+
+        Where the device does not hold it, it lies in the host's memory or on disk.
+        """
         if self._jacobian is None:
             self._jacobian = self.rmatmat(torch.eye(self.shape[0], dtype=self.dtype, device=self.device))
         return self._jacobian
@@ -240,6 +248,7 @@ class LinearMap:
         if dense:
             j = self.jacobian()
             a = j.transpose(0, 1) if tokens == "each" else j.reshape(1, d, n_tokens * d_in)
+            start = start.to(j.device)
             found = block_krylov(lambda x: x @ a.mT, lambda y: y @ a, start, k, tolerance=tolerance, max_blocks=most)
         elif tokens == "each":
             found = block_krylov(self.each_matmat, self.each_rmatmat, start, k, tolerance=tolerance, max_blocks=most)
@@ -270,15 +279,16 @@ class LinearMap:
         (Hutchinson's estimator on what is left; one backward sweep).
         """
         if self._jacobian is not None:
-            return self._jacobian.square().sum((0, 2)), True
+            return self._jacobian.square().sum((0, 2)).to(self.device), True
         inside = (combined.S[:, None, None] * combined.V).square().sum((0, 2))
         y = self._random(seed + 1, probes, self.shape[0])
         outside = self.rmatmat(y - (y @ combined.U.T) @ combined.U)
         return inside + outside.square().sum((0, 2)) / probes, False
 
     def _signed(self, found: Triplets, tokens: str, exact: bool) -> SVD:
-        sign = torch.where(found.u @ self.output < 0, -1.0, 1.0).to(self.dtype)[..., None]
-        u, s, v, residuals = found.u * sign, found.s, found.v * sign, found.residuals
+        u, s, v, residuals = (x.to(self.device) for x in (found.u, found.s, found.v, found.residuals))
+        sign = torch.where(u @ self.output < 0, -1.0, 1.0).to(self.dtype)[..., None]
+        u, v = u * sign, v * sign
         if tokens == "combined":
             _, n_tokens, d_in = self.shape
             return SVD(u[0], s[0], v[0].reshape(-1, n_tokens, d_in), residuals[0], exact)
@@ -327,28 +337,59 @@ class LinearMap:
         return self.budget.holding(coefficients=coefficient_bytes(self.operators)).room
 
     def cut(self, columns: int, *, transposed: bool) -> tuple[int, bool]:
-        """How many of so many columns a sweep takes at once, and whether the result goes to disk.
+        """How many of so many columns a sweep takes at once, and whether the result leaves the device or goes to disk.
 
         Raises UserError where the budget does not hold one column.
         """
         d, n_tokens, d_in = self.shape
         itemsize = self.inputs.element_size()
         column, result = n_tokens * d_in * itemsize, columns * (n_tokens * d_in if transposed else d) * itemsize
-        if columns <= columns_within(self.room, column):
+        if columns <= min(self._most, columns_within(self.room, column)):
             return columns, False
-        on_disk = 2 * result > self.room
-        return columns_within(self.room if on_disk else self.room - result, column), on_disk
+        away = 2 * result > self.room
+        return min(self._most, columns_within(self.room if away else self.room - result, column)), away
 
     def _chunked(
         self, x: Tensor, sweep: Callable[[Tensor], Tensor], out_shape: tuple[int, ...], transposed: bool
     ) -> Tensor:
-        step, on_disk = self.cut(x.shape[0], transposed=transposed)
-        if x.shape[0] <= step:
-            return sweep(x)
-        out = on_disk_tensor((x.shape[0], *out_shape), x.dtype) if on_disk else x.new_empty(x.shape[0], *out_shape)
-        for start in range(0, x.shape[0], step):
-            out[start : start + step] = sweep(x[start : start + step])
-        return out
+        n = x.shape[0]
+        step, away = self.cut(n, transposed=transposed)
+        if n <= step and not away:
+            with suppress(OutOfMemory):
+                return sweep(x)
+            step = self._fewer(n)
+        target = (Away if away else Here)((n, *out_shape), x.dtype, self.device)
+        start = 0
+        while start < n:
+            try:
+                target.put(start, sweep(x[start : start + step]))
+            except OutOfMemory:
+                step = self._fewer(step)
+                continue
+            start += step
+        return target.whole()
+
+    def _fewer(self, columns: int) -> int:
+        """With how many columns to try again, where the device ran out of memory with so many.
+
+        Raises UserError where one did not fit although no weights stay there.
+        """
+        forget_cached(self.device)
+        if columns > 1:
+            self._most = columns // 2
+            return self._most
+        if sum(store.release() for store in stores(self.operators)):
+            forget_cached(self.device)
+            return 1
+        raise UserError(
+            f"{self.device} has too little free memory for one column of this map, which takes "
+            f"{self._smallest() >> 20} MiB; close what else uses it, or compute on the cpu"
+        )
+
+    def _smallest(self) -> int:
+        """Bytes that a sweep of one column takes, beside weights that stay."""
+        column = self.inputs.numel() * self.inputs.element_size()
+        return smallest_room(column) + coefficient_bytes(self.operators)
 
     def _expect(self, x: Tensor, tail: tuple[int, ...]) -> None:
         if x.shape[1:] != tail:

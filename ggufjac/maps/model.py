@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ggufjac.errors import UserError
 from ggufjac.families import Family, family_of
+from ggufjac.families.parts import Run
 from ggufjac.llamacpp.vocab import Vocab
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.options import MapOptions
@@ -23,8 +24,9 @@ from ggufjac.network.forward import ForwardPass, propagate, run_of
 from ggufjac.operators.walk import weights
 from ggufjac.option import taking
 from ggufjac.quants.memory.budget import Budget
-from ggufjac.quants.memory.devices import available_memory, device_called
-from ggufjac.quants.memory.store import store_on
+from ggufjac.quants.memory.devices import OutOfMemory, available_memory, device_called, forget_cached
+from ggufjac.quants.memory.store import DeviceWeights
+from ggufjac.quants.tensor import QuantTensor
 from ggufjac.reader import GGUFFile
 
 
@@ -102,16 +104,13 @@ class Model:
         a file that llama.cpp cannot run or whose run cannot be followed.
         """
         ids, where = self.ids_of(prompt), device_called(options.device)
-        budget = Budget.on(where, options.memory)
-        store = store_on(where, budget.weights)
-        if store is None:
-            self._arrange_pages(len(ids), budget.total)
+        budget, store = self._placed(where, options.memory, len(ids))
         with torch.no_grad():
             inputs = self.embed(ids, options.values_dtype).to(where)
             how = run_of(ids, options.n_ctx, path=options.path, store=store)
             if options.run == "llama.cpp":
                 how = follow(self.family, how, options.llama)
-            done = concluded(propagate(self.family, how, inputs, keep=budget.most_coefficients))
+            done = concluded(self._propagated(how, inputs, budget.most_coefficients))
         blocks = torch.bfloat16 if options.dtype == "bfloat16" else None
         return DetachedMap(tuple(ids), done, budget.holding(states=done.states_bytes), blocks)
 
@@ -124,10 +123,23 @@ class Model:
         """
         return self.linearize_with(prompt, options)
 
-    def _arrange_pages(self, n_tokens: int, budget: int) -> None:
+    def _placed(self, device: torch.device, memory: int | None, n_tokens: int) -> tuple[Budget, DeviceWeights | None]:
+        """Choose which weights of the linear path stay where: on the device, and in the host's page cache."""
+        placed = self.family.source.placed(device, memory)
+        budget, store = placed.budget, placed.store
+        path: list[list[QuantTensor]] | None = None
+        if store is not None and not store.arranged and budget.weights < self.family.source.layer_bytes:
+            store.arrange(path := self._path(n_tokens))
+        self._arrange_pages(n_tokens, budget.total if store is None else 0, store, path)
+        return budget, store
+
+    def _arrange_pages(
+        self, n_tokens: int, budget: int, store: DeviceWeights | None, path: list[list[QuantTensor]] | None
+    ) -> None:
         """Where memory does not hold the file beside the budget, choose what of the linear path stays in it.
 
-        The file may take half of what is available even where the budget claims more.
+        The file may take half of what is available even where the budget claims more. What stays on a device needs no
+        place in the host's memory.
         """
         available, pages = available_memory(), self.family.source.pages
         if available is None:
@@ -135,12 +147,32 @@ class Model:
         room = max(available - budget, available // 2)
         layers: list[list[str]] = []
         if not pages.fits(room):
-            with torch.no_grad():
-                empty = torch.empty(n_tokens, self.family.d, device="meta")
-                rehearsed = propagate(self.family, run_of([0] * n_tokens), empty)
-            met = [[weight.name for weight in weights(op) if weight.pages is pages] for op in rehearsed.layers]
-            layers = [list(dict.fromkeys(names)) for names in met]
+            for met in self._path(n_tokens) if path is None else path:
+                names = (w.name for w in met if w.pages is pages and (store is None or not store.stays(w.name)))
+                layers.append(list(dict.fromkeys(names)))
         pages.arrange(layers, room)
+
+    def _path(self, n_tokens: int) -> list[list[QuantTensor]]:
+        """The weights that a sweep reads, layer by layer."""
+        with torch.no_grad():
+            empty = torch.empty(n_tokens, self.family.d, device="meta")
+            rehearsed = propagate(self.family, run_of([0] * n_tokens), empty)
+        return [list(weights(op)) for op in rehearsed.layers]
+
+    def _propagated(self, run: Run, inputs: Tensor, keep: int) -> ForwardPass:
+        """The coefficient pass; where the device has too little memory for it, with less that stays there."""
+        while True:
+            try:
+                return propagate(self.family, run, inputs, keep=keep)
+            except OutOfMemory:
+                forget_cached(inputs.device)
+                if keep:
+                    keep = 0
+                elif run.store is None or not run.store.release():
+                    raise UserError(
+                        f"{inputs.device} has too little free memory for one layer of this prompt; close what else "
+                        "uses it, shorten the prompt, or compute on the cpu"
+                    ) from None
 
     def ordinary(
         self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, memory: int | None = None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ggufjac.operators import One, Operator, built
 from ggufjac.operators.fold import fold
-from ggufjac.operators.walk import positions, stored_elsewhere, weights, widest
+from ggufjac.operators.walk import positions, read_weights, stored_elsewhere, weights, widest
 from ggufjac.quants.memory.budget import folded_within
 from ggufjac.quants.memory.readahead import AHEAD, Readahead
 from ggufjac.quants.memory.threads import kernels_first
@@ -72,7 +72,7 @@ def back_through(op: Operator, g: Tensor, room: int, *, owned: bool) -> Tensor:
 def visited(operators: Sequence[Operator], ahead: Readahead) -> Iterator[Operator]:
     """The operators in order, each made where it was put off, while the next ones' weights are on their way."""
     for i, op in enumerate(operators):
-        ahead.ask(weight.data for near in operators[i + 1 : i + 1 + AHEAD] for weight in weights(near))
+        ahead.ask(weight.data for near in operators[i + 1 : i + 1 + AHEAD] for weight in read_weights(near))
         now = built(op)
         yield now
         ahead.leave(weights(now))

@@ -91,7 +91,8 @@ def _propagate(
     states, held = [x], 0
     for i, part in enumerate(family.layers):
         if not x.is_meta:  # a rehearsal reads nothing
-            ahead.ask(data for near in range(1, AHEAD + 1) for data in family.source.packed(f"blk.{i + near}."))
+            near = (f"blk.{i + n}." for n in range(1, AHEAD + 1))
+            ahead.ask(data for prefix in near for data in family.source.packed(prefix, run.store))
         here = run.at(i, last if i == family.n_layer - 1 else None)
         op, y = build(part, here, x)
         if not x.is_meta:

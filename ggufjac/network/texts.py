@@ -19,9 +19,7 @@ from ggufjac.families.parts import Continued, Past, Run
 from ggufjac.network.batches import batches
 from ggufjac.network.forward import propagate, rounded_context
 from ggufjac.operators import Operator
-from ggufjac.quants.memory.budget import Budget
 from ggufjac.quants.memory.devices import device_called
-from ggufjac.quants.memory.store import store_on
 
 
 class Influence(Protocol):
@@ -60,7 +58,7 @@ class Reading:
         self._n_ctx = n_ctx
         self._past = Past(n_ctx)
         self._tokens: Tensor | None = None
-        self._store = store_on(self.device, Budget.on(self.device, memory).weights)
+        self._store = family.source.placed(self.device, memory).store
 
     def read(self, tokens: Tensor) -> Tensor:
         """The logits of the next token [n, n_vocab], after the texts went on with `tokens` [n, m]."""
@@ -161,13 +159,12 @@ def logits_of_texts(
     quarter of what the device has).
     """
     n_tokens, where = tokens.shape[1], device_called(device)
-    budget = Budget.on(where, memory)
-    store = store_on(where, budget.weights)
-    for piece in batches(family, len(tokens), n_tokens, n_tokens - first, dtype.itemsize, budget.total):
+    placed = family.source.placed(where, memory)
+    for piece in batches(family, len(tokens), n_tokens, n_tokens - first, dtype.itemsize, placed.budget.values):
         here = None if influence is None else influence(piece)
         if here is not None:
             here.advance(tokens[piece])
-        run = Run(tokens[piece], torch.arange(n_tokens), rounded_context(max(n_ctx or 0, n_tokens)), store=store)
+        run = Run(tokens[piece], torch.arange(n_tokens), rounded_context(max(n_ctx or 0, n_tokens)), store=placed.store)
         with torch.no_grad():
             x = embedded(family, tokens[piece], dtype).to(where)
             edit = None if here is None else here.edit
@@ -185,8 +182,7 @@ def states_of_text(
 ) -> tuple[Tensor, ...]:
     """What enters every block when a text [T] is read, and what leaves the last one, [T, width] each."""
     where = device_called(device)
-    store = store_on(where, 0)
-    run = Run(tokens, torch.arange(len(tokens)), rounded_context(n_ctx), store=store)
+    run = Run(tokens, torch.arange(len(tokens)), rounded_context(n_ctx), store=family.source.placed(where).store)
     with torch.no_grad():
         x = embedded(family, tokens, dtype).to(where)
         return propagate(family, run, x, last_only=False, keep=0).states

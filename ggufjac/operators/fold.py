@@ -7,34 +7,42 @@ Constants are left out: folded operators serve columns of the linear map, never 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from ggufjac.operators.base import One, Operator, Residual, Sequential, Tally
 from ggufjac.operators.elementwise import Bias, Scale
 from ggufjac.operators.matmul import MatMul
-from ggufjac.quants import device, products
-from ggufjac.quants.memory.store import DeviceWeights
+from ggufjac.quants import products
+from ggufjac.quants.device import products as device
 from ggufjac.quants.tensor import QuantTensor
 
 
 class PerToken(Operator):
-    """y_t = F_t x_t with a dense matrix F_t [n_out, n_in] for each of T tokens."""
+    """y_t = F_t x_t with a dense matrix F_t for each of T tokens; matrices [T, n_out, n_in]."""
 
-    def __init__(self, matrices: Sequence[Tensor]) -> None:
-        self.weights = [products.Dense(f) for f in matrices]
+    def __init__(self, matrices: Tensor) -> None:
+        self.matrices = matrices
 
     def apply(self, x: Tensor, one: One = None) -> Tensor:
-        return torch.stack([f.apply(x[..., t, :]) for t, f in enumerate(self.weights)], -2)
+        if self._packed:
+            return torch.stack([products.Dense(f).apply(x[..., t, :]) for t, f in enumerate(self.matrices)], -2)
+        return torch.einsum("tij,...tj->...ti", self.matrices, x)
 
     def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
-        return torch.stack([f.adjoint(g[..., t, :]) for t, f in enumerate(self.weights)], -2)
+        if self._packed:
+            return torch.stack([products.Dense(f).adjoint(g[..., t, :]) for t, f in enumerate(self.matrices)], -2)
+        return torch.einsum("tij,...ti->...tj", self.matrices, g)
+
+    @property
+    def _packed(self) -> bool:
+        """Whether the kernels multiply with them as with packed weights."""
+        return self.matrices.device.type == "cpu" and self.matrices.dtype == torch.float32
 
 
-#: Rows of the down projection that are expanded at a time.
-ROWS = 1 << 10
+#: Rows of the down projection that are expanded at a time; and rows, those of all tokens together, that a device
+#: multiplies at a time, for which the weights of the up projection are expanded once.
+ROWS, DEVICE_ROWS = 1 << 10, 1 << 12
 
 
 def fold(op: Operator, columns: int, room: int) -> Operator:
@@ -79,22 +87,29 @@ def _pays(up: MatMul, scale: Scale, down: MatMul, columns: int) -> bool:
 def _folded_bytes(up: MatMul, scale: Scale, down: MatMul) -> int:
     """Of the matrices of all tokens, and of what is expanded on the way to them."""
     (n_ff, n_in), n_out = up.weight.shape, down.weight.n_out
-    return (scale.s.shape[0] * n_in * n_out + 2 * min(ROWS, n_out) * n_ff) * scale.s.element_size()
+    rows = 2 * min(ROWS, n_out) if down.store is None else 2 * DEVICE_ROWS
+    return (scale.s.shape[0] * n_in * n_out + rows * n_ff) * scale.s.element_size()
 
 
-def _expanded(weight: QuantTensor, store: DeviceWeights | None, like: Tensor) -> Tensor:
-    if like.is_meta and store is None:
-        return like.new_empty(weight.shape)
-    if like.device.type == "cpu":
-        return weight.dequantize(like.dtype)
-    return device.expand(store or DeviceWeights(like.device), weight, like)
-
-
-def _matrices(up: MatMul, scale: Scale, down: MatMul) -> list[Tensor]:
-    n_out, n_in = down.weight.n_out, up.weight.n_in
-    made = [scale.s.new_empty(n_out, n_in) for _ in scale.s]
-    for start in range(0, n_out, ROWS):
-        rows = _expanded(down.weight.rows(start, start + ROWS), down.store, scale.s)
-        for matrix, s in zip(made, scale.s, strict=True):
-            matrix[start : start + ROWS] = products.adjoint(up.weight, rows * s, up.store)
+def _matrices(up: MatMul, scale: Scale, down: MatMul) -> Tensor:
+    """F_t for every token: [T, n_out, n_in]."""
+    n_tokens, n_out = scale.s.shape[0], down.weight.n_out
+    made = scale.s.new_empty(n_tokens, n_out, up.weight.n_in)
+    if down.store is None:
+        for start in range(0, n_out, ROWS):
+            rows = _expanded(down.weight.rows(start, start + ROWS), scale.s)
+            for matrix, s in zip(made, scale.s, strict=True):
+                matrix[start : start + ROWS] = products.adjoint(up.weight, rows * s)
+        return made
+    start, step = 0, max(1, DEVICE_ROWS // n_tokens)
+    for tile in device.expanded(down.store, down.weight, scale.s):
+        for rows in tile.split(step):
+            scaled = (rows * scale.s[:, None]).flatten(0, 1)
+            product = products.adjoint(up.weight, scaled, up.store)
+            made[:, start : start + rows.shape[0]] = product.unflatten(0, (n_tokens, -1))
+            start += rows.shape[0]
     return made
+
+
+def _expanded(weight: QuantTensor, like: Tensor) -> Tensor:
+    return like.new_empty(weight.shape) if like.is_meta else weight.dequantize(like.dtype)

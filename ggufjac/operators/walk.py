@@ -9,6 +9,7 @@ from torch import Tensor
 from ggufjac.operators.base import Operator
 from ggufjac.operators.elementwise import Select
 from ggufjac.operators.matmul import MatMul
+from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.tensor import QuantTensor
 
 
@@ -25,9 +26,24 @@ def weights(op: Operator) -> Iterator[QuantTensor]:
     return (leaf.weight for leaf in leaves(op) if isinstance(leaf, MatMul))
 
 
+def read_weights(op: Operator) -> Iterator[QuantTensor]:
+    """Those of them that are read from the file, because no device has them."""
+    return (
+        leaf.weight
+        for leaf in leaves(op)
+        if isinstance(leaf, MatMul) and (leaf.store is None or not leaf.store.holds(leaf.weight.name))
+    )
+
+
 def stored_elsewhere(op: Operator) -> bool:
     """Whether the weights live on a device of their own, and not in the file that the kernels read."""
-    return any(leaf.store is not None for leaf in leaves(op) if isinstance(leaf, MatMul))
+    return bool(stores([op]))
+
+
+def stores(operators: Iterable[Operator]) -> list[DeviceWeights]:
+    """The devices' weights that a product reads, each once."""
+    met = (leaf.store for op in operators for leaf in leaves(op) if isinstance(leaf, MatMul))
+    return list(dict.fromkeys(store for store in met if store is not None))
 
 
 def widest(op: Operator) -> int:

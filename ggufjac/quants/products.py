@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ggufjac.quants import device, native
+from ggufjac.quants import native
+from ggufjac.quants.device import products as device
 from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.memory.threads import kernel_threads
 from ggufjac.quants.tensor import QuantTensor

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from ggufjac.errors import UserError
 from ggufjac.quants.memory.pages import Pages
+from ggufjac.quants.memory.store import DeviceWeights, Placed
 from ggufjac.quants.tensor import QuantTensor
 from ggufjac.reader.tensors import plain
 from ggufjac.reader.types import INTEGERS, GGMLType
@@ -28,6 +30,7 @@ class Source:
         self.file = file
         self.architecture = file.architecture
         self.pages = Pages(file)
+        self._placed: dict[torch.device, Placed] = {}
         self._read: set[str] = set()
 
     # --- hyper-parameters -------------------------------------------------------------------------------------
@@ -114,11 +117,29 @@ class Source:
     def has(self, name: str) -> bool:
         return name in self.file.tensors
 
-    def packed(self, prefix: str) -> Iterator[NDArray[np.uint8]]:
-        """The bytes of the matrices whose names begin so, without those of experts, of which few are read."""
+    def packed(self, prefix: str, store: DeviceWeights | None = None) -> Iterator[NDArray[np.uint8]]:
+        """The bytes of the matrices whose names begin so, without those of experts, of which few are read, and without
+        what a device has already."""
         for name, info in self.file.tensors.items():
-            if name.startswith(prefix) and len(info.plain_shape) == 2:
+            here = name.startswith(prefix) and len(info.plain_shape) == 2
+            if here and (store is None or not store.holds(name)):
                 yield self.file.data(name)
+
+    @property
+    def layer_bytes(self) -> int:
+        """Bytes of the layers' tensors."""
+        return sum(info.nbytes for name, info in self.file.tensors.items() if name.startswith("blk."))
+
+    def placed(self, device: torch.device, memory: int | None = None) -> Placed:
+        """The weights on a device, where everything may take `memory` bytes (None: `default_budget`).
+
+        Whoever asks for the same gets the same, so that weights which stay on a device are there once.
+        """
+        found = self._placed.get(device)
+        if found is None or (memory is not None and memory != found.budget.total):
+            self._placed.pop(device, None)
+            self._placed[device] = found = Placed.on(device, memory, self.layer_bytes)
+        return found
 
     def leave(self, prefix: str) -> None:
         """Say that the tensors whose names begin so have been visited."""

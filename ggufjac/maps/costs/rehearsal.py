@@ -16,7 +16,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
-PRODUCTS = {aten.mm.default: 0, aten.addmm.default: 1, aten.bmm.default: 0, aten.baddbmm.default: 1}
+PRODUCTS = {
+    aten.mm.default: 0,
+    aten.mm.out: 0,
+    aten.addmm.default: 1,
+    aten.addmm_.default: 1,
+    aten.bmm.default: 0,
+    aten.baddbmm.default: 1,
+}
 
 
 class Rehearsal(TorchDispatchMode):

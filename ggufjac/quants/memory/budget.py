@@ -1,7 +1,8 @@
 """Where every byte of `--memory` goes, for the planner and the map alike.
 
 total
-  weights       packed bytes that stay on a device of its own: half (on the CPU none, the mapped file serves there)
+  weights       packed bytes that stay on a device of its own, and those on their way there: as many as there are, up
+                to three quarters (on the CPU none, the mapped file serves there)
   values        the rest
     coefficients  at most half of the values; layers beyond that are made anew whenever they are needed
     states        what enters and leaves the blocks
@@ -23,6 +24,8 @@ from ggufjac.quants.memory.devices import default_budget
 
 #: The share of a room that the values inside a layer may take, half of it for folded MLPs; the rest is for the columns.
 INSIDE = 0.25
+#: The share of a device's budget that its packed weights may take.
+WEIGHTS = 0.75
 #: The share of a room that the vectors of a search for triplets may take; the rest is for sweeps.
 SEARCH = 0.5
 
@@ -37,10 +40,13 @@ class Budget:
     coefficients: int = 0
 
     @classmethod
-    def on(cls, device: torch.device, memory: int | None = None) -> Budget:
-        """So many bytes on a device (None: a quarter of what it has)."""
+    def on(cls, device: torch.device, memory: int | None = None, packed: int | None = None) -> Budget:
+        """So many bytes on a device (None: `default_budget`); packed: the bytes of all weights that sweeps read."""
         total = default_budget(device) if memory is None else memory
-        return cls(total, weights=0 if device.type == "cpu" else total // 2)
+        if device.type == "cpu":
+            return cls(total)
+        most = int(WEIGHTS * total)
+        return cls(total, weights=most if packed is None else min(most, packed))
 
     def holding(self, *, states: int | None = None, coefficients: int | None = None) -> Budget:
         """The same once so much is held."""
@@ -87,9 +93,14 @@ def columns_within(room: int, column_bytes: int) -> int:
     """
     columns = int((1 - INSIDE) * room) // (2 * column_bytes)
     if columns < 1:
-        need = math.ceil(2 * column_bytes / (1 - INSIDE) / 2**20)
+        need = math.ceil(smallest_room(column_bytes) / 2**20)
         raise UserError(f"the memory budget of {room >> 20} MiB does not hold one column; the smallest is {need} MiB")
     return columns
+
+
+def smallest_room(column_bytes: int) -> int:
+    """Bytes that one column takes with what lives beside it."""
+    return math.ceil(2 * column_bytes / (1 - INSIDE))
 
 
 def folded_within(room: int) -> int:

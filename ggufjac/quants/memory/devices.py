@@ -10,13 +10,15 @@ import torch
 
 from ggufjac.errors import UserError
 
-#: The share of the memory that an analysis takes unless it is told otherwise.
-SHARE = 0.25
+#: The share of the memory that an analysis takes unless it is told otherwise; and of what a card of its own has free.
+SHARE, FREE_SHARE = 0.25, 0.9
 #: The share of the available memory that is left for everything else on the machine.
 MARGIN = 0.05
 #: Where the machine does not tell how much memory it has.
 GUESS = 4 << 30
 KINDS = ("cpu", "cuda", "mps", "xpu")
+#: What torch raises when a device has no more memory.
+OutOfMemory: type[Exception] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
 
 
 def device_called(name: str | torch.device) -> torch.device:
@@ -42,12 +44,27 @@ def available() -> list[str]:
 
 
 def default_budget(device: torch.device) -> int:
-    """A quarter of the device's memory, in bytes."""
+    """90% of what a card of its own has free, otherwise a quarter of the machine's memory, in bytes."""
     if device.type == "cuda":
-        return int(SHARE * torch.cuda.mem_get_info(device)[1])
+        return int(FREE_SHARE * _free_on_cuda(device))
     with suppress(ValueError, OSError, AttributeError):
         return int(SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return GUESS
+
+
+def forget_cached(device: torch.device) -> None:
+    """Give back what torch keeps of the device's memory for later use."""
+    if device.type in ("cuda", "mps", "xpu"):
+        getattr(torch, device.type).empty_cache()
+
+
+def _free_on_cuda(device: torch.device) -> int:
+    """Bytes that this process can still take: what nobody has, what torch holds unused, and no more than it may."""
+    free, total = torch.cuda.mem_get_info(device)
+    used = torch.cuda.memory_allocated(device)
+    unused = torch.cuda.memory_reserved(device) - used
+    allowed = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(device)
+    return int(min(free + unused, allowed * total - used))
 
 
 def available_memory() -> int | None:

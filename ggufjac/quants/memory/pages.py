@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ggufjac.quants.memory.spread import evenly_spread
 from ggufjac.reader import GGUFFile
 
 
@@ -32,14 +33,8 @@ class Pages:
             self._stay = None
             return
         sizes = [sum(self._file.tensors[name].nbytes for name in names) for names in layers]
-        share = min(1.0, room / max(1, sum(sizes)))
-        met, kept, stay = 0, 0, set[str]()
-        for names, size in zip(layers, sizes, strict=True):
-            met += size
-            if kept + size <= share * met:
-                kept += size
-                stay.update(names)
-        self._stay = frozenset(stay)
+        stay = (names for names, stays in zip(layers, evenly_spread(sizes, room), strict=True) if stays)
+        self._stay = frozenset(name for names in stay for name in names)
 
     def passes(self, name: str) -> bool:
         """Whether a tensor is let go after every visit."""

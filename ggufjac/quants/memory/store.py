@@ -1,99 +1,125 @@
-"""Packed weights as a torch device sees them: they travel in tiles and are expanded where they are multiplied.
+"""The packed weights of a model as a torch device sees them: those that fit stay there, the others stream by.
 
-What fits a share of the device's memory stays there between sweeps; the rest is streamed. On CUDA a tile is copied
-through one of two pinned buffers on a stream of its own, so that the next one travels while this one is multiplied.
+Which ones stay is said layer by layer (`arrange`), evenly spread, so that the others arrive while these compute.
+Without that, those that are asked for first stay, as long as there is room.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from ggufjac.quants.memory.budget import Budget
+from ggufjac.quants.memory.road import CHUNK, Road, road_to
+from ggufjac.quants.memory.spread import evenly_spread
 from ggufjac.quants.tensor import QuantTensor
-from ggufjac.quants.torch_formats import dequantize_blocks
 
-#: Weights expanded at a time on a device: 16 Mi weights are 64 MiB in float32, a few times that while they are made.
-TILE_WEIGHTS = 1 << 24
+if TYPE_CHECKING:
+    from ggufjac.quants.device.kernels import Kernels
 
 
 class DeviceWeights:
-    """The packed weights of a model as one device sees them.
+    """The packed weights of one model on one device.
 
-    keep: bytes of packed weights that may stay on the device; those asked for first stay, since sweeps visit all
-    weights in turn.
+    keep: bytes of packed weights that may stay on the device. kernels: what multiplies with them there (None: the best
+    that the device has); road: how they get there.
     """
 
-    def __init__(self, device: torch.device, keep: int = 0) -> None:
+    def __init__(
+        self, device: torch.device, keep: int = 0, kernels: Kernels | None = None, road: Road | None = None
+    ) -> None:
         self.device = device
         self.keep = keep
         self.kept_bytes = 0
-        self._kept: dict[tuple[int, int], Tensor] = {}
-        self._staging = _Pinned(device) if device.type == "cuda" and torch.cuda.is_available() else None
+        self._kept: dict[tuple[str, int, int], Tensor] = {}
+        self._stay: frozenset[str] | None = None
+        self.arranged = False
+        self._kernels, self._given = kernels, road
 
-    def tiles(self, weight: QuantTensor, dtype: torch.dtype) -> Iterator[tuple[int, Tensor]]:
-        """(first row, expanded rows [m, n_in]) one after the other."""
-        step = max(1, TILE_WEIGHTS // max(1, weight.n_in))
+    @cached_property
+    def kernels(self) -> Kernels:
+        from ggufjac.quants.device.kernels import kernels_of
+
+        return self._kernels or kernels_of(self.device)
+
+    @cached_property
+    def road(self) -> Road:
+        return self._given or road_to(self.device)
+
+    def arrange(self, layers: Sequence[Sequence[QuantTensor]]) -> None:
+        """Keep what fits of the tensors that every sweep reads, named layer by layer in their order, and no others.
+
+        A layer stays as a whole or not at all.
+        """
+        named = [{weight.name: weight.nbytes for weight in layer} for layer in layers]
+        stay = evenly_spread([sum(sizes.values()) for sizes in named], self.keep)
+        self.arranged = True
+        self._stay = frozenset(name for sizes, stays in zip(named, stay, strict=True) if stays for name in sizes)
+        for key in [key for key in self._kept if key[0] not in self._stay]:
+            self.kept_bytes -= self._kept.pop(key).nbytes
+
+    def release(self) -> bool:
+        """Keep half as much from now on, because the device ran out of memory; whether anything was let go."""
+        before, self.keep = self.kept_bytes, self.kept_bytes // 2
+        while self.kept_bytes > self.keep:
+            self.kept_bytes -= self._kept.pop(next(reversed(self._kept))).nbytes
+        return self.kept_bytes < before
+
+    def stays(self, name: str) -> bool:
+        """Whether the tensor of this name was chosen to stay."""
+        return self._stay is not None and name in self._stay
+
+    def holds(self, name: str) -> bool:
+        """Whether a tensor of this name, or a part of it, is on the device already."""
+        return any(key[0] == name for key in self._kept)
+
+    def chunks(self, weight: QuantTensor) -> Iterator[tuple[slice, Tensor]]:
+        """Rows of W and their packed bytes, uint8 [rows, row_bytes], one part after the other.
+
+        The bytes are there until the next part is asked for.
+        """
+        if (there := self._kept.get(_key(weight))) is not None or (there := self._settled(weight)) is not None:
+            yield slice(0, weight.n_out), there.reshape(weight.n_out, -1)
+            return
+        step = max(1, CHUNK // max(1, weight.nbytes // max(1, weight.n_out)))
         for start in range(0, weight.n_out, step):
             rows = weight.rows(start, start + step)
-            blocks = self._packed(rows).reshape(-1, weight.type.block_bytes)
-            yield start, dequantize_blocks(weight.type, blocks).reshape(rows.shape).to(dtype)
+            there = self.road.send(rows.data)
+            try:
+                yield slice(start, start + rows.n_out), there.reshape(rows.n_out, -1)
+            finally:
+                self.road.passed(there)
 
-    def _packed(self, rows: QuantTensor) -> Tensor:
-        key = rows.data.ctypes.data, rows.nbytes
-        found = self._kept.get(key)
-        if found is None:
-            found = self._send(rows.data)
-            if self.kept_bytes + rows.nbytes <= self.keep:
-                self._kept[key] = found
-                self.kept_bytes += rows.nbytes
-        return found
-
-    def _send(self, data: NDArray[np.uint8]) -> Tensor:
-        if self._staging is not None:
-            return self._staging.send(data)
-        return torch.from_numpy(np.array(data)).to(self.device)
-
-
-class _Pinned:
-    """Two pinned buffers in turn, and the stream on which they are copied to the device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._stream = torch.cuda.Stream(device)
-        self._slots = [_Slot(torch.empty(0, dtype=torch.uint8), None) for _ in range(2)]
-
-    def send(self, data: NDArray[np.uint8]) -> Tensor:
-        slot = self._slots[0]
-        self._slots.reverse()
-        if slot.copied is not None:
-            slot.copied.synchronize()
-        if slot.buffer.numel() < data.nbytes:
-            slot.buffer = torch.empty(data.nbytes, dtype=torch.uint8, pin_memory=True)
-        staged = slot.buffer[: data.nbytes]
-        np.copyto(staged.numpy(), data.reshape(-1))
-        computing = torch.cuda.current_stream(self._device)
-        with torch.cuda.stream(self._stream):
-            sent = staged.to(self._device, non_blocking=True)
-            slot.copied = torch.cuda.Event()
-            slot.copied.record(self._stream)
-        computing.wait_event(slot.copied)
-        sent.record_stream(computing)
-        return sent
+    def _settled(self, weight: QuantTensor) -> Tensor | None:
+        """The bytes that have come to stay; None for those that stream by."""
+        # A matrix that lies in no file is gone some day, and another may have its name.
+        stays = weight.pages is not None and (self._stay is None or weight.name in self._stay)
+        if not stays or self.kept_bytes + weight.nbytes > self.keep:
+            return None
+        there = self.road.settle(weight.data)
+        self._kept[_key(weight)] = there
+        self.kept_bytes += weight.nbytes
+        return there
 
 
-@dataclass
-class _Slot:
-    """A pinned buffer, and the event that tells when its last content has left it."""
-
-    buffer: Tensor
-    copied: torch.cuda.Event | None
+def _key(weight: QuantTensor) -> tuple[str, int, int]:
+    return weight.name, weight.first, weight.n_out
 
 
-def store_on(device: torch.device, keep: int) -> DeviceWeights | None:
-    """The weights on a device of its own, of which `keep` bytes stay there; None on the CPU, which has the file."""
-    return None if device.type == "cpu" else DeviceWeights(device, keep)
+@dataclass(frozen=True)
+class Placed:
+    """Where a model's weights are for one device: its budget, and the store; None on the CPU, which has the file."""
+
+    budget: Budget
+    store: DeviceWeights | None
+
+    @classmethod
+    def on(cls, device: torch.device, memory: int | None, packed: int) -> Placed:
+        """memory: bytes that everything may take there; packed: those of all layers."""
+        budget = Budget.on(device, memory, packed)
+        return cls(budget, None if device.type == "cpu" else DeviceWeights(device, budget.weights))

@@ -1,0 +1,1 @@
+"""Products with packed weights on a device other than the CPU."""

@@ -1,0 +1,57 @@
+"""What a device does with the packed weights that lie on it: by torch's operations, or by kernels of its own."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from ggufjac.quants.device.halves import Halves, halves_of
+from ggufjac.quants.torch_formats import dequantize_blocks
+from ggufjac.reader.types import GGMLType
+
+#: Devices whose units for float16 are more than three times as fast as those for float32 (compute capabilities of the
+#: A100, H100 and B200 families); on the others one float32 product costs less than three of float16 parts.
+FAST_HALVES = frozenset({(8, 0), (9, 0), (10, 0), (10, 3)})
+
+
+class Kernels:
+    """packed is uint8 [n_out, row_bytes] throughout, the rows of a matrix W [n_out, n_in].
+
+    fast_halves: whether wide float32 products are made as three products of float16 parts, which err as little.
+    """
+
+    def __init__(self, *, fast_halves: bool = False) -> None:
+        self.fast_halves = fast_halves
+
+    def expand(self, type: GGMLType, packed: Tensor, n_in: int, dtype: torch.dtype) -> Tensor:
+        """W [n_out, n_in]."""
+        blocks = packed.reshape(-1, type.block_bytes)
+        return dequantize_blocks(type, blocks).reshape(packed.shape[0], n_in).to(dtype)
+
+    def halves(self, type: GGMLType, packed: Tensor, n_in: int) -> Halves:
+        """W as two float16 parts and a scale."""
+        return halves_of(self.expand(type, packed, n_in, torch.float32))
+
+    def apply(self, type: GGMLType, packed: Tensor, n_in: int, x: Tensor) -> Tensor | None:
+        """x W^T [m, n_out] for x [m, n_in], in one kernel; None where expanding W first is the way."""
+        return None
+
+    def adjoint(self, type: GGMLType, packed: Tensor, n_in: int, g: Tensor) -> Tensor | None:
+        """g W [m, n_in] for g [m, n_out]; None as in `apply`."""
+        return None
+
+
+@cache
+def kernels_of(device: torch.device) -> Kernels:
+    """The kernels that serve a device: those in Triton on NVIDIA's cards where it is installed, or torch's operations."""
+    if device.type != "cuda" or torch.version.cuda is None or not torch.cuda.is_available():
+        return Kernels()
+    fast = torch.cuda.get_device_capability(device) in FAST_HALVES
+    if find_spec("triton") is None:
+        return Kernels(fast_halves=fast)
+    from ggufjac.quants.triton_kernels.fused import TritonKernels
+
+    return TritonKernels(fast_halves=fast)

@@ -1,0 +1,75 @@
+"""Results that a device or the budget does not hold: they leave chunk by chunk, while the next one is computed."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from ggufjac.quants.memory.devices import available_memory
+from ggufjac.quants.memory.disk import on_disk_tensor
+
+#: The share of the host's available memory that a result of another device may take; larger ones go to disk.
+SHARE = 0.5
+
+
+class Here:
+    """A tensor on the device that makes its chunks."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+        self._out = torch.empty(shape, dtype=dtype, device=device)
+
+    def put(self, start: int, chunk: Tensor) -> None:
+        """The rows from `start` on."""
+        self._out[start : start + chunk.shape[0]] = chunk
+
+    def whole(self) -> Tensor:
+        """The tensor, once all has arrived."""
+        return self._out
+
+
+class Away(Here):
+    """A tensor outside of the device that makes its chunks: in the host's memory, or in a file where that is too small.
+
+    Raises UserError when the disk has no room for it either.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+        there, nbytes = available_memory(), math.prod(shape) * dtype.itemsize
+        hosted = device.type not in ("cpu", "meta") and there is not None and nbytes < SHARE * there
+        if device.type == "meta":
+            super().__init__(shape, dtype, device)
+        else:
+            self._out = torch.empty(shape, dtype=dtype) if hosted else on_disk_tensor(shape, dtype)
+        self._device = device
+        self._pinned = device.type == "cuda" and torch.cuda.is_available()
+        self._stream = torch.cuda.Stream(device) if self._pinned else None
+        self._pool = ThreadPoolExecutor(1, "leaving")
+        self._waiting: list[Future[None]] = []
+
+    def put(self, start: int, chunk: Tensor) -> None:
+        if self._stream is None:
+            super().put(start, chunk)
+            return
+        if len(self._waiting) > 1:  # two buffers: one that fills and one that is emptied
+            self._waiting.pop(0).result()
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            buffer = torch.empty(chunk.shape, dtype=chunk.dtype, pin_memory=True)
+            buffer.copy_(chunk, non_blocking=True)
+            chunk.record_stream(self._stream)
+            copied = torch.cuda.Event()
+            copied.record(self._stream)
+        self._waiting.append(self._pool.submit(self._arrive, start, buffer, copied))
+
+    def whole(self) -> Tensor:
+        for one in self._waiting:
+            one.result()
+        self._pool.shutdown()
+        return self._out
+
+    def _arrive(self, start: int, buffer: Tensor, copied: torch.cuda.Event) -> None:
+        copied.synchronize()
+        self._out[start : start + buffer.shape[0]] = buffer

@@ -1,0 +1,154 @@
+"""The kernels: expand packed blocks, and multiply with them on the way.
+
+All of them work on tiles of R rows and G groups of weights (see `decode`); `DECODE` is the format's function, PLANES
+and WIDE how many planes a group has and how many weights a plane. Rows of packed bytes are `row_bytes` long, `n_in` is
+the number of weights in a row.
+
+Where float32 is multiplied on units for shorter numbers, each factor is split into parts whose products are exact, and
+the parts' products are added up in float32 ("tf32x3": three products of two parts each; what is left out is smaller
+than float32's rounding of either factor).
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _pair(row, g, b, here, DECODE: tl.constexpr, first: tl.constexpr, second: tl.constexpr):
+    """Two planes [R, G, B, 2]."""
+    return tl.join(DECODE(row, g, b, here, first), DECODE(row, g, b, here, second))
+
+
+@triton.jit
+def _tile(
+    packed, r, g, row_bytes, n_out, n_groups, DECODE: tl.constexpr, PLANES: tl.constexpr, WIDE: tl.constexpr
+):  # fmt: skip
+    """The weights of rows r [R] and groups g [G], float32 [R, G PLANES WIDE] in their order."""
+    row = packed + r.to(tl.int64)[:, None] * row_bytes
+    here = (r < n_out)[:, None] & (g < n_groups)[None, :]
+    group, b = g[None, :], tl.arange(0, WIDE)[None, None, :]
+    if PLANES == 1:
+        w = DECODE(row, group, b, here, 0)
+    elif PLANES == 2:
+        w = _pair(row, group, b, here, DECODE, 0, 1)
+        w = tl.permute(w, (0, 1, 3, 2))
+    else:
+        even = tl.join(_pair(row, group, b, here, DECODE, 0, 4), _pair(row, group, b, here, DECODE, 2, 6))
+        odd = tl.join(_pair(row, group, b, here, DECODE, 1, 5), _pair(row, group, b, here, DECODE, 3, 7))
+        w = tl.permute(tl.join(even, odd), (0, 1, 3, 4, 5, 2))
+    return tl.reshape(w, (r.shape[0], g.shape[0] * PLANES * WIDE))
+
+
+@triton.jit
+def expand(
+    packed, out, row_bytes, n_out, n_in,
+    DECODE: tl.constexpr, PLANES: tl.constexpr, WIDE: tl.constexpr, R: tl.constexpr, G: tl.constexpr,
+):  # fmt: skip
+    """out [n_out, n_in] = the weights, in the type of `out`."""
+    K: tl.constexpr = G * PLANES * WIDE
+    r = tl.program_id(0) * R + tl.arange(0, R)
+    g = tl.program_id(1) * G + tl.arange(0, G)
+    w = _tile(packed, r, g, row_bytes, n_out, n_in // (PLANES * WIDE), DECODE, PLANES, WIDE)
+    k = tl.program_id(1) * K + tl.arange(0, K)
+    place = out + r.to(tl.int64)[:, None] * n_in + k[None, :]
+    tl.store(place, w.to(out.dtype.element_ty), mask=(r < n_out)[:, None] & (k < n_in)[None, :])
+
+
+@triton.jit
+def largest(
+    packed, out, row_bytes, n_out, n_in,
+    DECODE: tl.constexpr, PLANES: tl.constexpr, WIDE: tl.constexpr, R: tl.constexpr, G: tl.constexpr,
+):  # fmt: skip
+    """out [programs] = the largest magnitude among the weights of R rows."""
+    r = tl.program_id(0) * R + tl.arange(0, R)
+    n_groups = n_in // (PLANES * WIDE)
+    most = tl.zeros((R,), tl.float32)
+    for first in range(0, n_groups, G):
+        w = _tile(packed, r, first + tl.arange(0, G), row_bytes, n_out, n_groups, DECODE, PLANES, WIDE)
+        present = (first * PLANES * WIDE + tl.arange(0, G * PLANES * WIDE) < n_in)[None, :] & (r < n_out)[:, None]
+        most = tl.maximum(most, tl.max(tl.where(present, tl.abs(w), 0.0), 1))
+    tl.store(out + tl.program_id(0), tl.max(most, 0))
+
+
+@triton.jit
+def halves(
+    packed, scale, high, low, row_bytes, n_out, n_in,
+    DECODE: tl.constexpr, PLANES: tl.constexpr, WIDE: tl.constexpr, R: tl.constexpr, G: tl.constexpr,
+):  # fmt: skip
+    """scale * weight = high + low, two float16 [n_out, n_in] whose sum is right to 2^-24; scale: a power of two."""
+    K: tl.constexpr = G * PLANES * WIDE
+    r = tl.program_id(0) * R + tl.arange(0, R)
+    g = tl.program_id(1) * G + tl.arange(0, G)
+    w = tl.load(scale) * _tile(packed, r, g, row_bytes, n_out, n_in // (PLANES * WIDE), DECODE, PLANES, WIDE)
+    first = w.to(tl.float16)
+    k = tl.program_id(1) * K + tl.arange(0, K)
+    place, here = r.to(tl.int64)[:, None] * n_in + k[None, :], (r < n_out)[:, None] & (k < n_in)[None, :]
+    tl.store(high + place, first, mask=here)
+    tl.store(low + place, (w - first.to(tl.float32)).to(tl.float16), mask=here)
+
+
+@triton.jit
+def apply(
+    packed, x, out, row_bytes, n_out, n_in, m, tiles,
+    DECODE: tl.constexpr, PLANES: tl.constexpr, WIDE: tl.constexpr, R: tl.constexpr, G: tl.constexpr,
+    M: tl.constexpr, TYPE: tl.constexpr, DOT: tl.constexpr,
+):  # fmt: skip
+    """out [splits, m, n_out]: the parts of x W^T for x [m, n_in], each over `tiles` tiles of columns.
+
+    M >= m: rows of x in hand; TYPE: of the factors (float32 or bfloat16). DOT: on the matrix units (M >= 16).
+    """
+    K: tl.constexpr = G * PLANES * WIDE
+    r, i = tl.program_id(0) * R + tl.arange(0, R), tl.arange(0, M)
+    n_groups, begin = n_in // (PLANES * WIDE), tl.program_id(1) * tiles
+    if DOT:
+        total = tl.zeros((R, M), tl.float32)
+    else:
+        total = tl.zeros((M, R, K), tl.float32)
+    for t in range(begin, tl.minimum(begin + tiles, tl.cdiv(n_in, K))):
+        w = _tile(packed, r, t * G + tl.arange(0, G), row_bytes, n_out, n_groups, DECODE, PLANES, WIDE).to(TYPE)
+        k = t * K + tl.arange(0, K)
+        here = (i < m)[:, None] & (k < n_in)[None, :]
+        block = tl.load(x + i[:, None] * n_in + k[None, :], mask=here, other=0)
+        if DOT:
+            total = tl.dot(w, tl.trans(block), total, input_precision="tf32x3")
+        else:
+            total += block.to(tl.float32)[:, None, :] * w.to(tl.float32)[None, :, :]
+    place = out + tl.program_id(1).to(tl.int64) * m * n_out + i[:, None] * n_out + r[None, :]
+    here = (i < m)[:, None] & (r < n_out)[None, :]
+    if DOT:
+        tl.store(place, tl.trans(total), mask=here)
+    else:
+        tl.store(place, tl.sum(total, 2), mask=here)
+
+
+@triton.jit
+def adjoint(
+    packed, g, out, row_bytes, n_out, n_in, m, tiles,
+    DECODE: tl.constexpr, PLANES: tl.constexpr, WIDE: tl.constexpr, R: tl.constexpr, G: tl.constexpr,
+    M: tl.constexpr, TYPE: tl.constexpr, DOT: tl.constexpr,
+):  # fmt: skip
+    """out [splits, m, n_in]: the parts of g W for g [m, n_out], each over `tiles` tiles of rows; as in `apply`."""
+    K: tl.constexpr = G * PLANES * WIDE
+    groups, i = tl.program_id(0) * G + tl.arange(0, G), tl.arange(0, M)
+    n_groups, begin = n_in // (PLANES * WIDE), tl.program_id(1) * tiles
+    if DOT:
+        total = tl.zeros((M, K), tl.float32)
+    else:
+        total = tl.zeros((M, R, K), tl.float32)
+    for t in range(begin, tl.minimum(begin + tiles, tl.cdiv(n_out, R))):
+        r = t * R + tl.arange(0, R)
+        w = _tile(packed, r, groups, row_bytes, n_out, n_groups, DECODE, PLANES, WIDE).to(TYPE)
+        block = tl.load(g + i[:, None] * n_out + r[None, :], mask=(i < m)[:, None] & (r < n_out)[None, :], other=0)
+        if DOT:
+            total = tl.dot(block, w, total, input_precision="tf32x3")
+        else:
+            total += block.to(tl.float32)[:, :, None] * w.to(tl.float32)[None, :, :]
+    k = tl.program_id(0) * K + tl.arange(0, K)
+    place = out + tl.program_id(1).to(tl.int64) * m * n_in + i[:, None] * n_in + k[None, :]
+    here = (i < m)[:, None] & (k < n_in)[None, :]
+    if DOT:
+        tl.store(place, total, mask=here)
+    else:
+        tl.store(place, tl.sum(total, 1), mask=here)
