@@ -72,10 +72,12 @@ class Pick(Part):
     """y = some entries of x, which has n of them."""
 
     def __init__(self, chosen: Tensor, n: int) -> None:
-        self.op = ops.Pick(chosen, n)
+        self.chosen = chosen
+        self.n = n
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        return self.op, self.op.apply(x)
+        op = ops.Pick(self.chosen.to(x.device), self.n)
+        return op, op.apply(x)
 
 
 class Scale(Part):
@@ -85,7 +87,7 @@ class Scale(Part):
         self.factor = factor
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        op = ops.Scale(torch.as_tensor(self.factor, dtype=x.dtype, device=x.device))
+        op = ops.Scale(constant(self.factor, x))
         return op, op.apply(x)
 
 
@@ -96,7 +98,7 @@ class Bias(Part):
         self.c = c
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        op = ops.Bias(torch.as_tensor(self.c, dtype=x.dtype, device=x.device))
+        op = ops.Bias(constant(self.c, x))
         return op, op.apply(x, 1.0)
 
 
@@ -126,6 +128,11 @@ class Elementwise(Part):
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op = ops.Scale(activation_ratio(run, self.ratio, run.freeze(x)))
         return op, op.apply(x)
+
+
+def constant(value: float | Tensor, like: Tensor) -> Tensor:
+    """A constant in the precision of a value and where that is; a number is not copied there but made there."""
+    return value.to(like) if isinstance(value, Tensor) else like.new_full((), value)
 
 
 def activation_ratio(run: Run, ratio: Ratio, u: Tensor) -> Tensor:
