@@ -1,14 +1,15 @@
 """A torch device of its own that needs no hardware: "pretend". Importing this module makes torch know it.
 
 Its values lie in host memory and are kept from the CPU's as strictly as those of a GPU: what mixes the two raises, and
-only explicit transfers lead from one to the other. Devices are mixed where torch allows it on CUDA as well, with numbers
-of no dimension and with indices.
+only explicit transfers lead from one to the other. Devices are mixed where torch allows it on CUDA as well: with
+numbers of no dimension, and with indices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ _INDEXING = (
 )
 #: What has a result only once the values are known, so that the host waits for the device.
 _WAITING = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
+#: What torch makes by giving a size to a tensor that has none yet.
+_RESIZING = (aten.eye.default, aten.eye.m, aten.arange.default, aten.arange.start, aten.arange.start_step)
 
 #: Precisions that the device lacks; where crossings are noted, if anybody wants to know.
 _lacking: set[torch.dtype] = set()
@@ -102,6 +105,8 @@ def _compute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for seen in _noted:
             seen.append(str(func))
 
+    if func is aten._efficientzerotensor.default:  # forward-mode derivatives: zeros that have no memory
+        func = aten.zeros.default
     given = tree_map(_held, kwargs)
     if given.get("device") is not None:
         given["device"] = "cpu"
@@ -111,7 +116,11 @@ def _compute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if func is aten.copy_.default and not isinstance(args[0], Pretend):
         return args[0]
     out = tree_map(_wrapped, out)
-    return return_and_correct_aliasing(func, args, kwargs, out) if here else out
+    if here:
+        out = return_and_correct_aliasing(func, args, kwargs, out)
+    if any(x.shape != x.held.shape for x in tensors if isinstance(x, Pretend)):
+        raise RuntimeError(f"{func} gives a size to a tensor of {NAME} that only its values have then")
+    return out
 
 
 def _waits(func: Any, tensors: list[Tensor]) -> bool:
@@ -141,11 +150,12 @@ def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Te
 
 def _register() -> tuple[torch.library.Library, ...]:
     _setup_privateuseone_for_python_backend(NAME)
-    everything, copies = torch.library.Library("_", "IMPL"), torch.library.Library("aten", "IMPL")
-    fallback: Callable[..., None] = everything.fallback
-    fallback(_created, "PrivateUse1")
-    copies.impl("_copy_from", _copy_from, "PrivateUse1")
-    return everything, copies
+    everything, some = torch.library.Library("_", "IMPL"), torch.library.Library("aten", "IMPL")
+    everything.fallback(_created, "PrivateUse1")
+    some.impl("_copy_from", _copy_from, "PrivateUse1")
+    for op in _RESIZING:
+        some.impl(op, partial(_created, op), "PrivateUse1")
+    return everything, some
 
 
 _libraries = _register()

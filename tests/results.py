@@ -60,17 +60,13 @@ NASTY = (
 )
 
 
-def every(model: Model) -> dict[str, Result]:
-    """A result of every kind at one prompt, by its kind."""
-    return _computed(model, {})
-
-
 def precise(model: Model) -> dict[str, Result]:
-    """The same in float64."""
-    return _computed(model, {"dtype": "float64"})
+    """A result of every kind in float64."""
+    return every(model, dtype="float64")
 
 
-def _computed(model: Model, how: dict[str, Any]) -> dict[str, Result]:
+def every(model: Model, **how: Any) -> dict[str, Result]:
+    """A result of every kind at one prompt, by its kind; how: options of all of them."""
     prompt = IDS[:6]
     with torch.no_grad():
         made: list[Result] = [

@@ -24,7 +24,7 @@ from ggufjac.operators.walk import weights
 from ggufjac.option import taking
 from ggufjac.quants.memory.budget import Budget
 from ggufjac.quants.memory.devices import available_memory, device_called
-from ggufjac.quants.memory.store import store_on
+from ggufjac.quants.memory.store import DeviceWeights, store_on
 from ggufjac.reader import GGUFFile
 
 
@@ -98,10 +98,10 @@ class Model:
     def linearize_with(self, prompt: str | Sequence[int], options: MapOptions) -> DetachedMap:
         """The detached map of one prompt (text or token ids) at its last position, made as the options say.
 
-        Raises UserError for a prompt that does not fit the model, for a device that this machine does not have, and for
-        a file that llama.cpp cannot run or whose run cannot be followed.
+        Raises UserError for a prompt that does not fit the model, for a device that this machine does not have or that
+        lacks the precision, and for a file that llama.cpp cannot run or whose run cannot be followed.
         """
-        ids, where = self.ids_of(prompt), device_called(options.device)
+        ids, where = self.ids_of(prompt), device_called(options.device, options.values_dtype)
         budget = Budget.on(where, options.memory)
         store = store_on(where, budget.weights)
         if store is None:
@@ -143,11 +143,19 @@ class Model:
         pages.arrange(layers, room)
 
     def ordinary(
-        self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, memory: int | None = None
+        self,
+        prompt: str | Sequence[int],
+        dtype: torch.dtype = torch.float32,
+        memory: int | None = None,
+        device: str | torch.device = "cpu",
+        store: DeviceWeights | None = None,
     ) -> OrdinaryMap:
-        """The ordinary Jacobian at the same prompt; memory: as for `linearize`, roughly."""
-        ids = self.ids_of(prompt)
-        return OrdinaryMap(self.family, ids, self.embed(ids, dtype), memory)
+        """The ordinary Jacobian at the same prompt; memory, device: as for `linearize`, roughly. store: where the device
+        has the weights already (None: in room of their own)."""
+        ids, where = self.ids_of(prompt), device_called(device, dtype)
+        if store is None:
+            store = store_on(where, Budget.on(where, memory).weights)
+        return OrdinaryMap(self.family, ids, self.embed(ids, dtype).to(where), memory, store)
 
     def run(self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, **options: Any) -> ForwardPass:
         """A plain forward pass with the logits of every position; `options` are those of `run_of`."""

@@ -21,7 +21,7 @@ from ggufjac.network.forward import propagate, rounded_context
 from ggufjac.operators import Operator
 from ggufjac.quants.memory.budget import Budget
 from ggufjac.quants.memory.devices import device_called
-from ggufjac.quants.memory.store import store_on
+from ggufjac.quants.memory.store import DeviceWeights, store_on
 
 
 class Influence(Protocol):
@@ -38,7 +38,8 @@ class Reading:
     """Texts of one length that are read side by side; every call of `read` goes on where the one before ended.
 
     n_ctx: how many positions they may have. cached: whether the layers' keys and values are kept (None: where the
-    family can go on from them; False: never). Raises UserError for a device that this machine does not have.
+    family can go on from them; False: never). memory: bytes of which weights may stay on the device (None: a quarter of
+    what it has); store: where it has them already. Raises UserError for a device that this machine does not have.
     """
 
     def __init__(
@@ -50,17 +51,18 @@ class Reading:
         influence: Influence | None = None,
         device: str | torch.device = "cpu",
         memory: int | None = None,
+        store: DeviceWeights | None = None,
         cached: bool | None = None,
     ) -> None:
         self.family = family
         self.dtype = dtype
         self.influence = influence
-        self.device = device_called(device)
+        self.device = device_called(device, dtype)
         self.cached = family.resumes if cached is None else cached and family.resumes
         self._n_ctx = n_ctx
         self._past = Past(n_ctx)
         self._tokens: Tensor | None = None
-        self._store = store_on(self.device, Budget.on(self.device, memory).weights)
+        self._store = _weights(self.device, memory) if store is None else store
 
     def read(self, tokens: Tensor) -> Tensor:
         """The logits of the next token [n, n_vocab], after the texts went on with `tokens` [n, m]."""
@@ -153,17 +155,18 @@ def logits_of_texts(
     n_ctx: int | None = None,
     device: str | torch.device = "cpu",
     memory: int | None = None,
+    store: DeviceWeights | None = None,
 ) -> Iterator[Tensor]:
     """The logits of whole texts [n, T] at the positions from `first` on, in pieces of some texts each,
     [k, T - first, n_vocab].
 
-    influence: makes what changes the states of the texts in a slice. memory: bytes that the values may take (None: a
-    quarter of what the device has).
+    influence: makes what changes the states of the texts in a slice. memory: bytes that the values, and on a device the
+    weights, may take (None: a quarter of what it has); store: where the device has the weights already.
     """
-    n_tokens, where = tokens.shape[1], device_called(device)
-    budget = Budget.on(where, memory)
-    store = store_on(where, budget.weights)
-    for piece in batches(family, len(tokens), n_tokens, n_tokens - first, dtype.itemsize, budget.total):
+    n_tokens, where = tokens.shape[1], device_called(device, dtype)
+    room = Budget.on(where, memory).values
+    store = _weights(where, memory) if store is None else store
+    for piece in batches(family, len(tokens), n_tokens, n_tokens - first, dtype.itemsize, room):
         here = None if influence is None else influence(piece)
         if here is not None:
             here.advance(tokens[piece])
@@ -181,12 +184,24 @@ def embedded(family: Family, tokens: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def states_of_text(
-    family: Family, tokens: Tensor, dtype: torch.dtype, *, n_ctx: int, device: str | torch.device = "cpu"
+    family: Family,
+    tokens: Tensor,
+    dtype: torch.dtype,
+    *,
+    n_ctx: int,
+    device: str | torch.device = "cpu",
+    store: DeviceWeights | None = None,
 ) -> tuple[Tensor, ...]:
-    """What enters every block when a text [T] is read, and what leaves the last one, [T, width] each."""
-    where = device_called(device)
-    store = store_on(where, 0)
+    """What enters every block when a text [T] is read, and what leaves the last one, [T, width] each; store: where the
+    device has the weights already."""
+    where = device_called(device, dtype)
+    store = store_on(where, 0) if store is None else store
     run = Run(tokens, torch.arange(len(tokens)), rounded_context(n_ctx), store=store)
     with torch.no_grad():
         x = embedded(family, tokens, dtype).to(where)
         return propagate(family, run, x, last_only=False, keep=0).states
+
+
+def _weights(device: torch.device, memory: int | None) -> DeviceWeights | None:
+    """The weights on a device, of which a share of the memory may stay there."""
+    return store_on(device, Budget.on(device, memory).weights)

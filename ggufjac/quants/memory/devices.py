@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def _accelerator() -> str | None:
 def _count(kind: str) -> int:
     """How many devices there are of a kind that is available."""
     module = getattr(torch, kind, None)
-    return int(module.device_count()) if hasattr(module, "device_count") else 1
+    count: Callable[[], int] = getattr(module, "device_count", lambda: 1)
+    return count()
 
 
 def widened(x: Tensor) -> Tensor:
