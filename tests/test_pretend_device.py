@@ -9,16 +9,46 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import pretend
 import results
 from conftest import IDS
+from ggufjac.analyses.analyze import analyze
+from ggufjac.analyses.attribute import attribute
 from ggufjac.analyses.common.result import Result
+from ggufjac.analyses.judge.explain import explain
+from ggufjac.analyses.layers import layers
+from ggufjac.analyses.options import (
+    AnalyzeOptions,
+    AttributeOptions,
+    BatchOptions,
+    ExplainOptions,
+    LayersOptions,
+    OrdinaryOptions,
+    SteerOptions,
+)
+from ggufjac.analyses.ordinary import ordinary
+from ggufjac.analyses.steer.steering import steer
 from ggufjac.analyses.table import KINDS
+from ggufjac.batch.prompts import PromptLine
+from ggufjac.batch.run import run_batch, sources
+from ggufjac.batch.store import reading
+from ggufjac.batch.units import Resources, units_of
+from ggufjac.errors import UserError
+from ggufjac.llamacpp.quantize import quantize
 from ggufjac.maps.model import Model
+from ggufjac.network.texts import Reading
+from ggufjac.quants import products
+from ggufjac.quants.memory import devices
+from ggufjac.quants.memory.store import DeviceWeights
+from ggufjac.quants.tensor import QuantTensor
+from ggufjac.reader.types import GGMLType
 from tinymodels import FAMILIES, make
+
+ALL = ("cpu", "pretend")
 
 #: Variants that go other ways on a device than the family's plain form does.
 VARIANTS = (
@@ -87,3 +117,92 @@ def assert_same(found: Any, expected: Any, at: str = "") -> None:
         assert found == pytest.approx(expected, rel=1e-6, abs=1e-8), at
     else:
         assert found == expected, at
+
+
+def test_a_quick_look_in_bfloat16(tiny: Model) -> None:
+    here, there = (analyze(tiny, IDS[:4], AnalyzeOptions(dtype="bfloat16", verify=False, device=name)) for name in ALL)
+    assert there.reconstruction == pytest.approx(here.reconstruction, rel=0.5)
+    assert there.combined[0].sigma == pytest.approx(here.combined[0].sigma, rel=0.02)
+
+
+def test_a_batch_computes_on_its_device(tiny_path: Path, tmp_path: Path) -> None:
+    names = ("analyze", "attribute")
+    units = units_of([PromptLine(1, "The bridge")], sources([tiny_path]), names, BatchOptions(top=2, verify=False))
+    with pretend.crossings() as seen:
+        assert run_batch(tmp_path / "there", units, Resources(device="pretend")).done == 2
+    assert seen
+    assert run_batch(tmp_path / "here", units).done == 2
+    with reading(tmp_path / "here") as here, reading(tmp_path / "there") as there:
+        for one, other in zip(here.rows(), there.rows(), strict=True):
+            assert one["prediction"] == other["prediction"]
+            assert one["logit"] == pytest.approx(other["logit"], rel=1e-5)
+
+
+# --- llama.cpp's own run --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("family", "overrides"), [("llama", {"experts": 4}), ("gemma3", {"n_layer": 2})])
+def test_llama_cpps_run_is_followed_on_a_device(family: str, overrides: dict[str, Any], tmp_path: Path) -> None:
+    """Q4_1 rounds the sums of blocks as well, gemma3 has a GELU that is read from a table."""
+    quantize(make(family, tmp_path / "f32.gguf", **overrides), tmp_path / "tiny.gguf", "Q4_1")
+    with Model.open(tmp_path / "tiny.gguf") as model:
+        here, there = (model.linearize(IDS[:6], run="llama.cpp", device=name, threads=1) for name in ALL)
+        y = torch.randn(2, here.shape[0])
+        pulled = there.rmatmat(y.to("pretend"))
+        assert pulled.device.type == "pretend"
+        assert (pulled.cpu() - here.rmatmat(y)).norm() < 1e-5 * pulled.norm()
+        assert there.reconstruction_error() < 1e-5
+        assert (there.logits - here.logits).abs().max() < 1e-5
+        found = explain(model, IDS[:6], ExplainOptions(device="pretend", threads=1))
+        assert found.remainder == pytest.approx(0, abs=1e-4)
+
+
+# --- texts ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["llama", "deepseek2", "mamba"])
+@pytest.mark.parametrize("cached", [None, False])
+def test_texts_go_on_as_they_do_on_the_cpu(family: str, cached: bool | None, tmp_path: Path) -> None:
+    first, more = torch.tensor([IDS[:4], IDS[4:8]]), torch.tensor([[9], [11]])
+    with Model.open(make(family, tmp_path / "tiny.gguf")) as model:
+        here, there = (Reading(model.family, 8, device=name, cached=cached) for name in ALL)
+        for tokens in (first, more, more):
+            logits = there.read(tokens)
+            assert logits.device.type == "pretend"
+            torch.testing.assert_close(logits.cpu(), here.read(tokens), rtol=1e-4, atol=1e-4)
+
+
+# --- devices that lack something ------------------------------------------------------------------------------
+
+
+def test_an_analysis_needs_no_float64_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Metal. Decays and spectra are computed in float64, on the CPU then."""
+    monkeypatch.setattr(devices, "WITHOUT_FLOAT64", frozenset({"pretend"}))
+    with Model.open(make("granitehybrid", tmp_path / "tiny.gguf")) as model, pretend.lacking(torch.float64):
+        for compute, options in (
+            (layers, LayersOptions(top=2, layerwise=True, device="pretend")),
+            (attribute, AttributeOptions(top=2, device="pretend")),
+            (ordinary, OrdinaryOptions(top=2, device="pretend")),
+        ):
+            compute(model, IDS[:4], options)
+        steer(model, IDS[:4], IDS[4:6], SteerOptions(tokens=2, strengths=(1.0,), device="pretend"))
+        with pytest.raises(UserError, match="has no float64; use float32 there"):
+            model.linearize(IDS[:4], dtype="float64", device="pretend")
+
+
+def test_a_device_of_a_number_that_is_not_there() -> None:
+    assert "pretend" in devices.available()
+    assert devices.device_called("pretend:0").type == "pretend"
+    with pytest.raises(UserError, match=r"no device 'pretend:7' on this machine; use cpu.*pretend"):
+        devices.device_called("pretend:7")
+
+
+def test_weights_that_are_made_on_the_way_are_told_apart() -> None:
+    """Arrays that do not lie in a file come and go, the next one where the last one was."""
+    store = DeviceWeights(torch.device("pretend"), keep=1 << 20)
+    x = torch.eye(64).to("pretend")
+    for value in range(8):
+        matrix = np.full((64, 64), value, np.float32)
+        weight = QuantTensor("made", GGMLType.F32, 64, matrix.view(np.uint8))
+        assert products.apply(weight, x, store).cpu().unique().tolist() == [value]
+        del matrix, weight

@@ -150,8 +150,8 @@ class Model:
         device: str | torch.device = "cpu",
         store: DeviceWeights | None = None,
     ) -> OrdinaryMap:
-        """The ordinary Jacobian at the same prompt; memory, device: as for `linearize`, roughly. store: where the device
-        has the weights already (None: in room of their own)."""
+        """The ordinary Jacobian at the same prompt; memory, device: as for `linearize`, roughly. store: where the
+        device has the weights already (None: in room of their own)."""
         ids, where = self.ids_of(prompt), device_called(device, dtype)
         if store is None:
             store = store_on(where, Budget.on(where, memory).weights)

@@ -48,7 +48,8 @@ class DeviceWeights:
         found = self._kept.get(key)
         if found is None:
             found = self._send(rows.data)
-            if self.kept_bytes + rows.nbytes <= self.keep:
+            # an array that lies in no file is gone with its owner, and the next one may lie at its address
+            if rows.pages is not None and self.kept_bytes + rows.nbytes <= self.keep:
                 self._kept[key] = found
                 self.kept_bytes += rows.nbytes
         return found
