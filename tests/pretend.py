@@ -34,8 +34,8 @@ _WAITING = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 #: What torch makes by giving a size to a tensor that has none yet.
 _RESIZING = (aten.eye.default, aten.eye.m, aten.arange.default, aten.arange.start, aten.arange.start_step)
 
-#: Precisions that the device lacks; where crossings are noted, if anybody wants to know.
-_lacking: set[torch.dtype] = set()
+#: Precisions and operations that the device lacks; where crossings are noted, if anybody wants to know.
+_lacking: set[object] = set()
 _noted: list[list[str]] = []
 
 
@@ -85,9 +85,9 @@ def crossings() -> Iterator[list[str]]:
 
 
 @contextmanager
-def lacking(*dtypes: torch.dtype) -> Iterator[None]:
-    """A device without these precisions, as Metal has no float64."""
-    _lacking.update(dtypes)
+def lacking(*what: object) -> Iterator[None]:
+    """A device without these precisions and operations, as Metal has no float64."""
+    _lacking.update(what)
     try:
         yield
     finally:
@@ -100,6 +100,8 @@ def _compute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     mixed = here and any(not isinstance(x, Pretend) and x.dim() for x in tensors)
     if mixed and func not in _COPIES and not (func in _INDEXING and isinstance(args[0], Pretend)):
         raise RuntimeError(f"{func} mixes values of {NAME} and of the CPU")
+    if here and func in _lacking:
+        raise NotImplementedError(f"this device has no {func}")
     leaves = here and func is aten._to_copy.default and torch.device(kwargs.get("device") or NAME).type == "cpu"
     if mixed or leaves or _waits(func, tensors):
         for seen in _noted:

@@ -32,7 +32,7 @@ from ggufjac.analyses.options import (
 )
 from ggufjac.analyses.ordinary import ordinary
 from ggufjac.analyses.steer.steering import steer
-from ggufjac.analyses.table import KINDS
+from ggufjac.analyses.table import COMMANDS, KINDS
 from ggufjac.batch.prompts import PromptLine
 from ggufjac.batch.run import run_batch, sources
 from ggufjac.batch.store import reading
@@ -101,6 +101,38 @@ def test_an_analysis_says_the_same_on_a_device(kind: str, both: tuple[dict[str, 
     for name, array in there.arrays.items():
         assert array.device.type == "cpu"
         assert array.shape == here.arrays[name].shape, name
+
+
+#: Ways that the plain options do not go.
+MORE: list[tuple[str, dict[str, Any]]] = [
+    ("analyze", {"ordinary": True, "tokens": "combined", "target": "#300"}),
+    ("analyze", {"run": "llama.cpp", "verify": True, "top": 2}),
+    ("attribute", {"against": "#7", "target": ("#300", "#8"), "memory": 24 << 20}),
+    ("attribute", {"above_mean": True, "top": 2}),
+    ("extremes", {"method": "probes", "top": 2}),
+    ("layers", {"run": "llama.cpp", "what": ("layer", "attn"), "top": 2}),
+    ("ablate", {"run": "llama.cpp", "components": 1, "tokens": (0, 2)}),
+]
+
+
+@pytest.mark.parametrize(("command", "how"), MORE, ids=lambda x: x if isinstance(x, str) else " ".join(x))
+def test_whatever_the_options(command: str, how: dict[str, Any], tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ggufjac.maps.linear.ENOUGH_ROWS", 1 << 20)
+    entry = COMMANDS[command]
+    here, there = (
+        entry.function(tiny, IDS[:5], entry.options_class(dtype="float64", threads=1, device=name, **how)).to_dict()
+        for name in ALL
+    )
+    assert_same(there, here)
+
+
+def test_a_concept_is_exported_from_a_device(tiny: Model, tmp_path: Path) -> None:
+    here, there = (
+        steer(tiny, IDS[:5], IDS[5:8], SteerOptions(tokens=2, layer=1, export=str(tmp_path / name), device=name))
+        for name in ALL
+    )
+    torch.testing.assert_close(there.arrays["control"], here.arrays["control"], rtol=1e-3, atol=1e-4)
+    assert (tmp_path / "pretend").stat().st_size == (tmp_path / "cpu").stat().st_size
 
 
 def assert_same(found: Any, expected: Any, at: str = "") -> None:
@@ -175,10 +207,15 @@ def test_texts_go_on_as_they_do_on_the_cpu(family: str, cached: bool | None, tmp
 # --- devices that lack something ------------------------------------------------------------------------------
 
 
-def test_an_analysis_needs_no_float64_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on Metal. Decays and spectra are computed in float64, on the CPU then."""
-    monkeypatch.setattr(devices, "WITHOUT_FLOAT64", frozenset({"pretend"}))
-    with Model.open(make("granitehybrid", tmp_path / "tiny.gguf")) as model, pretend.lacking(torch.float64):
+#: What Metal lacks.
+METAL = (torch.float64, torch.ops.aten.linalg_qr.default, torch.ops.aten._linalg_eigh.default)
+
+
+def test_what_a_device_lacks_is_done_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decays in float64 and the small matrices of spectra; a map in float64 is refused."""
+    for name in ("WITHOUT_FLOAT64", "WITHOUT_FACTORS"):
+        monkeypatch.setattr(devices, name, frozenset({"pretend"}))
+    with Model.open(make("granitehybrid", tmp_path / "tiny.gguf")) as model, pretend.lacking(*METAL):
         for compute, options in (
             (layers, LayersOptions(top=2, layerwise=True, device="pretend")),
             (attribute, AttributeOptions(top=2, device="pretend")),

@@ -29,6 +29,7 @@ class Source:
         self.architecture = file.architecture
         self.pages = Pages(file)
         self._read: set[str] = set()
+        self._values_of: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     # --- hyper-parameters -------------------------------------------------------------------------------------
 
@@ -145,7 +146,9 @@ class Source:
     def _values(self, name: str, shape: tuple[int, ...]) -> Tensor:
         import torch
 
-        return self._tensor(name, shape).dequantize(torch.float32).reshape(shape)
+        if (name, shape) not in self._values_of:  # layers that share it know it by being the same
+            self._values_of[name, shape] = self._tensor(name, shape).dequantize(torch.float32).reshape(shape)
+        return self._values_of[name, shape]
 
     def optional_vector(self, name: str, n: int) -> Tensor | None:
         return self.vector(name, n) if self.has(name) else None

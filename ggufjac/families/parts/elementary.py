@@ -24,7 +24,7 @@ class RMSNorm(Part):
         frozen = run.freeze(x)
         s = torch.rsqrt(frozen.square().mean(-1, keepdim=True) + self.eps)
         if self.weight is not None:
-            s = s * self.weight.to(x)
+            s = s * run.fitted(self.weight, x)
         op = ops.Scale(s)
         return op, op.apply(x)
 
@@ -41,10 +41,10 @@ class LayerNorm(Part):
         frozen = run.freeze(x)
         s = torch.rsqrt(frozen.var(-1, keepdim=True, correction=0) + self.eps)
         if self.weight is not None:
-            s = s * self.weight.to(x)
+            s = s * run.fitted(self.weight, x)
         operators: list[Operator] = [ops.Center(), ops.Scale(s)]
         if self.bias is not None:
-            operators.append(ops.Bias(self.bias.to(x)))
+            operators.append(ops.Bias(run.fitted(self.bias, x)))
         op = ops.Sequential(operators)
         return op, op.apply(x, 1.0)
 
@@ -60,7 +60,7 @@ class Linear(Part):
         op, y = run.product(self.weight, x)
         if self.bias is None:
             return op, y
-        bias = ops.Bias(self.bias.to(x))
+        bias = ops.Bias(run.fitted(self.bias, x))
         return ops.Sequential([op, bias]), bias.apply(y, 1.0)
 
     def rows(self, start: int, stop: int) -> Linear:

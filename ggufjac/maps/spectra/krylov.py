@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ggufjac.quants.memory.devices import widened
+from ggufjac.quants.memory.devices import factorable, widened
 from ggufjac.quants.memory.threads import kernels_first
 
 #: A product with a batch of maps: [B, b, n] -> [B, b, d] forwards, [B, b, d] -> [B, b, n] backwards.
@@ -90,7 +90,7 @@ def _leading(below: Tensor, k: int) -> tuple[Tensor, Tensor]:
     NOTHING times the first cannot be told from rounding and count as 0.
     """
     wide = widened(below)
-    squares, w = torch.linalg.eigh(wide @ wide.mT)
+    squares, w = torch.linalg.eigh(factorable(wide @ wide.mT))
     k = min(k, w.shape[-1])
     s = squares[..., -k:].flip(-1).clamp_min(0).sqrt()
     s = torch.where(s > NOTHING * s[..., :1], s, 0)
@@ -108,5 +108,5 @@ def _orthonormal(rows: Tensor, against: Tensor | None = None) -> Tensor:
     for _ in range(2):
         if against is not None:
             rows = rows - (rows @ against.mT) @ against
-        rows = torch.linalg.qr(rows.mT).Q.mT
+        rows = torch.linalg.qr(factorable(rows.mT)).Q.mT.to(rows)
     return rows

@@ -19,8 +19,8 @@ MARGIN = 0.05
 #: Where the machine does not tell how much memory it has.
 GUESS = 4 << 30
 KINDS = ("cpu", "cuda", "mps", "xpu")
-#: Devices without float64: Metal has none.
-WITHOUT_FLOAT64 = frozenset({"mps"})
+#: Devices without float64, and without factorisations of matrices: Metal has neither.
+WITHOUT_FLOAT64 = WITHOUT_FACTORS = frozenset({"mps"})
 
 
 def device_called(name: str | torch.device, dtype: torch.dtype = torch.float32) -> torch.device:
@@ -70,6 +70,11 @@ def _count(kind: str) -> int:
 def widened(x: Tensor) -> Tensor:
     """x in float64: where it is, or on the CPU where its device has no such numbers."""
     return (x.cpu() if x.device.type in WITHOUT_FLOAT64 else x).double()
+
+
+def factorable(x: Tensor) -> Tensor:
+    """x where matrices can be factorised: where it is, or on the CPU where its device cannot do that."""
+    return x.cpu() if x.device.type in WITHOUT_FACTORS else x
 
 
 def default_budget(device: torch.device) -> int:
