@@ -5,7 +5,6 @@ The device is `pretend`: it needs no hardware, and whatever mixes its values wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import results
 from conftest import IDS
 from ggufjac.analyses.analyze import analyze
 from ggufjac.analyses.attribute import attribute
-from ggufjac.analyses.common.result import Result
 from ggufjac.analyses.judge.explain import explain
 from ggufjac.analyses.layers import layers
 from ggufjac.analyses.options import (
@@ -45,7 +43,8 @@ from ggufjac.quants import products
 from ggufjac.quants.memory import devices
 from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.tensor import QuantTensor
-from ggufjac.reader.types import GGMLType
+from ggufjac.quants.torch_formats import dequantize_blocks
+from ggufjac.reader.types import INTEGERS, GGMLType
 from tinymodels import FAMILIES, make
 
 ALL = ("cpu", "pretend")
@@ -79,23 +78,32 @@ def test_a_map_is_the_same_on_a_device(family: str, variant: str, tmp_path: Path
         assert len(seen) == 2, seen
 
 
+@pytest.mark.parametrize("kind", [kind for kind in GGMLType if kind not in INTEGERS], ids=lambda kind: kind.name)
+def test_every_format_is_expanded_where_the_bytes_are(kind: GGMLType) -> None:
+    packed = torch.randint(0, 256, (8, kind.block_bytes), dtype=torch.uint8)
+    expected, there = dequantize_blocks(kind, packed), packed.to("pretend")
+    with pretend.crossings() as seen:
+        found = dequantize_blocks(kind, there)
+    assert len(seen) <= 1  # a codebook, which is kept for devices whose tensors are no subclass
+    assert torch.equal(found.cpu().nan_to_num(), expected.nan_to_num())
+
+
 # --- analyses -------------------------------------------------------------------------------------------------
 
 #: What rounding decides alone: how far something is from being exact, and how long it took.
 ROUNDING = {"seconds", "residual", "reconstruction", "error", "exactness", "noise", "remainders", "copying", "logits"}
 
 
-@pytest.fixture(scope="module")
-def both(tiny: Model) -> Iterator[tuple[dict[str, Result], dict[str, Result]]]:
-    """A result of every kind, on the CPU and on the device, from searches of the same width."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ggufjac.maps.linear.ENOUGH_ROWS", 1 << 20)
-        yield results.precise(tiny), results.every(tiny, dtype="float64", device="pretend")
+@pytest.fixture
+def same_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches for triplets are as wide on the CPU as on a device."""
+    monkeypatch.setattr("ggufjac.maps.linear.ENOUGH_ROWS", 1 << 20)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plan"])
-def test_an_analysis_says_the_same_on_a_device(kind: str, both: tuple[dict[str, Result], dict[str, Result]]) -> None:
-    here, there = (results_of[kind] for results_of in both)
+@pytest.mark.usefixtures("same_search")
+def test_an_analysis_says_the_same_on_a_device(kind: str, tiny: Model) -> None:
+    here, there = (results.compute(tiny, kind, dtype="float64", device=name) for name in ALL)
     assert_same(there.to_dict(), here.to_dict())
     assert there.arrays.keys() == here.arrays.keys()
     for name, array in there.arrays.items():
@@ -116,8 +124,8 @@ MORE: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("command", "how"), MORE, ids=lambda x: x if isinstance(x, str) else " ".join(x))
-def test_whatever_the_options(command: str, how: dict[str, Any], tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ggufjac.maps.linear.ENOUGH_ROWS", 1 << 20)
+@pytest.mark.usefixtures("same_search")
+def test_whatever_the_options(command: str, how: dict[str, Any], tiny: Model) -> None:
     entry = COMMANDS[command]
     here, there = (
         entry.function(tiny, IDS[:5], entry.options_class(dtype="float64", threads=1, device=name, **how)).to_dict()
