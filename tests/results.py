@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import cycle
 from typing import Any
 
@@ -33,6 +33,7 @@ from ggufjac.analyses.options import (
 from ggufjac.analyses.ordinary import ordinary
 from ggufjac.analyses.plan import plan
 from ggufjac.analyses.steer.steering import steer
+from ggufjac.analyses.table import KINDS
 from ggufjac.maps.model import Model
 
 #: Texts that mean something to HTML, to rich, to matplotlib, to a terminal, or to a reader of another script.
@@ -60,32 +61,35 @@ NASTY = (
 )
 
 
-def every(model: Model) -> dict[str, Result]:
-    """A result of every kind at one prompt, by its kind."""
-    return _computed(model, {})
-
-
 def precise(model: Model) -> dict[str, Result]:
-    """The same in float64."""
-    return _computed(model, {"dtype": "float64"})
+    """A result of every kind in float64."""
+    return every(model, dtype="float64")
 
 
-def _computed(model: Model, how: dict[str, Any]) -> dict[str, Result]:
+def every(model: Model, **how: Any) -> dict[str, Result]:
+    """A result of every kind at one prompt, by its kind; how: options of all of them."""
+    return {kind: compute(model, kind, **how) for kind in KINDS}
+
+
+def compute(model: Model, kind: str, **how: Any) -> Result:
+    """A result of one kind."""
     prompt = IDS[:6]
+    made: dict[str, Callable[[], Result]] = {
+        "analysis": lambda: analyze(model, prompt, AnalyzeOptions(top=4, **how)),
+        "layers": lambda: layers(
+            model, prompt, LayersOptions(top=3, what=("layer", "attn", "mlp"), layerwise=True, **how)
+        ),
+        "attribution": lambda: attribute(model, prompt, AttributeOptions(top=3, **how)),
+        "ablation": lambda: ablate(model, prompt, AblateOptions(components=2, **how)),
+        "ordinary": lambda: ordinary(model, prompt, OrdinaryOptions(top=3, **how)),
+        "extremes": lambda: extremes(model, prompt, ExtremesOptions(top=3, **how)),
+        "plan": lambda: plan(model, 4, memory=1 << 28),
+        "comparison": lambda: compare((model, model), (prompt,), CompareOptions(top=3, **how)),
+        "explanation": lambda: explain(model, prompt, ExplainOptions(**how)),
+        "steering": lambda: steer(model, prompt, IDS[6:9], SteerOptions(strengths=(0.5, 1.0), tokens=4, **how)),
+    }
     with torch.no_grad():
-        made: list[Result] = [
-            analyze(model, prompt, AnalyzeOptions(top=4, **how)),
-            layers(model, prompt, LayersOptions(top=3, what=("layer", "attn", "mlp"), layerwise=True, **how)),
-            attribute(model, prompt, AttributeOptions(top=3, **how)),
-            ablate(model, prompt, AblateOptions(components=2, **how)),
-            ordinary(model, prompt, OrdinaryOptions(top=3, **how)),
-            extremes(model, prompt, ExtremesOptions(top=3, **how)),
-            plan(model, 4, memory=1 << 28),
-            compare((model, model), (prompt,), CompareOptions(top=3, **how)),
-            explain(model, prompt, ExplainOptions(**how)),
-            steer(model, prompt, IDS[6:9], SteerOptions(strengths=(0.5, 1.0), tokens=4, **how)),
-        ]
-    return {result.kind: result for result in made}
+        return made[kind]()
 
 
 def nasty(result: Result) -> Result:

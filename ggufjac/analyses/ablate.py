@@ -125,14 +125,14 @@ def ablate(
     frozen = linear.head.apply((linear.output - lost_outputs)[:, None], 1.0)[:, 0]
 
     subject.lap("derivative")
-    ordinary = model.ordinary(ids, linear.dtype, options.memory)
+    ordinary = model.ordinary(ids, linear.dtype, options.memory, options.device, linear.store)
     gradient = ordinary.rmatmat(ordinary.surprise(target.token.id)[None])[0]
-    slopes = -(lost.cpu() * gradient).sum((1, 2))
+    slopes = -(lost * gradient).sum((1, 2))
     subject.lap("model with parts of its input taken away")
-    changed = logits_at(model.family, ids, (linear.inputs - lost).cpu(), options.memory)
+    changed = logits_at(model.family, ids, linear.inputs - lost, options.memory, linear.store)
     unchanged = linear.logits
     if options.run != "exact":  # on changed vectors there is only exact arithmetic, which is held against itself
-        unchanged = logits_at(model.family, ids, linear.inputs.cpu()[None], options.memory)[0]
+        unchanged = logits_at(model.family, ids, linear.inputs[None], options.memory, linear.store)[0]
     subject.lap("model on shorter prompts")
     shorter = _shorter(subject, positions, options)
 
@@ -205,8 +205,11 @@ def _shorter(subject: Subject, positions: Sequence[int], options: AblateOptions)
     if options.run == "llama.cpp":
         with runner(model.family, len(ids), options.llama) as llama:
             return torch.stack([torch.from_numpy(llama.logits(rest)) for rest in shorter])
-    alone = (model.embed(rest, subject.linear.dtype)[None] for rest in shorter)
-    return torch.cat([logits_at(model.family, rest, x, options.memory) for rest, x in zip(shorter, alone, strict=True)])
+    linear = subject.linear
+    alone = (model.embed(rest, linear.dtype)[None].to(linear.device) for rest in shorter)
+    return torch.cat(
+        [logits_at(model.family, rest, x, options.memory, linear.store) for rest, x in zip(shorter, alone, strict=True)]
+    )
 
 
 class _Judge:

@@ -79,12 +79,13 @@ def analyze(
 
     subject.lap("reconstruction")
     y = linear.output
-    shares, logits = linear.attribute(torch.stack((y / (y @ y), functional)))
+    shares, logits = linear.attribute(torch.stack((y / (y @ y), functional))).cpu()
     rebuilt = linear.reconstruction()
     ordinary = None
     if options.ordinary:
         subject.lap("ordinary Jacobian")
-        ordinary = model.ordinary(subject.ids, linear.dtype).reconstruction_error()
+        derivative = model.ordinary(subject.ids, linear.dtype, options.memory, options.device, linear.store)
+        ordinary = derivative.reconstruction_error()
 
     subject.lap("singular vectors")
     each = linear.svd(options.top, "each", seed=options.seed) if options.tokens != "combined" else None

@@ -137,7 +137,7 @@ def attribute(
     triplets = subject.combined_triplets(functionals[0], svd)
 
     # what the head adds to a logit is a constant like those of the network
-    constants = (terms[:, -1].double().cpu() + offsets).tolist()
+    constants = (terms[:, -1].cpu().double() + offsets).tolist()
     return Attribution(
         **subject.map_facts(reconstruction),
         questions=asked,

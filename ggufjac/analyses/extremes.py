@@ -138,10 +138,11 @@ def _described(
     used = torch.stack((which.flatten(), (signs < 0).flatten().long()), 1)
     axes, place = used.unique(dim=0, return_inverse=True)
     units = vectors.new_zeros(len(axes), vectors.shape[-1])  # inputs and outputs have the same dimension
-    units[torch.arange(len(axes)), axes[:, 0]] = 1.0 - 2.0 * axes[:, 1].to(vectors)
+    units.scatter_(1, axes[:, :1], 1.0 - 2.0 * axes[:, 1:].to(vectors))
     of_axes = decode_entry(units)
     lengths = vectors.norm(dim=-1)
     shares = lengths.square() / squared_norms[:, None]
+    which, lengths, shares, weights, place = (x.cpu() for x in (which, lengths, shares, weights, place))
     return [
         tuple(
             Extreme(

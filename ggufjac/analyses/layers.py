@@ -201,6 +201,7 @@ def _lens(
     """The likeliest tokens at every output, and the target's rank and probability there."""
     found = []
     for logits in maps.lens_logits(outputs):
+        logits = logits.cpu()
         best = logits.topk(min(TOKENS_PER_VECTOR, len(logits))).indices
         rank = int((logits > logits[target]).sum()) + 1
         probability = float(logits.double().softmax(-1)[target])
@@ -211,17 +212,18 @@ def _lens(
 def _spectra(subject: Subject, found: Spectra, reference: Tensor) -> list[Spectrum]:
     n, k, d = found.u.shape
     writes = subject.writes(found.u.reshape(-1, d), TOKENS_PER_VECTOR)
-    cosines = (found.u @ reference.mT).double()
-    weights, positions = found.weights.max(-1)
-    shares = weights / found.weights.sum(-1).clamp_min(torch.finfo(weights.dtype).tiny)
+    cosines = (found.u @ reference.mT).cpu().double()
+    weights, positions = found.weights.cpu().max(-1)
+    shares = weights / found.weights.cpu().sum(-1).clamp_min(torch.finfo(weights.dtype).tiny)
+    stable_ranks, s, residuals = (x.cpu() for x in (found.stable_ranks, found.s, found.residuals))
     return [
         Spectrum(
-            stable_rank=float(found.stable_ranks[i]),
+            stable_rank=float(stable_ranks[i]),
             overlap=float(cosines[i].square().sum() / k),
             concepts=tuple(
                 LayerTriplet(
-                    sigma=float(found.s[i, j]),
-                    residual=float(found.residuals[i, j]),
+                    sigma=float(s[i, j]),
+                    residual=float(residuals[i, j]),
                     position=int(positions[i, j]),
                     weight=float(shares[i, j]),
                     cosine=abs(float(cosines[i, j, j])),

@@ -76,7 +76,7 @@ def ordinary(
     target = subject.target(options.target)
     linear = subject.linear
     functional, offset = linear.logit_functional(target.token.id)
-    derivative = model.ordinary(subject.ids, linear.dtype, options.memory)
+    derivative = model.ordinary(subject.ids, linear.dtype, options.memory, options.device, linear.store)
 
     sides, spectra, made = [], [], []
     maps: tuple[tuple[str, LinearMap], ...] = (("detached Jacobian", linear), ("ordinary Jacobian", derivative))
@@ -86,7 +86,7 @@ def ordinary(
         svd = mapping.svd(options.top, "combined", seed=options.seed)
         triplets = subject.combined_triplets(functional, svd, mapping)
         sides.append(_side(mapping, image, svd, functional, offset, triplets, options.seed))
-        spectra.append(svd)
+        spectra.append(svd.cpu())
         made.append(image)
     one, other = spectra
     outputs = {"output": linear.output, "detached.output": made[0], "ordinary.output": made[1]}

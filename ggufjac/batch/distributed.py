@@ -27,7 +27,7 @@ except ModuleNotFoundError as error:
 from ggufjac.batch.compute import Sessions, UnitOutcome
 from ggufjac.batch.units import Resources, Unit
 from ggufjac.errors import UserError
-from ggufjac.quants.memory.devices import default_budget
+from ggufjac.quants.memory.devices import default_budget, device_called
 from ggufjac.version import __version__
 
 #: How a cluster of this machine's own begins.
@@ -75,7 +75,7 @@ class ModelsPlugin(WorkerPlugin):  # type: ignore[misc]
         if outcome.result is None:
             return outcome
         # pickled, a view would take all of its storage along
-        arrays = {name: array.detach().cpu().clone() for name, array in outcome.result.arrays.items()}
+        arrays = {name: array.detach().clone() for name, array in outcome.result.arrays.items()}
         return replace(outcome, result=replace(outcome.result, arrays=arrays))
 
 
@@ -147,7 +147,7 @@ def _client(cluster: str, resources: Resources, opened: ExitStack) -> tuple[Clie
                 silence_logs=logging.ERROR,
             )
         )
-        memory = resources.memory or default_budget(torch.device("cpu")) // n
+        memory = resources.memory or default_budget(device_called(resources.device)) // n
         threads = resources.threads or max(1, torch.get_num_threads() // n)
         return opened.enter_context(Client(here)), replace(resources, memory=memory, threads=threads)
     if "://" not in cluster:

@@ -8,6 +8,7 @@ from torch import Tensor
 from ggufjac.maps.linear import LinearMap
 from ggufjac.network.forward import ForwardPass
 from ggufjac.quants.memory.budget import Budget
+from ggufjac.quants.memory.store import DeviceWeights
 
 
 class DetachedMap(LinearMap):
@@ -31,6 +32,11 @@ class DetachedMap(LinearMap):
         self.forward_pass = forward_pass
         self.logits = forward_pass.logits[0].cpu()
         self.head = forward_pass.head
+
+    @property
+    def store(self) -> DeviceWeights | None:
+        """Where a device has the weights; None on the CPU, which has the file."""
+        return self.forward_pass.run.store
 
     def logit_functional(self, token: int) -> tuple[Tensor, float]:
         """(w, b): the logit of a token is w . y + b, with w [d]; whatever the head scales by is frozen into w."""

@@ -63,7 +63,8 @@ def _all_lengths(linear: LinearMap) -> tuple[Tensor, Tensor]:
     columns, rows = linear.inputs.new_zeros(n_tokens, d_in), linear.inputs.new_empty(n_tokens, d_out)
     step, _ = linear.cut(d_out, transposed=True)
     for start in range(0, d_out, step):
-        squares = linear.rmatmat(_units(linear, torch.arange(start, min(start + step, d_out)))).square()
+        which = torch.arange(start, min(start + step, d_out), device=linear.device)
+        squares = linear.rmatmat(_units(linear, which)).square()
         columns += squares.sum(0)
         rows[:, start : start + step] = squares.sum(-1).T
     return columns, rows
@@ -95,8 +96,7 @@ def _rows(linear: LinearMap, candidates: Tensor, k: int) -> tuple[Tensor, Tensor
 
 def _units(linear: LinearMap, which: Tensor) -> Tensor:
     unit = linear.inputs.new_zeros(len(which), linear.shape[0])
-    unit[torch.arange(len(which)), which] = 1.0
-    return unit
+    return unit.scatter_(1, which[:, None], 1.0)
 
 
 def _first(candidates: Tensor, vectors: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -100,10 +100,10 @@ class Model:
     def linearize_with(self, prompt: str | Sequence[int], options: MapOptions) -> DetachedMap:
         """The detached map of one prompt (text or token ids) at its last position, made as the options say.
 
-        Raises UserError for a prompt that does not fit the model, for a device that this machine does not have, and for
-        a file that llama.cpp cannot run or whose run cannot be followed.
+        Raises UserError for a prompt that does not fit the model, for a device that this machine does not have or that
+        lacks the precision, and for a file that llama.cpp cannot run or whose run cannot be followed.
         """
-        ids, where = self.ids_of(prompt), device_called(options.device)
+        ids, where = self.ids_of(prompt), device_called(options.device, options.values_dtype)
         budget, store = self._placed(where, options.memory, len(ids))
         with torch.no_grad():
             inputs = self.embed(ids, options.values_dtype).to(where)
@@ -128,7 +128,7 @@ class Model:
         placed = self.family.source.placed(device, memory)
         budget, store = placed.budget, placed.store
         path: list[list[QuantTensor]] | None = None
-        if store is not None and not store.arranged and budget.weights < self.family.source.layer_bytes:
+        if store is not None and not store.arranged and budget.weights < self.family.source.weight_bytes:
             store.arrange(path := self._path(n_tokens))
         self._arrange_pages(n_tokens, budget.total if store is None else 0, store, path)
         return budget, store
@@ -175,11 +175,19 @@ class Model:
                     ) from None
 
     def ordinary(
-        self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, memory: int | None = None
+        self,
+        prompt: str | Sequence[int],
+        dtype: torch.dtype = torch.float32,
+        memory: int | None = None,
+        device: str | torch.device = "cpu",
+        store: DeviceWeights | None = None,
     ) -> OrdinaryMap:
-        """The ordinary Jacobian at the same prompt; memory: as for `linearize`, roughly."""
-        ids = self.ids_of(prompt)
-        return OrdinaryMap(self.family, ids, self.embed(ids, dtype), memory)
+        """The ordinary Jacobian at the same prompt; memory, device: as for `linearize`, roughly. store: where the
+        device has the weights already (None: in room of their own)."""
+        ids, where = self.ids_of(prompt), device_called(device, dtype)
+        if store is None:
+            store = self._placed(where, memory, len(ids))[1]
+        return OrdinaryMap(self.family, ids, self.embed(ids, dtype).to(where), memory, store)
 
     def run(self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, **options: Any) -> ForwardPass:
         """A plain forward pass with the logits of every position; `options` are those of `run_of`."""

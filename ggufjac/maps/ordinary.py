@@ -12,6 +12,7 @@ from ggufjac.families import Family
 from ggufjac.maps.linear import LinearMap
 from ggufjac.network.forward import propagate, run_of
 from ggufjac.quants.memory.budget import Budget
+from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.memory.threads import kernels_first
 
 #: Numbers that autograd keeps for each layer and position of a copy, in multiples of the stream's width; and how many
@@ -23,12 +24,19 @@ class OrdinaryMap(LinearMap):
     """dy/dx at the embeddings x [T, d] of the tokens; columns are handled as a batch of copies of the prompt.
 
     It has no constant, and does not reconstruct y. memory: bytes that the copies of a batch may take together (None: a
-    quarter of the machine's), by a rough count.
+    quarter of what the device has), by a rough count. store: where the device of the inputs has the weights.
     """
 
-    def __init__(self, family: Family, tokens: Sequence[int], inputs: Tensor, memory: int | None = None) -> None:
+    def __init__(
+        self,
+        family: Family,
+        tokens: Sequence[int],
+        inputs: Tensor,
+        memory: int | None = None,
+        store: DeviceWeights | None = None,
+    ) -> None:
         self.family = family
-        self._run = run_of(tokens, detached=False)
+        self._run = run_of(tokens, detached=False, store=store)
         with torch.no_grad():
             output = propagate(family, self._run, inputs).output[0]
         super().__init__(inputs, (), output, Budget.on(inputs.device, memory))

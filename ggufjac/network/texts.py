@@ -20,6 +20,7 @@ from ggufjac.network.batches import batches
 from ggufjac.network.forward import propagate, rounded_context
 from ggufjac.operators import Operator
 from ggufjac.quants.memory.devices import device_called
+from ggufjac.quants.memory.store import DeviceWeights
 
 
 class Influence(Protocol):
@@ -36,7 +37,8 @@ class Reading:
     """Texts of one length that are read side by side; every call of `read` goes on where the one before ended.
 
     n_ctx: how many positions they may have. cached: whether the layers' keys and values are kept (None: where the
-    family can go on from them; False: never). Raises UserError for a device that this machine does not have.
+    family can go on from them; False: never). memory: bytes of which weights may stay on the device (None: a quarter of
+    what it has); store: where it has them already. Raises UserError for a device that this machine does not have.
     """
 
     def __init__(
@@ -48,17 +50,18 @@ class Reading:
         influence: Influence | None = None,
         device: str | torch.device = "cpu",
         memory: int | None = None,
+        store: DeviceWeights | None = None,
         cached: bool | None = None,
     ) -> None:
         self.family = family
         self.dtype = dtype
         self.influence = influence
-        self.device = device_called(device)
+        self.device = device_called(device, dtype)
         self.cached = family.resumes if cached is None else cached and family.resumes
         self._n_ctx = n_ctx
         self._past = Past(n_ctx)
         self._tokens: Tensor | None = None
-        self._store = family.source.placed(self.device, memory).store
+        self._store = family.source.placed(self.device, memory).store if store is None else store
 
     def read(self, tokens: Tensor) -> Tensor:
         """The logits of the next token [n, n_vocab], after the texts went on with `tokens` [n, m]."""
@@ -151,20 +154,22 @@ def logits_of_texts(
     n_ctx: int | None = None,
     device: str | torch.device = "cpu",
     memory: int | None = None,
+    store: DeviceWeights | None = None,
 ) -> Iterator[Tensor]:
     """The logits of whole texts [n, T] at the positions from `first` on, in pieces of some texts each,
     [k, T - first, n_vocab].
 
-    influence: makes what changes the states of the texts in a slice. memory: bytes that the values may take (None: a
-    quarter of what the device has).
+    influence: makes what changes the states of the texts in a slice. memory: bytes that the values, and on a device the
+    weights, may take (None: a quarter of what it has); store: where the device has the weights already.
     """
-    n_tokens, where = tokens.shape[1], device_called(device)
+    n_tokens, where = tokens.shape[1], device_called(device, dtype)
     placed = family.source.placed(where, memory)
+    store = placed.store if store is None else store
     for piece in batches(family, len(tokens), n_tokens, n_tokens - first, dtype.itemsize, placed.budget.values):
         here = None if influence is None else influence(piece)
         if here is not None:
             here.advance(tokens[piece])
-        run = Run(tokens[piece], torch.arange(n_tokens), rounded_context(max(n_ctx or 0, n_tokens)), store=placed.store)
+        run = Run(tokens[piece], torch.arange(n_tokens), rounded_context(max(n_ctx or 0, n_tokens)), store=store)
         with torch.no_grad():
             x = embedded(family, tokens[piece], dtype).to(where)
             edit = None if here is None else here.edit
@@ -178,11 +183,19 @@ def embedded(family: Family, tokens: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def states_of_text(
-    family: Family, tokens: Tensor, dtype: torch.dtype, *, n_ctx: int, device: str | torch.device = "cpu"
+    family: Family,
+    tokens: Tensor,
+    dtype: torch.dtype,
+    *,
+    n_ctx: int,
+    device: str | torch.device = "cpu",
+    store: DeviceWeights | None = None,
 ) -> tuple[Tensor, ...]:
-    """What enters every block when a text [T] is read, and what leaves the last one, [T, width] each."""
-    where = device_called(device)
-    run = Run(tokens, torch.arange(len(tokens)), rounded_context(n_ctx), store=family.source.placed(where).store)
+    """What enters every block when a text [T] is read, and what leaves the last one, [T, width] each; store: where the
+    device has the weights already."""
+    where = device_called(device, dtype)
+    store = family.source.placed(where).store if store is None else store
+    run = Run(tokens, torch.arange(len(tokens)), rounded_context(n_ctx), store=store)
     with torch.no_grad():
         x = embedded(family, tokens, dtype).to(where)
         return propagate(family, run, x, last_only=False, keep=0).states

@@ -60,10 +60,10 @@ class Bias(Operator):
 
 
 class Select(Operator):
-    """y = x at some positions only; in the last layer nothing else is needed."""
+    """y = x at some positions only; in the last layer nothing else is needed. device: where the blocks are."""
 
-    def __init__(self, positions: Sequence[int], n_positions: int) -> None:
-        self.positions = torch.as_tensor(list(positions), dtype=torch.long)
+    def __init__(self, positions: Sequence[int], n_positions: int, device: torch.device | None = None) -> None:
+        self.positions = torch.as_tensor(list(positions), dtype=torch.long, device=device)
         self.n_positions = n_positions
 
     def apply(self, x: Tensor, one: One = None) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ggufjac.operators.base import One, Operator, Tally
+from ggufjac.quants.memory.devices import widened
 
 
 class Scan(Operator):
@@ -60,11 +61,11 @@ def decays(log_a: Tensor) -> Tensor:
 
     Differences of sums lose digits where much has decayed, so the sums are float64.
     """
-    total = log_a.double().cumsum(-2).mT
+    total = widened(log_a).cumsum(-2).mT
     n_tokens = total.shape[-1]
-    later = torch.ones(n_tokens, n_tokens, dtype=torch.bool, device=log_a.device).triu(1)
+    later = torch.ones(n_tokens, n_tokens, dtype=torch.bool, device=total.device).triu(1)
     difference = (total[..., :, None] - total[..., None, :]).masked_fill(later, -torch.inf)
-    return difference.exp().to(log_a.dtype)
+    return difference.exp().to(log_a)
 
 
 def decayed_mixing(log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor
 
 from ggufjac.operators.base import One, Operator, Tally
@@ -53,8 +52,13 @@ class Routed(Operator):
 def routes_of(chosen: Tensor) -> Iterable[tuple[int, Tensor, Tensor]]:
     """(route, tokens [m], rank [m]) for every number that occurs in chosen [n_tokens, k], in ascending order.
 
-    tokens are the rows that chose the route, rank the column in which each did. No row may choose a route twice.
+    tokens are the rows that chose the route, ascending, rank the column in which each did; both are where `chosen` is.
+    No row may choose a route twice.
     """
-    for route in torch.unique(chosen).tolist():
-        tokens, rank = torch.nonzero(chosen == route, as_tuple=True)
-        yield route, tokens, rank
+    # sorted on the CPU: a device would have to be asked anew for the tokens of every route
+    routes, order = chosen.cpu().flatten().sort(stable=True)
+    found, sizes = routes.unique_consecutive(return_counts=True)
+    places = order.to(chosen.device)
+    k, m = chosen.shape[-1], sizes.tolist()
+    tokens, rank = places.div(k, rounding_mode="floor"), places % k
+    yield from zip(found.tolist(), tokens.split(m), rank.split(m), strict=True)

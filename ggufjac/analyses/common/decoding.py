@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ggufjac.families import Family
 from ggufjac.quants import products
+from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.memory.threads import kernels_first
 from ggufjac.quants.tensor import QuantTensor
 
@@ -39,30 +40,33 @@ class Decoder:
     def _norms(self) -> Tensor:
         return _row_norms(self._embedding, self._dtype)
 
-    def writes(self, u: Tensor, m: int) -> Nearest:
-        """The m tokens with the largest logits head @ u for every vector of u [n, d]."""
-        return _best(self._head, u, m, None)
+    def writes(self, u: Tensor, m: int, store: DeviceWeights | None = None) -> Nearest:
+        """The m tokens with the largest logits head @ u for every vector of u [n, d]; store: where their device has the
+        weights."""
+        return _best(self._head, u, m, None, store)
 
-    def reads(self, v: Tensor, m: int) -> Nearest:
+    def reads(self, v: Tensor, m: int, store: DeviceWeights | None = None) -> Nearest:
         """The m tokens whose embeddings have the largest cosine with every vector of v [n, d].
 
-        Rows of zero norm (unused tokens) never count.
+        Rows of zero norm (unused tokens) never count. store: as in `writes`.
         """
         unit = v / v.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
-        return _best(self._embedding, unit, m, self._norms)
+        return _best(self._embedding, unit, m, self._norms, store)
 
 
-def _best(weight: QuantTensor, vectors: Tensor, m: int, norms: Tensor | None) -> Nearest:
+def _best(weight: QuantTensor, vectors: Tensor, m: int, norms: Tensor | None, store: DeviceWeights | None) -> Nearest:
     with kernels_first():
-        return _best_in_pieces(weight, vectors, m, norms)
+        return _best_in_pieces(weight, vectors, m, norms, store)
 
 
-def _best_in_pieces(weight: QuantTensor, vectors: Tensor, m: int, norms: Tensor | None) -> Nearest:
+def _best_in_pieces(
+    weight: QuantTensor, vectors: Tensor, m: int, norms: Tensor | None, store: DeviceWeights | None
+) -> Nearest:
     step = max(1, SCORES // weight.n_out)
     norms = None if norms is None else norms.to(vectors.device)
     ids, values = [], []
     for piece in vectors.split(step):
-        scores = products.apply(weight, piece)
+        scores = products.apply(weight, piece, store)
         if norms is not None:
             scores = torch.where(norms > 0, scores / norms, -torch.inf)
         top = scores.topk(min(m, weight.n_out), dim=-1)

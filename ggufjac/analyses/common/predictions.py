@@ -12,6 +12,7 @@ from ggufjac.analyses.common.decoding import Decoder
 from ggufjac.analyses.common.tokens import Piece, Speller
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD, LinearMap
+from ggufjac.quants.memory.store import DeviceWeights
 
 #: How many predictions and how many tokens of a decoded vector a result keeps.
 PREDICTIONS = 10
@@ -72,44 +73,53 @@ def logit_functionals(linear: DetachedMap, targets: Sequence[int]) -> tuple[Tens
 
 
 def combined_triplets(
-    linear: LinearMap, functional: Tensor, svd: SVD, decoder: Decoder, speller: Speller
+    linear: LinearMap,
+    functional: Tensor,
+    svd: SVD,
+    decoder: Decoder,
+    speller: Speller,
+    store: DeviceWeights | None = None,
 ) -> tuple[Triplet, ...]:
-    """The triplets of the combined map, decoded, with what each contributes to a functional of the output [d]."""
+    """The triplets of the combined map, decoded, with what each contributes to a functional of the output [d]; store:
+    where their device has the weights."""
     parts = svd.S * torch.einsum("ktn,tn->k", svd.V, linear.inputs) * (svd.U @ functional)
     weights = svd.V.square().sum(-1)
     positions = weights.argmax(-1)
-    strongest = svd.V[torch.arange(len(positions)), positions]
-    written = speller.rows(decoder.writes(svd.U, TOKENS_PER_VECTOR).ids)
-    read = speller.rows(decoder.reads(strongest, TOKENS_PER_VECTOR).ids)
+    strongest = svd.V.take_along_dim(positions[:, None, None], 1)[:, 0]
+    written = speller.rows(decoder.writes(svd.U, TOKENS_PER_VECTOR, store).ids)
+    read = speller.rows(decoder.reads(strongest, TOKENS_PER_VECTOR, store).ids)
+    shares = weights.amax(-1) / weights.sum(-1)
+    sigmas, residuals, logits, places, weighed = (x.tolist() for x in (svd.S, svd.residuals, parts, positions, shares))
     return tuple(
         Triplet(
-            sigma=float(svd.S[i]),
-            residual=float(svd.residuals[i]),
-            logit=float(parts[i]),
-            position=int(positions[i]),
-            weight=float(weights[i, positions[i]] / weights[i].sum()),
+            sigma=sigmas[i],
+            residual=residuals[i],
+            logit=logits[i],
+            position=places[i],
+            weight=weighed[i],
             writes=written[i],
             reads=read[i],
         )
-        for i in range(svd.S.shape[0])
+        for i in range(len(sigmas))
     )
 
 
 def token_triplets(
-    linear: LinearMap, functional: Tensor, svd: SVD, decoder: Decoder, speller: Speller
+    linear: DetachedMap, functional: Tensor, svd: SVD, decoder: Decoder, speller: Speller
 ) -> list[tuple[Triplet, ...]]:
     """The same for each token's own map: of every token its triplets."""
     # sigma_i (v_i . x_t)(w . u_i): component i of token t
     parts = svd.S * torch.einsum("tkn,tn->tk", svd.V, linear.inputs) * (svd.U @ functional)
     n_tokens, k = svd.S.shape
-    writes = speller.rows(decoder.writes(svd.U.flatten(0, 1), TOKENS_PER_VECTOR).ids)
-    reads = speller.rows(decoder.reads(svd.V.flatten(0, 1), TOKENS_PER_VECTOR).ids)
+    writes = speller.rows(decoder.writes(svd.U.flatten(0, 1), TOKENS_PER_VECTOR, linear.store).ids)
+    reads = speller.rows(decoder.reads(svd.V.flatten(0, 1), TOKENS_PER_VECTOR, linear.store).ids)
+    sigmas, residuals, logits = (x.tolist() for x in (svd.S, svd.residuals, parts))
     return [
         tuple(
             Triplet(
-                sigma=float(svd.S[t, i]),
-                residual=float(svd.residuals[t, i]),
-                logit=float(parts[t, i]),
+                sigma=sigmas[t][i],
+                residual=residuals[t][i],
+                logit=logits[t][i],
                 position=t,
                 weight=1.0,
                 writes=writes[t * k + i],

@@ -43,6 +43,10 @@ class Result:
     version: str = __version__
     arrays: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False, metadata={ARRAYS: True})
 
+    def __post_init__(self) -> None:
+        """Arrays lie on the CPU, wherever they were computed."""
+        object.__setattr__(self, "arrays", {name: array.cpu() for name, array in self.arrays.items()})
+
     @classmethod
     def schema(cls) -> str:
         """The name and number of the JSON form, as docs/json.md describes it."""
@@ -67,7 +71,7 @@ class Result:
         """Arrays and facts as one safetensors file, which appears whole or not at all."""
         from safetensors.torch import save_file
 
-        contiguous = {name: array.detach().cpu().contiguous() for name, array in self.arrays.items()}
+        contiguous = {name: array.detach().contiguous() for name, array in self.arrays.items()}
         atomic.write(target, lambda path: save_file(contiguous, path, metadata={RESULT: self.to_json()}))
 
     # --- views ------------------------------------------------------------------------------------------------

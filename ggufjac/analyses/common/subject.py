@@ -95,15 +95,15 @@ class Subject:
 
     def writes(self, u: Tensor, m: int) -> list[tuple[Piece, ...]]:
         """The m tokens that each left vector of u [n, d] raises most."""
-        return self.speller.rows(self.decoder.writes(u, m).ids)
+        return self.speller.rows(self.decoder.writes(u, m, self.linear.store).ids)
 
     def reads(self, v: Tensor, m: int) -> list[tuple[Piece, ...]]:
         """The m tokens whose embeddings are the closest to each right vector of v [n, d]."""
-        return self.speller.rows(self.decoder.reads(v, m).ids)
+        return self.speller.rows(self.decoder.reads(v, m, self.linear.store).ids)
 
     def combined_triplets(self, functional: Tensor, svd: SVD, of: LinearMap | None = None) -> tuple[Triplet, ...]:
         """The triplets of the map of all tokens together, decoded; of: another map of the same prompt."""
-        return combined_triplets(of or self.linear, functional, svd, self.decoder, self.speller)
+        return combined_triplets(of or self.linear, functional, svd, self.decoder, self.speller, self.linear.store)
 
     def token_triplets(self, functional: Tensor, svd: SVD) -> list[tuple[Triplet, ...]]:
         """The triplets of each token's own map, decoded."""

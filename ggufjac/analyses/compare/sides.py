@@ -107,7 +107,7 @@ class Bench:
         linear, seed = subject.linear, self._options.seed
         y = linear.output
         functionals, offsets = logit_functionals(linear, targets)
-        rows = linear.attribute(torch.cat(((y / (y @ y))[None], functionals))).double().cpu()
+        rows = linear.attribute(torch.cat(((y / (y @ y))[None], functionals))).cpu().double()
         rows[1:, -1] += offsets
         svd = linear.svd(top, "combined", seed=seed)
         squares, exact = linear.squared_norms(svd, seed=seed)

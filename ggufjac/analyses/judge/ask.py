@@ -13,7 +13,7 @@ from ggufjac.llamacpp.run import Runner
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.model import Model
 from ggufjac.network.followed.run import FollowedRun
-from ggufjac.network.forward import rounded_context
+from ggufjac.network.forward import propagate, rounded_context
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,11 +32,13 @@ class Judge:
 
     def ask(self, linear: DetachedMap) -> tuple[Agreement | None, str]:
         """llama.cpp's logits beside the exact ones; None and the reason where it cannot run the file."""
-        if isinstance(linear.forward_pass.run, FollowedRun):
-            exact = self._model.linearize(linear.tokens, dtype=linear.dtype)
-            return compare(exact.logits.numpy(), linear.logits.numpy(), ROUNDING), ""
+        run = linear.forward_pass.run
+        if isinstance(run, FollowedRun):
+            with torch.no_grad():
+                exact = propagate(self._model.family, run.exact(), linear.inputs, keep=0).logits[0].cpu()
+            return compare(exact.numpy(), linear.logits.numpy(), ROUNDING), ""
         try:
-            theirs = self._run(linear.forward_pass.run.n_ctx).logits(linear.tokens)
+            theirs = self._run(run.n_ctx).logits(linear.tokens)
         except UserError as error:
             return None, str(error)
         return compare(linear.logits.numpy(), theirs, ROUNDING), ""

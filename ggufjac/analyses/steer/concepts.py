@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ggufjac.analyses.common.decoding import Decoder
 from ggufjac.llamacpp.vocab import Vocab
-from ggufjac.maps.linear import LinearMap
+from ggufjac.maps.detached import DetachedMap
+from ggufjac.quants.memory.devices import widened
 
 #: Leading left vectors that are decoded, and tokens of each.
 VECTORS, TOKENS_EACH = 4, 3
@@ -18,7 +19,7 @@ SAID_ANYWAY = 0.01
 
 
 def concept_tokens(
-    linear: LinearMap, logits: Tensor, usual: Tensor, decoder: Decoder, vocab: Vocab, *, seed: int = 0
+    linear: DetachedMap, logits: Tensor, usual: Tensor, decoder: Decoder, vocab: Vocab, *, seed: int = 0
 ) -> tuple[int, ...]:
     """The tokens that the leading left vectors of the concept prompt's map write, and those that it predicts.
 
@@ -27,7 +28,7 @@ def concept_tokens(
     text would say anyway; if nothing is left, the concept prompt's first prediction stands alone.
     """
     u = linear.svd(VECTORS, "combined", seed=seed).U
-    written = decoder.writes(u, TOKENS_EACH).ids.flatten().tolist()
+    written = decoder.writes(u, TOKENS_EACH, linear.store).ids.flatten().tolist()
     predicted = logits.topk(min(PREDICTIONS, len(logits))).indices.tolist()
 
     def tells(token: int) -> bool:
@@ -42,5 +43,5 @@ def concept_tokens(
 
 def mass(logits: Tensor, tokens: tuple[int, ...]) -> Tensor:
     """ln of the probability that the next token is one of these: [..., n_vocab] -> [...] float64."""
-    wide = logits.double()
+    wide = widened(logits)
     return wide[..., torch.as_tensor(tokens, device=wide.device)].logsumexp(-1) - wide.logsumexp(-1)

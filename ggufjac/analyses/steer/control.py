@@ -72,7 +72,7 @@ def directions(
     places = maps.places(layers, (LAYER,))
     written = ConceptMaps(family, linear, layers).written
     u = written if kind == "written" else maps.spectra(places, 1, tolerance=TOLERANCE, seed=seed)[0].u[:, 0]
-    states = states_of_text(family, text, linear.dtype, n_ctx=n_ctx, device=linear.device)
+    states = states_of_text(family, text, linear.dtype, n_ctx=n_ctx, device=linear.device, store=linear.store)
     found, cosines = {}, []
     for layer, own, whole in zip(layers, u, written, strict=True):
         stream = states[layer + 1][:, : family.leaving]

@@ -71,6 +71,7 @@ def candidates(
             n_ctx=n_ctx,
             device=concept.linear.device,
             memory=memory,
+            store=concept.linear.store,
         )
 
     alone = next(read(texts[None]))[0]

@@ -23,6 +23,7 @@ from ggufjac.analyses.steer.leverage import Candidate, candidate_layers, candida
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.network.texts import Influence, Reading, Sampling, goes_on, logits_of_texts
+from ggufjac.quants.memory.store import DeviceWeights
 
 #: Tokens of a decoded direction that a result keeps.
 WRITES = 8
@@ -99,7 +100,7 @@ def steer(
 
     source.lap("the concept's map")
     linear, speller = source.linear, source.speller
-    writer = _Writer(model, ids, options)
+    writer = _Writer(model, ids, options, linear.store)
     source.lap("unsteered text")
     unsteered = writer.write([0.0], None)[0]
     source.lap("the concept's tokens")
@@ -205,12 +206,13 @@ class _Written:
 
 
 class _Writer:
-    """Lets the prompt go on."""
+    """Lets the prompt go on; store: where a device has the weights."""
 
-    def __init__(self, model: Model, ids: Sequence[int], options: SteerOptions) -> None:
+    def __init__(self, model: Model, ids: Sequence[int], options: SteerOptions, store: DeviceWeights | None) -> None:
         self._model = model
         self._prompt = torch.tensor(list(ids))
         self._options = options
+        self._store = store
         self._known = model.vocab.n_tokens
         self.n_ctx = len(ids) + options.tokens
         self.cached = model.family.resumes
@@ -218,7 +220,13 @@ class _Writer:
     def write(self, strengths: Sequence[float], influence: Influence | None) -> list[_Written]:
         o = self._options
         reading = Reading(
-            self._model.family, self.n_ctx, o.values_dtype, influence=influence, device=o.device, memory=o.memory
+            self._model.family,
+            self.n_ctx,
+            o.values_dtype,
+            influence=influence,
+            device=o.device,
+            memory=o.memory,
+            store=self._store,
         )
         sampling = Sampling(o.temperature, o.top_p, o.seed)
         n = len(strengths)
@@ -248,6 +256,7 @@ class _Writer:
             n_ctx=self.n_ctx,
             device=o.device,
             memory=o.memory,
+            store=self._store,
         )
         return Continuation(
             strength=text.strength,

@@ -30,8 +30,9 @@ class Source:
         self.file = file
         self.architecture = file.architecture
         self.pages = Pages(file)
-        self._placed: dict[torch.device, Placed] = {}
+        self._placed: dict[torch.device, tuple[int | None, Placed]] = {}
         self._read: set[str] = set()
+        self._values_of: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     # --- hyper-parameters -------------------------------------------------------------------------------------
 
@@ -126,19 +127,22 @@ class Source:
                 yield self.file.data(name)
 
     @property
-    def layer_bytes(self) -> int:
-        """Bytes of the layers' tensors."""
-        return sum(info.nbytes for name, info in self.file.tensors.items() if name.startswith("blk."))
+    def weight_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(info.nbytes for info in self.file.tensors.values())
 
     def placed(self, device: torch.device, memory: int | None = None) -> Placed:
         """The weights on a device, where everything may take `memory` bytes (None: `default_budget`).
 
         Whoever asks for the same gets the same, so that weights which stay on a device are there once.
         """
-        found = self._placed.get(device)
-        if found is None or (memory is not None and memory != found.budget.total):
-            self._placed.pop(device, None)
-            self._placed[device] = found = Placed.on(device, memory, self.layer_bytes)
+        if device.type == "cpu":
+            return Placed.on(device, memory, self.weight_bytes)
+        asked, found = self._placed.get(device, (None, None))
+        if found is None or asked != memory:
+            self._placed.pop(device, None)  # what stays there for the one before makes room
+            found = Placed.on(device, memory, self.weight_bytes)
+            self._placed[device] = memory, found
         return found
 
     def leave(self, prefix: str) -> None:
@@ -166,7 +170,9 @@ class Source:
     def _values(self, name: str, shape: tuple[int, ...]) -> Tensor:
         import torch
 
-        return self._tensor(name, shape).dequantize(torch.float32).reshape(shape)
+        if (name, shape) not in self._values_of:  # layers that share it know it by being the same
+            self._values_of[name, shape] = self._tensor(name, shape).dequantize(torch.float32).reshape(shape)
+        return self._values_of[name, shape]
 
     def optional_vector(self, name: str, n: int) -> Tensor | None:
         return self.vector(name, n) if self.has(name) else None

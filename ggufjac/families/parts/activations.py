@@ -12,6 +12,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from ggufjac.quants.memory.devices import widened
+
 #: u -> f(u)/u, elementwise.
 Ratio: TypeAlias = "Callable[[Tensor], Tensor]"
 
@@ -33,7 +35,7 @@ def gelu_table(u: Tensor) -> Tensor:
     """
     half = u.to(torch.float16).float()
     inner = math.sqrt(2 / math.pi) * half * (1 + 0.044715 * half * half)
-    value = half * (0.5 * (1 + torch.tanh(inner.double()).float()))
+    value = half * (0.5 * (1 + torch.tanh(widened(inner)).to(half)))
     return tabulated_ratio(u, value.to(torch.float16))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ggufjac.families.parts.elementary import Linear
+from ggufjac.families.parts.elementary import Linear, constant
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.operators import Blend, Identity, Operator, Parallel, Scale, Sequential, Slice, Stack
 
@@ -97,7 +97,7 @@ class Gather(Part):
             op, y = as_long_as(run, x[..., : self.d], projection, plane.apply(x))
             operators.append(Sequential([plane, op]))
             total = total + y
-        mean = Scale(torch.as_tensor(1 / len(operators), dtype=x.dtype, device=x.device))
+        mean = Scale(constant(1 / len(operators), x))
         return Sequential([first, Parallel(operators), mean]), mean.apply(total)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.rope import Rope
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.operators import Mix, Operator, Scale, Sequential
+from ggufjac.quants.memory.devices import widened
 
 
 @dataclass(frozen=True)
@@ -86,26 +86,28 @@ class Attention(Part):
 
     def probabilities(self, run: Run, x: Tensor) -> Tensor:
         """P [..., n_head, Tq, T']: which of the positions that it can see every query reads, and how much."""
-        rows: Sequence[int] = range(x.shape[-2]) if run.rows is None else run.rows
-        chosen = torch.as_tensor(list(rows))
-        at = run.positions[chosen]
-        q = self._heads(run, self.q, self.q_norm, x.index_select(-2, chosen.to(x.device)), at, self.n_head)
+        q = self._heads(run, self.q, self.q_norm, kept(run, x).apply(x), self.n_head, run.rows)
         if self.temperature is not None:
-            q = q * self.temperature.factors(at)[:, None, None].to(q)
-        k, there = run.all_keys(self.keys(run, x)), run.readable
+            q = q * self._sharpness(run, self.temperature, q)
+        k = run.all_keys(self.keys(run, x))
         k = k.repeat_interleave(self.n_head // k.shape[-2], -2)
         scores = torch.einsum("...qhd,...khd->...hqk", q, k) * self.scale
         if self.softcap:
             scores = self.softcap * torch.tanh(scores / self.softcap)
+        at, there = run.constant(
+            ("positions", run.rows), x, lambda: (asked(run, run.rows).to(x.device), run.readable.to(x.device))
+        )
         distance = at[:, None] - there[None, :]
         if self.alibi:
-            scores = scores - (alibi_slopes(self.n_head, self.alibi)[:, None, None] * distance).to(scores)
+            far = widened(distance)
+            slopes = alibi_slopes(self.n_head, self.alibi)[:, None, None].to(far)
+            scores = scores - (slopes * far).to(scores)
         hidden = distance < 0
         if self.window is not None:
             hidden = hidden | (distance >= self.window)
         if self.chunk is not None:
             hidden = hidden | (at[:, None] // self.chunk != there[None, :] // self.chunk)
-        scores = scores.masked_fill(hidden.to(scores.device), -torch.inf)
+        scores = scores.masked_fill(hidden, -torch.inf)
         if self.sinks is None:
             return scores.softmax(-1)
         sinks = self.sinks.to(scores)[:, None, None].expand(*scores.shape[:-1], 1)
@@ -113,15 +115,35 @@ class Attention(Part):
 
     def keys(self, run: Run, x: Tensor) -> Tensor:
         """The keys of all positions [..., T, n_head_kv, d_head], normalised and rotated."""
-        return self._heads(run, self.k, self.k_norm, x, run.positions, self.n_head_kv)
+        return self._heads(run, self.k, self.k_norm, x, self.n_head_kv, None)
 
-    def _heads(self, run: Run, part: Part, norm: Part | None, x: Tensor, positions: Tensor, n: int) -> Tensor:
+    def _sharpness(self, run: Run, temperature: Temperature, q: Tensor) -> Tensor:
+        """What the queries are multiplied by, [T, 1, 1]."""
+        (factors,) = run.constant(
+            (temperature, run.rows), q, lambda: (temperature.factors(asked(run, run.rows))[:, None, None].to(q),)
+        )
+        return factors
+
+    def _heads(
+        self, run: Run, part: Part, norm: Part | None, x: Tensor, n: int, rows: tuple[int, ...] | None
+    ) -> Tensor:
         heads = part.value(run, x).unflatten(-1, (n, -1))
         if norm is not None and not self.rope_first:
             heads = norm.value(run, heads)
         if self.rope is not None:
-            heads = self.rope.rotate(heads, positions, run.n_ctx)
+            heads = rotated(run, self.rope, heads, rows)
         return norm.value(run, heads) if norm is not None and self.rope_first else heads
+
+
+def asked(run: Run, rows: tuple[int, ...] | None) -> Tensor:
+    """The positions of some rows of the run, or of all."""
+    return run.positions if rows is None else run.positions[list(rows)]
+
+
+def rotated(run: Run, rope: Rope, heads: Tensor, rows: tuple[int, ...] | None) -> Tensor:
+    """Heads [..., T, n_head, d_head] at these rows of the run; the angles are the same in all layers."""
+    cos, sin = run.constant((rope, rows), heads, lambda: rope.turns(asked(run, rows), run.n_ctx, heads))
+    return rope.rotate(heads, (cos, sin))
 
 
 def alibi_slopes(n_head: int, max_bias: float) -> Tensor:

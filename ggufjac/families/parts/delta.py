@@ -52,7 +52,9 @@ class GatedDeltaNet(Part):
         q, k = (self._heads(t) for t in self.memory.rows(0, 2 * n_key).build(run, qk)[1].split(n_key, -1))
         log_a = F.softplus(self.alpha.value(run, frozen) + self.dt_bias.to(x)) * self.a.to(x)
         m = delta_mixing(log_a, self.beta.value(run, frozen).sigmoid(), k, q / self.d_head**0.5)
-        mix = Mix(m if run.rows is None else m.index_select(-2, torch.as_tensor(run.rows)), self.a.shape[0])
+        mix = Mix(
+            m if run.rows is None else m.index_select(-2, torch.as_tensor(run.rows, device=m.device)), self.a.shape[0]
+        )
         y = mix.apply(v)
         gate = F.silu(self.z.value(run, keep.apply(frozen)))
         heads = run.freeze(y).unflatten(-1, (-1, self.d_head))

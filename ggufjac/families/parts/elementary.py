@@ -24,7 +24,7 @@ class RMSNorm(Part):
         frozen = run.freeze(x)
         s = torch.rsqrt(frozen.square().mean(-1, keepdim=True) + self.eps)
         if self.weight is not None:
-            s = s * self.weight.to(x)
+            s = s * run.fitted(self.weight, x)
         op = ops.Scale(s)
         return op, op.apply(x)
 
@@ -41,10 +41,10 @@ class LayerNorm(Part):
         frozen = run.freeze(x)
         s = torch.rsqrt(frozen.var(-1, keepdim=True, correction=0) + self.eps)
         if self.weight is not None:
-            s = s * self.weight.to(x)
+            s = s * run.fitted(self.weight, x)
         operators: list[Operator] = [ops.Center(), ops.Scale(s)]
         if self.bias is not None:
-            operators.append(ops.Bias(self.bias.to(x)))
+            operators.append(ops.Bias(run.fitted(self.bias, x)))
         op = ops.Sequential(operators)
         return op, op.apply(x, 1.0)
 
@@ -60,7 +60,7 @@ class Linear(Part):
         op, y = run.product(self.weight, x)
         if self.bias is None:
             return op, y
-        bias = ops.Bias(self.bias.to(x))
+        bias = ops.Bias(run.fitted(self.bias, x))
         return ops.Sequential([op, bias]), bias.apply(y, 1.0)
 
     def rows(self, start: int, stop: int) -> Linear:
@@ -72,10 +72,12 @@ class Pick(Part):
     """y = some entries of x, which has n of them."""
 
     def __init__(self, chosen: Tensor, n: int) -> None:
-        self.op = ops.Pick(chosen, n)
+        self.chosen = chosen
+        self.n = n
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        return self.op, self.op.apply(x)
+        op = ops.Pick(self.chosen.to(x.device), self.n)
+        return op, op.apply(x)
 
 
 class Scale(Part):
@@ -85,7 +87,7 @@ class Scale(Part):
         self.factor = factor
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        op = ops.Scale(torch.as_tensor(self.factor, dtype=x.dtype, device=x.device))
+        op = ops.Scale(constant(self.factor, x))
         return op, op.apply(x)
 
 
@@ -96,7 +98,7 @@ class Bias(Part):
         self.c = c
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        op = ops.Bias(torch.as_tensor(self.c, dtype=x.dtype, device=x.device))
+        op = ops.Bias(constant(self.c, x))
         return op, op.apply(x, 1.0)
 
 
@@ -126,6 +128,11 @@ class Elementwise(Part):
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op = ops.Scale(activation_ratio(run, self.ratio, run.freeze(x)))
         return op, op.apply(x)
+
+
+def constant(value: float | Tensor, like: Tensor) -> Tensor:
+    """A constant in the precision of a value and where that is; a number is not copied there but made there."""
+    return value.to(like) if isinstance(value, Tensor) else like.new_full((), value)
 
 
 def activation_ratio(run: Run, ratio: Ratio, u: Tensor) -> Tensor:

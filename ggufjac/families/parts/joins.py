@@ -90,5 +90,5 @@ class Named(Part):
 
 def _skip(run: Run, x: Tensor, narrowed: bool) -> Operator:
     if narrowed and run.rows is not None:
-        return ops.Select(run.rows, x.shape[-2])
+        return ops.Select(run.rows, x.shape[-2], x.device)
     return ops.Identity()

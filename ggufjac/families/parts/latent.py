@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ggufjac.families.parts.attention import Attention
+from ggufjac.families.parts.attention import Attention, rotated
 from ggufjac.families.parts.elementary import Linear
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.operators import Mix, Operator, Sequential, Slice, Stack
@@ -53,4 +53,4 @@ class LatentAttention(Attention):
         content = self.content(self.latent.value(run, x))
         shared = self.k.value(run, x)[..., None, :]
         whole = torch.cat((content, shared.expand(*content.shape[:-1], -1)), -1)
-        return whole if self.rope is None else self.rope.rotate(whole, run.positions, run.n_ctx)
+        return whole if self.rope is None else rotated(run, self.rope, whole, None)

@@ -10,4 +10,4 @@ from ggufjac.operators import Identity, Operator, Select
 
 def kept(run: Run, x: Tensor) -> Operator:
     """The positions of x [..., T, n] that the run still needs after this part."""
-    return Identity() if run.rows is None else Select(run.rows, x.shape[-2])
+    return Identity() if run.rows is None else Select(run.rows, x.shape[-2], x.device)

@@ -79,11 +79,16 @@ class Rope:
         """The (fractional) number of the frequency that turns so many times within n_ctx positions."""
         return self.n_rot * math.log(n_ctx / (rotations * 2 * math.pi)) / (2 * math.log(self.base))
 
-    def rotate(self, x: Tensor, positions: Tensor, n_ctx: int) -> Tensor:
-        """x [..., T, n_head, d_head] at positions [T], in a context of n_ctx positions."""
+    def turns(self, positions: Tensor, n_ctx: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine [T, 1, n_rot / 2] at positions [T], in a context of n_ctx positions; as precise as a value,
+        and where that is."""
         angles = positions.double()[:, None] * self.frequencies(n_ctx)
-        cos = (angles.cos() * self.magnitude)[:, None, :].to(x)
-        sin = (angles.sin() * self.magnitude)[:, None, :].to(x)
+        cos, sin = (f(angles)[:, None, :] * self.magnitude for f in (torch.cos, torch.sin))
+        return cos.to(like), sin.to(like)
+
+    def rotate(self, x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+        """x [..., T, n_head, d_head] turned by the angles whose cosine and sine these are."""
+        cos, sin = turns
         before, turned, rest = x.split([self.offset, self.n_rot, x.shape[-1] - self.offset - self.n_rot], -1)
         if self.pairing == "adjacent":
             a, b = turned[..., 0::2], turned[..., 1::2]

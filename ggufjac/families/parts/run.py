@@ -8,7 +8,7 @@ value, the detached map (coefficients constant) and, when nothing is detached, t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, TypeAlias
 
@@ -46,6 +46,7 @@ class Run:
     gelu_table: evaluate GELU as llama.cpp does on the CPU, through values rounded to float16; for comparisons only.
     rows: the positions whose output is needed from the layer in hand; None for all of them.
     shared: coefficients that earlier layers leave for later ones (keys that are used again), by name.
+    constants: what is made once, by `constant`: what depends on the positions alone, and vectors of the file.
     taken: inside an expert, the positions that it sees.
     store: the packed weights of the device on which it is run; None: the file's.
     """
@@ -64,6 +65,7 @@ class Run:
     layer: int = -1
     rows: tuple[int, ...] | None = None
     shared: dict[str, Tensor] = field(default_factory=dict)
+    constants: dict[Hashable, tuple[Tensor, ...]] = field(default_factory=dict)
     taken: Taken | None = None
     store: DeviceWeights | None = None
 
@@ -80,6 +82,18 @@ class Run:
         if self.watch is None:
             return x
         return self.watch(f"{name}-{self.layer}" if self.layer >= 0 else name, x)
+
+    def constant(self, key: Hashable, like: Tensor, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """What `make` gives for values like this one, the first time that a layer asks. key: what it depends on beside
+        the run."""
+        known = (key, like.device, like.dtype)
+        if known not in self.constants:
+            self.constants[known] = make()
+        return self.constants[known]
+
+    def fitted(self, vector: Tensor, like: Tensor) -> Tensor:
+        """A vector of the file as precise as a value, and where that is."""
+        return self.constant(vector, like, lambda: (vector.to(like),))[0]
 
     def elsewhere(self) -> Run:
         """The run for values that it does not come by itself."""

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ggufjac.maps.spectra.krylov import NOTHING, block_krylov
+from ggufjac.quants.memory.devices import factorable, widened
 from ggufjac.quants.memory.threads import kernels_first
 
 #: x [m, n], the numbers of some maps -> A_s x for each of them, [maps, m, d].
@@ -128,12 +129,12 @@ class _Search:
         sketch = self._forward(self._random(SKETCH, self.n))
         sketch = sketch - (sketch @ towards.mT) @ towards
         few = min(max(1, self.k - 1), SKETCH)
-        leading = torch.linalg.eigh(sketch @ sketch.mT).eigenvectors[..., -few:]
+        leading = torch.linalg.eigh(factorable(sketch @ sketch.mT)).eigenvectors[..., -few:].to(sketch)
         rows = torch.cat((towards, leading.mT @ sketch), 1)[:, : self.outputs.shape[1]]
         # the rows of Q in QR have either sign, and the first one must be the output's
-        rows = torch.cat((towards, torch.linalg.qr(rows.mT).Q.mT[:, 1:]), 1)
+        rows = torch.cat((towards, torch.linalg.qr(factorable(rows.mT)).Q.mT[:, 1:].to(rows)), 1)
         images = self._backward(rows)
-        squares, w = torch.linalg.eigh(images @ images.mT)
+        squares, w = (x.to(images) for x in torch.linalg.eigh(factorable(images @ images.mT)))
         scale = torch.where(squares > NOTHING * squares[:, -1:], squares, torch.inf).rsqrt()
         return ((w * scale[:, None]).mT @ images).flatten(0, 1), images[:, 0] * lengths[:, None]
 
@@ -148,7 +149,8 @@ class _Search:
         over = torch.where(s > 0, s, torch.inf)
         residuals = torch.where(s > 0, torch.maximum(missing.norm(dim=-1) / over, inner), torch.inf)
         self._note(u, s, residuals)
-        still = [i for i in range(len(self.active)) if bool((residuals[i] > self.tolerance)[s[i] > 0].any())]
+        open_ = ((residuals > self.tolerance) & (s > 0)).any(-1).tolist()
+        still = [i for i, more in enumerate(open_) if more]
         wanted = missing[still].flatten(0, 1) / over[still].flatten()[:, None]
         self.active, self.images = [self.active[i] for i in still], self.images[still]
         if self.active:
@@ -217,7 +219,7 @@ def _directions(rows: Tensor, against: Tensor | None, least: float, most: int) -
     for threshold in (least, 0.5):
         if against is not None:
             rows = rows - (rows @ against.mT) @ against
-        squares, q = torch.linalg.eigh((rows @ rows.mT).double())
+        squares, q = torch.linalg.eigh(factorable(widened(rows @ rows.mT)))
         chosen = torch.nonzero(squares > threshold**2).flatten().flip(0)[: max(0, most)]
         rows = (q[:, chosen] * squares[chosen].rsqrt()).mT.to(rows) @ rows
     return rows

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ggufjac.quants.memory.devices import factorable, widened
 from ggufjac.quants.memory.threads import kernels_first
 
 #: A product with a batch of maps: [B, b, n] -> [B, b, d] forwards, [B, b, d] -> [B, b, n] backwards.
@@ -75,7 +76,7 @@ def _grow(forward: Product, backward: Product, start: Tensor, k: int, tolerance:
         u = w.mT @ basis
         residuals = _residuals(w.mT @ images, s, u)
         room = d - basis.shape[1]
-        enough = basis.shape[1] >= k and bool((residuals <= tolerance)[s > 0].all())
+        enough = basis.shape[1] >= k and bool(((residuals <= tolerance) | (s <= 0)).all())
         if enough or room <= 0 or sweeps >= 2 * max_blocks:
             v = torch.where(s > 0, 1 / s, 0)[..., None] * (w.mT @ below)
             return Triplets(u, s, v, residuals, sweeps)
@@ -88,9 +89,8 @@ def _leading(below: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Values come out with a relative error of about 1e-16 (s_1 / s_i)^2, far below the residuals asked for; those below
     NOTHING times the first cannot be told from rounding and count as 0.
     """
-    # Metal has no float64
-    wide = (below.cpu() if below.device.type == "mps" else below).double()
-    squares, w = torch.linalg.eigh(wide @ wide.mT)
+    wide = widened(below)
+    squares, w = torch.linalg.eigh(factorable(wide @ wide.mT))
     k = min(k, w.shape[-1])
     s = squares[..., -k:].flip(-1).clamp_min(0).sqrt()
     s = torch.where(s > NOTHING * s[..., :1], s, 0)
@@ -108,5 +108,5 @@ def _orthonormal(rows: Tensor, against: Tensor | None = None) -> Tensor:
     for _ in range(2):
         if against is not None:
             rows = rows - (rows @ against.mT) @ against
-        rows = torch.linalg.qr(rows.mT).Q.mT
+        rows = torch.linalg.qr(factorable(rows.mT)).Q.mT.to(rows)
     return rows

@@ -123,7 +123,7 @@ class LayerMaps:
     def cumulative(self, layer: int, part: str = LAYER) -> LinearMap:
         """From the tokens' vectors to one place, through the lens."""
         (site,) = self.sites([(layer, part)])
-        path = _path(built(self.forward_pass.layers[layer]), part, site.rows)
+        path = _path(built(self.forward_pass.layers[layer]), part, site.rows, self.linear.device)
         operators = (*self.forward_pass.layers[:layer], path, site.lens)
         return LinearMap(self.linear.inputs, operators, site.output, self.linear.budget)
 
@@ -269,8 +269,8 @@ class LayerMaps:
         with kernels_first():
             # made anew at the last position alone, which is all that the map needs of it
             op, _ = build(self.family.layers[site.layer], self.forward_pass.run.at(site.layer, (last,)), state)
-            rows = _path(op, site.part, 1).apply(state[None]).shape[-2]
-        operators = (_path(op, site.part, rows), site.lens)
+            rows = _path(op, site.part, 1, state.device).apply(state[None]).shape[-2]
+        operators = (_path(op, site.part, rows, state.device), site.lens)
         return LinearMap(state, operators, site.output, self.linear.budget)
 
     # --- memory -----------------------------------------------------------------------------------------------
@@ -291,8 +291,8 @@ class LayerMaps:
             yield list(order[start : start + step])
 
 
-def _path(op: Operator, part: str, rows: int) -> Operator:
-    """From what enters a layer to the last position of a place in it, which has so many rows."""
+def _path(op: Operator, part: str, rows: int, device: torch.device) -> Operator:
+    """From what enters a layer to the last position of a place in it, which has so many rows on a device."""
     path = op if part == LAYER else write_of(op, part)
     assert path is not None
-    return path if rows == 1 else Sequential([path, Select((rows - 1,), rows)])
+    return path if rows == 1 else Sequential([path, Select((rows - 1,), rows, device)])

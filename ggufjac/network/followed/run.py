@@ -171,7 +171,7 @@ class FollowedRun(Run):
             if given.dim() == 3:  # a stack of matrices, of which this is one
                 given = given[weight.first // weight.n_out]
             return self._rows_of(given, x.shape[-2], part)
-        tokens, rank = self.taken.tokens, self.taken.rank
+        tokens, rank = self.taken.tokens.cpu(), self.taken.rank.cpu()
         rows = self._rows_of(given, self.taken.rows, part)
         return rows[tokens, rank if rows.shape[1] > 1 else torch.zeros_like(rank)]
 

@@ -46,7 +46,7 @@ class Kernels:
 
 @cache
 def kernels_of(device: torch.device) -> Kernels:
-    """The kernels that serve a device: those in Triton on NVIDIA's cards where it is installed, or torch's operations."""
+    """The kernels that serve a device: those in Triton on NVIDIA's cards, if it is installed, or torch's operations."""
     if device.type != "cuda" or torch.version.cuda is None or not torch.cuda.is_available():
         return Kernels()
     fast = torch.cuda.get_device_capability(device) in FAST_HALVES

@@ -41,7 +41,7 @@ class Budget:
 
     @classmethod
     def on(cls, device: torch.device, memory: int | None = None, packed: int | None = None) -> Budget:
-        """So many bytes on a device (None: `default_budget`); packed: the bytes of all weights that sweeps read."""
+        """So many bytes on a device (None: `default_budget`); packed: those of all weights."""
         total = default_budget(device) if memory is None else memory
         if device.type == "cpu":
             return cls(total)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ggufjac.errors import UserError
 
@@ -19,34 +21,70 @@ GUESS = 4 << 30
 KINDS = ("cpu", "cuda", "mps", "xpu")
 #: What torch raises when a device has no more memory.
 OutOfMemory: type[Exception] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+#: Devices without float64, and without factorisations of matrices: Metal has neither.
+WITHOUT_FLOAT64 = WITHOUT_FACTORS = frozenset({"mps"})
 
 
-def device_called(name: str | torch.device) -> torch.device:
-    """The device of torch's name for it ("cpu", "cuda:1"). Raises UserError where it is not to be had."""
+def device_called(name: str | torch.device, dtype: torch.dtype = torch.float32) -> torch.device:
+    """The device of torch's name for it ("cpu", "cuda:1"), for values of this precision.
+
+    Raises UserError where it is not to be had, or lacks the precision.
+    """
     try:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"there is no device {str(name)!r}; use {', '.join(available())}") from None
-    if device.type == "meta" or device.type in available():
-        return device
-    raise UserError(f"torch finds no device {str(name)!r} on this machine; use {', '.join(available())}")
+    if device.type != "meta" and (device.type not in available() or (device.index or 0) >= _count(device.type)):
+        raise UserError(f"torch finds no device {str(name)!r} on this machine; use {', '.join(available())}")
+    if dtype == torch.float64 and device.type in WITHOUT_FLOAT64:
+        raise UserError(f"{device.type} has no float64; use float32 there, or the device cpu")
+    return device
 
 
 def available() -> list[str]:
-    """The kinds of devices that torch can compute on here."""
+    """The kinds of devices that torch can compute on here: those that everybody has, and any other accelerator."""
     there = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "xpu": hasattr(torch, "xpu") and torch.xpu.is_available(),
     }
-    return [kind for kind in KINDS if there[kind]]
+    found = [kind for kind in KINDS if there[kind]]
+    other = _accelerator()
+    return found if other is None or other in KINDS else [*found, other]
+
+
+def _accelerator() -> str | None:
+    """The kind of the one accelerator that torch may have here; torch before 2.6 does not tell."""
+    if not (hasattr(torch, "accelerator") and torch.accelerator.is_available()):
+        return None
+    device = torch.accelerator.current_accelerator()
+    return None if device is None else device.type
+
+
+def _count(kind: str) -> int:
+    """How many devices there are of a kind that is available."""
+    module = getattr(torch, kind, None)
+    count: Callable[[], int] = getattr(module, "device_count", lambda: 1)
+    return count()
+
+
+def widened(x: Tensor) -> Tensor:
+    """x in float64: where it is, or on the CPU where its device has no such numbers."""
+    return (x.cpu() if x.device.type in WITHOUT_FLOAT64 else x).double()
+
+
+def factorable(x: Tensor) -> Tensor:
+    """x where matrices can be factorised: where it is, or on the CPU where its device cannot do that."""
+    return x.cpu() if x.device.type in WITHOUT_FACTORS else x
 
 
 def default_budget(device: torch.device) -> int:
     """90% of what a card of its own has free, otherwise a quarter of the machine's memory, in bytes."""
     if device.type == "cuda":
         return int(FREE_SHARE * _free_on_cuda(device))
+    if device.type == "xpu":
+        return int(SHARE * torch.xpu.get_device_properties(device).total_memory)
     with suppress(ValueError, OSError, AttributeError):
         return int(SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return GUESS

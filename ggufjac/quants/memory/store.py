@@ -120,6 +120,6 @@ class Placed:
 
     @classmethod
     def on(cls, device: torch.device, memory: int | None, packed: int) -> Placed:
-        """memory: bytes that everything may take there; packed: those of all layers."""
+        """memory: bytes that everything may take there; packed: those of all weights."""
         budget = Budget.on(device, memory, packed)
         return cls(budget, None if device.type == "cpu" else DeviceWeights(device, budget.weights))
