@@ -12,7 +12,7 @@ import sys
 
 NAMES = ("full_map", "precision", "layers", "command", "kernels", "scale", "growth", "families", "followed")
 #: Run alone: they write files.
-ALONE = ("results", "synth")
+ALONE = ("results", "synth", "device")
 
 
 def main() -> int:

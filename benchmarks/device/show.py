@@ -1,0 +1,203 @@
+"""A check as text: compact lines while it runs, and a section of RESULTS.md from its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from benchmarks.device.rows import Log, Phase, Row
+from benchmarks.table import Table
+
+#: Points of a series that are told one by one; of longer ones only what is wrong is.
+TOLD = 8
+
+
+def lines(rows: Iterable[Row]) -> Iterator[str]:
+    """One line for a measurement, or for a series of them that differ in one number."""
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if not row.minor or row.right is False:
+            found.setdefault(_series(row), []).append(row)
+    for series in found.values():
+        if len(series) == 1:
+            yield _line(series[0])
+        elif len(series) <= TOLD:
+            head = " ".join(filter(None, (series[0].what, _of(series, "dtype"), _of(series, "way"))))
+            yield f"{head}: " + ", ".join(f"{row.at} {_cell(row)}{_mark(row)}" for row in series)
+        else:
+            yield _summary(series)
+
+
+def _series(row: Row) -> tuple[str, ...]:
+    return (
+        row.phase,
+        row.what,
+        *(() if row.seconds is None else (row.dtype, row.way)),
+        *(() if row.at else (row.dtype,)),
+    )
+
+
+def _of(series: Sequence[Row], name: str) -> str:
+    """What all of them have."""
+    values = {str(getattr(row, name)) for row in series}
+    return values.pop() if len(values) == 1 else ""
+
+
+def _summary(series: Sequence[Row]) -> str:
+    wrong = [row for row in series if row.right is False]
+    worst = max((row.error for row in series if row.error is not None and row.right), default=0.0)
+    text = f"{series[0].what}: {len(series) - len(wrong)} of {len(series)} right, the worst of them {worst:.1e}"
+    return text + "".join(f"\n  WRONG {row.at}: {row.error:.1e} {row.note}" for row in wrong)
+
+
+def _cell(row: Row) -> str:
+    """A point of a series: its time and what that is beside the device's copies or the library; else its error."""
+    if row.seconds is None:
+        return f"{row.error:.0e}" if row.error is not None else row.note
+    ratio = row.note.removeprefix("library ")
+    return (
+        f"{_seconds(row.seconds)}"
+        + (f" {row.share:.0%}" if row.share is not None else "")
+        + (f" {ratio}" if ratio else "")
+    )
+
+
+def _line(row: Row) -> str:
+    parts = [" ".join(filter(None, (row.what, row.at, row.dtype, row.way))) + ":"]
+    if row.seconds is not None:
+        spread = (
+            f" (least {_seconds(row.least)}, first {_seconds(row.first or 0)})" if row.runs > 1 and row.least else ""
+        )
+        parts.append(_seconds(row.seconds) + spread)
+    if row.rate is not None:
+        parts.append(f"{row.rate:.1f} {row.unit}")
+    if row.share is not None:
+        parts.append(f"{row.share:.0%}")
+    if row.peak:
+        parts.append(f"peak {row.peak / 2**30:.2f}" + (f" of {row.plan / 2**30:.1f}" if row.plan else "") + " GiB")
+    if row.error is not None:
+        parts.append(f"error {row.error:.1e}")
+    if row.note:
+        parts.append(row.note)
+    return " ".join(parts) + _mark(row)
+
+
+def _mark(row: Row) -> str:
+    """Whether the aim is met, and whether the numbers are right."""
+    marks = []
+    if row.right is False:
+        marks.append(f"WRONG (allowed {row.allowed:.0e})")
+    if row.met is not None:
+        marks.append(("met" if row.met else "MISSED") + (f" aim {row.aim:g} s" if row.aim is not None else ""))
+    return f" [{', '.join(marks)}]" if marks else ""
+
+
+def _seconds(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} us"
+
+
+def closing(log: Log) -> Iterator[str]:
+    """What to look at first: times of phases, what failed, what is wrong, aims."""
+    yield "phases: " + ", ".join(f"{p.name} {p.seconds:.0f} s{_end(p)}" for p in log.phases)
+    rows = [row for phase in log.phases for row in phase.rows]
+    compared = [row for row in rows if row.right is not None]
+    aimed = [row for row in rows if row.met is not None]
+    yield f"values: {sum(row.right is True for row in compared)} of {len(compared)} right"
+    yield f"aims: {sum(row.met is True for row in aimed)} of {len(aimed)} met"
+
+
+def _end(phase: Phase) -> str:
+    return " FAILED" if phase.failed else f" ({phase.stopped})" if phase.stopped else ""
+
+
+# --- RESULTS.md -----------------------------------------------------------------------------------------------
+
+
+def where(log: Log) -> str:
+    """One line: when, the card, its driver, the versions, and what copies do there."""
+    facts = log.facts
+    told = [f"{facts.get('card')}, {facts.get('memory GiB')} GiB"]
+    told += [f"{name} {facts[name]}" for name in ("driver", "CUDA", "torch", "Triton", "Python") if name in facts]
+    rates = [
+        f"{facts[name]:.0f} GB/s {what}"
+        for name, what in (("copies GB/s", "read and written by copies"), ("from host GB/s", "from pinned memory"))
+        if isinstance(facts.get(name), float)
+    ]
+    return f"{log.date}: {', '.join(told)}; {', '.join(rates)}."
+
+
+def section(log: Log) -> Iterator[str]:
+    """The tables of RESULTS.md, one for each phase that measured something."""
+    for phase in log.phases:
+        rows = [row for row in phase.rows if row.seconds is not None]
+        if rows:
+            yield ""
+            yield f"**{phase.name}**{_end(phase)}"
+            yield ""
+            yield from _table(rows)
+        compared = [row for row in phase.rows if row.right is not None]
+        if compared:
+            yield ""
+            yield from _compared(phase.name, compared)
+        if phase.failed:
+            yield ""
+            yield f"{phase.name} failed: {phase.failed.strip().splitlines()[-1]}"
+
+
+def _table(rows: Sequence[Row]) -> Iterator[str]:
+    headings = (
+        "what",
+        "precision",
+        "by",
+        "median",
+        "fastest",
+        "rate",
+        "share",
+        "peak GiB",
+        "budget GiB",
+        "aim",
+        "note",
+    )
+    shown = (
+        (
+            " ".join(filter(None, (row.what, f"{row.at} rows" if row.at.isdigit() else row.at))),
+            row.dtype,
+            row.way,
+            _seconds(row.seconds or 0.0),
+            _seconds(row.least) if row.least else "",
+            f"{row.rate:.1f} {row.unit}" if row.rate is not None else "",
+            f"{row.share:.0%}" if row.share is not None else "",
+            f"{row.peak / 2**30:.2f}" if row.peak else "",
+            f"{row.plan / 2**30:.1f}" if row.plan else "",
+            _aim(row),
+            row.note,
+        )
+        for row in rows
+    )
+    yield from Table(headings, shown, left=3).lines()
+
+
+def _aim(row: Row) -> str:
+    if row.met is None:
+        return ""
+    aim = f"{row.aim:g} s" if row.aim is not None else f"{row.aim_share:.0%}"
+    return f"{aim}, {'met' if row.met else 'missed'}"
+
+
+def _compared(name: str, rows: Sequence[Row]) -> Iterator[str]:
+    """The worst errors by name, and everything that is wrong."""
+    wrong = [row for row in rows if row.right is False]
+    yield f"{name}, values: {len(rows) - len(wrong)} of {len(rows)} within what is allowed."
+    yield ""
+    shown = []
+    for what, group in groupby(sorted(rows, key=_topic), key=_topic):
+        worst = max(group, key=lambda row: float("inf") if row.right is False else row.error or 0.0)
+        shown.append((*what, f"{worst.error:.1e}", f"{worst.allowed:.0e}", worst.note if worst.right is False else ""))
+    yield from Table(("worst error of", "precision", "error", "allowed", "note"), shown, left=2).lines()
+
+
+def _topic(row: Row) -> tuple[str, str]:
+    """What is told together: all of a product's blocks, all families."""
+    return row.what, row.dtype
