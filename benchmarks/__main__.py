@@ -3,6 +3,7 @@
 python -m benchmarks full_map kernels
 python -m benchmarks scale MODEL --tokens 4
 python -m benchmarks results                # all of them, into benchmarks/RESULTS.md
+python -m benchmarks device --quick         # whether a GPU is right, and how fast it is
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ travels as wheels, fetched where there is a network:
 
     python3 -m pip download --no-deps --only-binary=:all: --python-version 3.12 -d .whl gguf==0.19.0
 
-and used on the bare machine:
+and installed on the bare machine, before the check:
 
     python3 -m pip install -q --no-index --no-deps --target /tmp/site .whl/*.whl
     PYTHONPATH=/tmp/site python3 -m benchmarks device --quick
@@ -30,7 +30,9 @@ from __future__ import annotations
 
 
 def main() -> int:
+    import sys
+
     from benchmarks.device.arguments import parsed
     from benchmarks.device.run import run
 
-    return run(parsed())
+    return run(parsed(sys.argv[1:]))

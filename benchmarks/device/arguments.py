@@ -16,7 +16,9 @@ QUICK = ("build", "values", "products", "smollm")
 
 @dataclass(frozen=True)
 class Settings:
-    """phases: in the order in which they run. limit: seconds for each; total: for all of them together."""
+    """phases: in the order in which they run. limit: seconds for each; total: for all of them together. steps: parts of
+    the names of the steps that models take (none: all). words: the command line.
+    """
 
     phases: tuple[str, ...]
     device: str
@@ -27,15 +29,27 @@ class Settings:
     limit: float
     total: float
     out: Path
+    steps: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
 
-def parsed(words: Sequence[str] | None = None) -> Settings:
+def parsed(words: Sequence[str]) -> Settings:
     args = _parser().parse_args(words)
     scale = SCALES[args.scale or ("small" if args.device == "cpu" else "full")]
     out = args.out or Path(os.environ.get("OUT") or ".") / "device.json"
     chosen = _phases(args)
     return Settings(
-        chosen, args.device, scale, args.quick, args.all_types, args.real, args.limit, 60 * args.within, out
+        chosen,
+        args.device,
+        scale,
+        args.quick,
+        args.all_types,
+        args.real,
+        args.limit,
+        60 * args.within,
+        out,
+        tuple(args.steps),
+        tuple(words),
     )
 
 
@@ -65,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--real", type=Path, metavar="FILE", help="this GGUF file alone")
     parser.add_argument("--only", nargs="+", choices=PHASES, default=[], metavar="PHASE", help=", ".join(PHASES))
     parser.add_argument("--skip", nargs="+", choices=PHASES, default=[], metavar="PHASE")
+    parser.add_argument(
+        "--steps", nargs="+", default=[], metavar="STEP", help="of models: coefficients, sweeps, triplets, map"
+    )
     parser.add_argument("--all-types", action="store_true", help="products of more types than Q4_K")
     parser.add_argument("--device", default="cuda", help="in torch's words (default cuda)")
     parser.add_argument("--limit", type=float, default=180, metavar="SECONDS", help="for each phase (default 180)")

@@ -14,9 +14,10 @@ FOLDER = ROOT / "build" / "device"
 
 
 def importable() -> bool:
-    """Whether another process of this Python finds an extension that works."""
-    found = subprocess.run([sys.executable, "-c", "import ggufjac._native"], cwd=ROOT, capture_output=True, check=False)
-    return found.returncode == 0
+    """Whether another process of this Python finds an extension that works, in this folder's package."""
+    code = "import ggufjac._native as n; print(n.__file__)"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    return found.returncode == 0 and Path(found.stdout.strip()).parent == ROOT / "ggufjac"
 
 
 def build() -> float:
@@ -38,7 +39,7 @@ def build() -> float:
     for made in folder.glob("_native*.so"):
         shutil.copy2(made, ROOT / "ggufjac" / made.name)
     if not importable():
-        raise RuntimeError(f"the extension was built in {folder}, but Python cannot import it")
+        raise RuntimeError(f"the extension was built, but Python does not import it from {ROOT / 'ggufjac'}")
     return time.perf_counter() - since
 
 

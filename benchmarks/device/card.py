@@ -72,6 +72,10 @@ class Card:
     def forget(self) -> None:
         """Give back what is kept for later."""
 
+    def alive(self) -> bool:
+        """Whether the device still answers this process: after some errors of a kernel it never does again."""
+        return True
+
 
 class Gpu(Card):
     """A GPU under CUDA."""
@@ -136,6 +140,13 @@ class Gpu(Card):
 
         gc.collect()
         torch.cuda.empty_cache()
+
+    def alive(self) -> bool:
+        try:
+            self.synchronize()
+            return bool(torch.ones(1, device=self.device).item() == 1)
+        except RuntimeError:
+            return False
 
 
 def _versions() -> dict[str, str | float]:

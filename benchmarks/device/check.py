@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -45,14 +46,18 @@ class Check:
         return self.settings.scale.name == "full" and self.card.device.type != "cpu"
 
 
-def attempted(row: Row, work: Callable[[], Row]) -> Row:
-    """What `work` gives; a row that says what went wrong where it gives nothing, so that the others are still made."""
+def attempted(card: Card, row: Row, work: Callable[[], Row]) -> Row:
+    """What `work` gives; a row that says what went wrong where it gives nothing, so that the others are still made.
+
+    Where the device does not answer any more they could not be: then the exception ends the phase.
+    """
     try:
         return work()
     except Exception as error:
-        from dataclasses import replace
-
-        return replace(row, error=math.nan, allowed=0.0, note=f"{type(error).__name__}: {str(error)[:300]}")
+        if not card.alive():
+            raise
+        note, trace = f"{type(error).__name__}: {str(error)[:300]}", traceback.format_exc()
+    return replace(row, error=math.nan, allowed=0.0, note=note, trace=trace)
 
 
 def relative(value: Tensor, reference: Tensor) -> float:

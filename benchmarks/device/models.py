@@ -40,7 +40,7 @@ ROUGH = 5e-2
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt: its length, whether the card is capped, the steps with their precisions, and what the CPU repeats."""
+    """One prompt of random tokens. steps: with their precisions; compared: those that the CPU repeats."""
 
     n_tokens: int
     capped: bool
@@ -157,7 +157,10 @@ class _Analysis:
         self.calls = 0
 
     def rows(self) -> Iterator[Row]:
+        wanted = self.check.settings.steps
         for step, dtype in self.part.steps:
+            if wanted and not any(word in step for word in wanted):
+                continue
             yield from self._step(step, dtype)
         if BFLOAT16 in self.found.maps and FLOAT32 in self.found.maps:
             error = relative(self.found.maps[BFLOAT16], self.found.maps[FLOAT32])
@@ -182,13 +185,13 @@ class _Analysis:
         if aim is not None and self.check.aims:
             row = replace(row, aim=aim.seconds)
         if step == FULL and self.model.family.d >= LARGE:
-            part = attempted(row, partial(self._part_of_map, row, dtype))
+            part = attempted(self.check.card, row, partial(self._part_of_map, row, dtype))
             yield part
             if part.right is False or not self._fits(part):
                 return
-        yield attempted(row, partial(self._timed, row, step, dtype))
+        yield attempted(self.check.card, row, partial(self._timed, row, step, dtype))
         if step == COEFFICIENTS:
-            yield attempted(self._row("reconstruction", dtype), partial(self._reconstruction, dtype))
+            yield attempted(self.check.card, self._row("reconstruction", dtype), partial(self._reconstruction, dtype))
         self.check.card.forget()
 
     # --- the steps --------------------------------------------------------------------------------------------

@@ -118,7 +118,9 @@ def narrow(check: Check, weights: Weights, widths: Sequence[int], dtypes: Sequen
                     if captured and weights.kind is FIRST and m <= NARROW_ROWS and dtype is torch.float32:
                         mine = replace(mine, aim_share=NARROW_SHARE if check.aims else None)
                     yield attempted(
-                        mine, partial(_narrow, check, mine, works, captured, weights.nbytes, reference, base.median)
+                        check.card,
+                        mine,
+                        partial(_narrow, check, mine, works, captured, weights.nbytes, reference, base.median),
                     )
 
 
@@ -127,7 +129,8 @@ def _narrow(check: Check, row: Row, works: Works, captured: bool, nbytes: int, w
     with check.card.watched() as peak:
         times = each(check.card, works, check.settings.scale.seconds, captured=captured)
     launched = each(check.card, works, check.settings.scale.seconds).median if captured else None
-    row = replace(row, error=error, peak=peak.bytes, launched=launched, note=f"library {base / times.median:.1f}x")
+    note = f"library {base / times.median:.1f}x" + ("" if times.captured == captured else ", Python's time included")
+    row = replace(row, error=error, peak=peak.bytes, launched=launched, note=note)
     return _rated(row, times, nbytes, check.copies)
 
 
@@ -135,7 +138,7 @@ def expansion(check: Check, weights: Weights) -> Iterator[Row]:
     """Expanding all of a matrix: bytes written per second, and read and written beside a copy."""
     kernels = kernels_for(check.card.device, weights.kind)
     for dtype in DTYPES:
-        row = Row(PHASE, f"{weights.name} expanded", _name(dtype), _name(dtype), unit="GB/s")
+        row = Row(PHASE, f"{weights.name} expanded", dtype=_name(dtype), unit="GB/s")
         expand: Callable[[Tensor], Tensor] = (
             partial(_torch_expand, weights, dtype)
             if kernels is None
@@ -151,7 +154,7 @@ def expansion(check: Check, weights: Weights) -> Iterator[Row]:
             share = (written + weights.nbytes) / times.median / check.copies
             return replace(_rated(row, times, written, check.copies), share=share, peak=peak.bytes)
 
-        yield attempted(row, work)
+        yield attempted(check.card, row, work)
 
 
 def _torch_expand(weights: Weights, dtype: torch.dtype, packed: Tensor) -> Tensor:
@@ -180,7 +183,9 @@ def wide(check: Check, weights: Weights, widths: Sequence[int], dtypes: Sequence
                 aimed = check.aims and weights.kind is FIRST and dtype is torch.float32
                 row = replace(row, way="engine", allowed=ALLOWED[dtype], aim_share=WIDE_SHARE if aimed else None)
                 yield attempted(
-                    row, partial(_wide, check, row, weights.engine(x, transposed=transposed), library, flops, base)
+                    check.card,
+                    row,
+                    partial(_wide, check, row, weights.engine(x, transposed=transposed), library, flops, base),
                 )
 
 

@@ -18,7 +18,7 @@ class Row:
     least the fastest, first the one that warmed up, launched the median when Python starts every kernel. peak: bytes
     taken on the device, plan: the budget's. rate: in `unit`; share: of what the device's copies, or the library, do.
     aim: seconds at most, or in `unit` "share" a share at least. error: against the CPU, or what the map misses of the
-    output; allowed: what it may be. minor: not shown on the screen.
+    output; allowed: what it may be. trace: of the exception that took its place. minor: not shown on the screen.
     """
 
     phase: str
@@ -41,6 +41,7 @@ class Row:
     error: float | None = None
     allowed: float | None = None
     note: str = ""
+    trace: str = ""
     minor: bool = False
 
     @property

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.device.arguments import Settings
-from benchmarks.device.rows import Log, Phase, Row
+from benchmarks.device.rows import Log, Phase, Row, read
 
 if TYPE_CHECKING:
     from benchmarks.device.check import Check, Clock
 
 #: Seconds after which the file is written anew within a phase.
 KEPT = 5.0
+ROOT = Path(__file__).parent.parent.parent
 
 
 def run(settings: Settings) -> int:
@@ -24,18 +28,21 @@ def run(settings: Settings) -> int:
     since = time.perf_counter()
     if "build" in settings.phases:
         _phase(log, "build", _built(), settings.limit)
-    check = _check(settings, log)
-    for name in settings.phases if check is not None else ():
-        if name == "build":
-            continue
-        assert check is not None
+    names = [name for name in settings.phases if name != "build"]
+    check = _check(settings, log) if names else None
+    while check is not None and names:
+        name = names.pop(0)
         left = settings.total - (time.perf_counter() - since)
         if left <= 0:
             log.phases.append(Phase(name, stopped=f"not begun: {settings.total / 60:g} minutes are over"))
             continue
         check.clock = _clock(min(settings.limit, left))
         _phase(log, name, _rows(check, name), check.clock.limit)
-        check.card.forget()
+        if check.card.alive():
+            check.card.forget()
+        elif names:
+            _anew(settings, log, names, settings.total - (time.perf_counter() - since))
+            names.clear()
     log.write()
     _say(*_closing(log), f"written: {settings.out}")
     wrong = any(row.right is False for phase in log.phases for row in phase.rows)
@@ -77,6 +84,19 @@ def _phase(log: Log, name: str, rows: Iterator[Row], limit: float) -> None:
         log.write()
     except Exception as error:  # the extension may be missing still, or the disk full: what was printed remains
         _say(f"{log.out} was not written: {error}")
+
+
+def _anew(settings: Settings, log: Log, names: list[str], left: float) -> None:
+    """The phases that are left, in a process of their own: the device does not answer this one any more."""
+    _say("the device does not answer any more; what is left runs in a new process")
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / "device.json"
+        words = [*settings.words, "--only", *names, "--out", str(part), "--within", str(left / 60)]
+        subprocess.run([sys.executable, "-m", "benchmarks", "device", *words], cwd=ROOT, check=False)
+        if part.exists():
+            log.phases += read(part).phases
+        else:
+            log.phases += [Phase(name, failed="the new process wrote nothing") for name in names]
 
 
 def _built() -> Iterator[Row]:

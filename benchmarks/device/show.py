@@ -10,6 +10,8 @@ from benchmarks.table import Table
 
 #: Points of a series that are told one by one; of longer ones only what is wrong is.
 TOLD = 8
+#: Tracebacks that are shown at the end, and characters of each.
+TRACES, TRACE = 3, 1000
 
 
 def lines(rows: Iterable[Row]) -> Iterator[str]:
@@ -23,18 +25,14 @@ def lines(rows: Iterable[Row]) -> Iterator[str]:
             yield _line(series[0])
         elif len(series) <= TOLD:
             head = " ".join(filter(None, (series[0].what, _of(series, "dtype"), _of(series, "way"))))
-            yield f"{head}: " + ", ".join(f"{row.at} {_cell(row)}{_mark(row)}" for row in series)
+            yield f"{head}: " + ", ".join(f"{row.at} {_cell(row)}" for row in series)
         else:
             yield _summary(series)
 
 
 def _series(row: Row) -> tuple[str, ...]:
-    return (
-        row.phase,
-        row.what,
-        *(() if row.seconds is None else (row.dtype, row.way)),
-        *(() if row.at else (row.dtype,)),
-    )
+    """What it shares with the others of its series: everything but the point, which may be the precision."""
+    return row.phase, row.what, row.way, "" if row.at == row.dtype else row.dtype
 
 
 def _of(series: Sequence[Row], name: str) -> str:
@@ -51,19 +49,20 @@ def _summary(series: Sequence[Row]) -> str:
 
 
 def _cell(row: Row) -> str:
-    """A point of a series: its time and what that is beside the device's copies or the library; else its error."""
+    """A point of a series: its time and what that is beside the device's copies or the library; else its error.
+
+    An exclamation mark: the aim is missed.
+    """
+    wrong = f" WRONG {row.error:.1e} {row.note}" if row.right is False else ""
     if row.seconds is None:
-        return f"{row.error:.0e}" if row.error is not None else row.note
-    ratio = row.note.removeprefix("library ")
-    return (
-        f"{_seconds(row.seconds)}"
-        + (f" {row.share:.0%}" if row.share is not None else "")
-        + (f" {ratio}" if ratio else "")
-    )
+        return wrong.strip() or f"{row.error:.0e}"
+    missed, ratio = "!" if row.met is False else "", row.note.removeprefix("library ")
+    share = "" if row.share is None else f"{row.share:.0%}"
+    return " ".join(filter(None, (_seconds(row.seconds), share, ratio))) + missed + wrong
 
 
 def _line(row: Row) -> str:
-    parts = [" ".join(filter(None, (row.what, row.at, row.dtype, row.way))) + ":"]
+    parts = [" ".join(filter(None, dict.fromkeys((row.what, row.at, row.dtype, row.way)))) + ":"]
     if row.seconds is not None:
         spread = (
             f" (least {_seconds(row.least)}, first {_seconds(row.first or 0)})" if row.runs > 1 and row.least else ""
@@ -95,7 +94,7 @@ def _mark(row: Row) -> str:
 def _seconds(seconds: float) -> str:
     if seconds >= 1:
         return f"{seconds:.2f} s"
-    return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} us"
+    return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} us"
 
 
 def closing(log: Log) -> Iterator[str]:
@@ -105,7 +104,11 @@ def closing(log: Log) -> Iterator[str]:
     compared = [row for row in rows if row.right is not None]
     aimed = [row for row in rows if row.met is not None]
     yield f"values: {sum(row.right is True for row in compared)} of {len(compared)} right"
-    yield f"aims: {sum(row.met is True for row in aimed)} of {len(aimed)} met"
+    if aimed:
+        yield f"aims: {sum(row.met is True for row in aimed)} of {len(aimed)} met"
+    traces = {row.note: row.trace for row in rows if row.trace}
+    for trace in list(traces.values())[:TRACES]:
+        yield trace[-TRACE:]
 
 
 def _end(phase: Phase) -> str:

@@ -17,7 +17,7 @@ from benchmarks.device.kernels import Kernels, kernels_for, variants
 from benchmarks.device.rows import Row
 from benchmarks.device.weights import WEIGHTS, matrix
 from ggufjac.quants import native, products
-from ggufjac.quants.memory.store import store_on
+from ggufjac.quants.memory.store import DeviceWeights, store_on
 from ggufjac.quants.tensor import QuantTensor
 from ggufjac.quants.torch_formats import dequantize_blocks
 from ggufjac.reader.types import GGMLType
@@ -52,11 +52,11 @@ def _format(check: Check, kind: GGMLType) -> Iterator[Row]:
     exact = torch.from_numpy(native.dequantize(kind, data))
     kernels = kernels_for(check.card.device, kind)
     row = Row(PHASE, kind.name, "bits", allowed=0.0)
-    yield attempted(row, lambda: replace(row, error=_bits(kernels, kind, packed, exact)))
+    yield attempted(check.card, row, lambda: replace(row, error=_bits(kernels, kind, packed, exact)))
     weight = QuantTensor(kind.name, kind, COLS, data)
     for dtype in ALLOWED:
         row = Row(PHASE, kind.name, _name(dtype), _name(dtype), allowed=ALLOWED[dtype])
-        yield attempted(row, lambda row=row: _products(check, kernels, weight, packed, exact, row))  # type: ignore[misc]
+        yield attempted(check.card, row, lambda row=row: _products(check, kernels, weight, packed, exact, row))  # type: ignore[misc]
 
 
 def _bits(kernels: Kernels | None, kind: GGMLType, packed: Tensor, exact: Tensor) -> float:
@@ -75,7 +75,9 @@ def _products(
 ) -> Row:
     """The worst error of products in both directions with blocks of all widths, made in all the ways that there are."""
     dtype: torch.dtype = getattr(torch, row.dtype)
-    store, wide = store_on(check.card.device, 1 << 30), exact.double()
+    # the processor has no store of its own: as torch sees it, it takes the path of every other device
+    store = store_on(check.card.device, 1 << 30) or DeviceWeights(check.card.device, 1 << 30)
+    wide = exact.double()
     worst, where = -1.0, ""
     for columns in check.settings.scale.columns:
         for transposed in (False, True):
@@ -109,12 +111,12 @@ def _families(check: Check) -> Iterator[Row]:
         path = Path(folder) / "model.gguf"
         for name in names[: check.settings.scale.families or None]:
             for dtype in MAPS:
-                row = Row(PHASE, f"families, {_name(dtype)}", name, _name(dtype), allowed=MAPS[dtype])
+                row = Row(PHASE, "families", name, _name(dtype), allowed=MAPS[dtype])
 
                 def work(row: Row = row, name: str = name) -> Row:
                     return _map(check, make(name, path), VOCAB_SIZE, row)
 
-                yield attempted(row, work)
+                yield attempted(check.card, row, work)
 
 
 def _quantised(check: Check) -> Iterator[Row]:
@@ -135,7 +137,7 @@ def _quantised(check: Check) -> Iterator[Row]:
                 fill(path, named(name, (*TINY, *experts)))
                 return _map(check, path, 512, row)
 
-            yield attempted(row, work)
+            yield attempted(check.card, row, work)
 
 
 def _map(check: Check, path: Path, n_vocab: int, row: Row) -> Row:
