@@ -8,9 +8,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -25,6 +27,7 @@ from benchmarks.device.weights import LARGEST, WEIGHTS, matrix
 from benchmarks.synth import fill
 from benchmarks.synthetic.shapes import named
 from ggufjac.quants import native
+from ggufjac.reader.types import GGMLType
 
 CPU = Card(torch.device("cpu"))
 TINY = ("--device", "cpu", "--scale", "tiny")
@@ -128,6 +131,56 @@ def test_a_device_that_does_not_answer_any_more_gets_a_new_process(
     assert read(out).phases[1].rows
 
 
+def test_types_of_weights_are_dealt_out_to_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    out = tmp_path / "device.json"
+    monkeypatch.setattr(values, "_families", lambda check: iter(()))
+    monkeypatch.setattr(values, "QUICK_TYPES", (GGMLType.Q4_K, GGMLType.I8))  # one that no process can compare
+    assert run(parsed([*TINY, "--quick", "--only", "values", "--shards", "2", "--out", str(out)])) == 1
+    rows = read(out).phases[0].rows
+    assert [(row.what, row.note) for row in rows if not row.right] == [("I8", "not compared")]
+    assert len([row for row in rows if row.what == "Q4_K" and row.right]) == 4, "bits, and products in three precisions"
+
+
+class Fused:
+    """Kernels of a device, made of the processor's: they stand for Triton's where there is no GPU."""
+
+    NARROW = 16
+    VARIANTS: ClassVar = {"plain": {}, "rounded": {"digits": 12}}
+
+    def usable(self, device: torch.device) -> bool:
+        return True
+
+    def supports(self, kind: GGMLType) -> bool:
+        return kind is GGMLType.Q4_K
+
+    def expand(self, kind: GGMLType, packed: Tensor, n_in: int, dtype: torch.dtype) -> Tensor:
+        return torch.from_numpy(native.dequantize(kind, packed.numpy())).to(dtype)
+
+    def apply(self, kind: GGMLType, packed: Tensor, x: Tensor, digits: int = 60) -> Tensor:
+        assert len(x) <= self.NARROW
+        out = x.double() @ self.expand(kind, packed, x.shape[1], torch.float64).T
+        return (out * (1 + 2.0**-digits)).to(x.dtype)
+
+    def adjoint(self, kind: GGMLType, packed: Tensor, g: Tensor, digits: int = 60) -> Tensor:
+        return (g.double() @ self.expand(kind, packed, 0, torch.float64)).to(g.dtype)
+
+
+def test_kernels_are_compared_and_timed_in_all_variants(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "ggufjac.quants.triton_kernels.launch", Fused())  # type: ignore[arg-type]
+    monkeypatch.setattr(values, "_families", lambda check: iter(()))
+    out = tmp_path / "device.json"
+    assert run(parsed([*TINY, "--quick", "--only", "values", "products", "--out", str(out)])) == 1
+    compared, timed = read(out).phases
+    wrong = [(row.what, row.dtype, row.note) for row in compared.rows if row.right is False]
+    assert [what[:2] for what in wrong] == [("Q4_K", "float32"), ("Q4_K", "float64")]
+    assert all("apply kernel rounded" in note for *_, note in wrong)
+    assert timed.failed == compared.failed == ""
+    ways = {(row.what, row.at, row.way) for row in timed.rows}
+    assert {("Q4_K 96x512 apply", "16", way) for way in ("library", "kernel plain", "kernel rounded", "engine")} <= ways
+    assert ("Q4_K 96x512 expanded", "bfloat16", "kernel") in ways
+    assert all(row.launched for row in timed.rows if row.way.startswith("kernel ") and row.right)
+
+
 def test_what_runs_when() -> None:
     assert parsed([]).phases == ("build", "values", "products", "smollm", "1b", "8b", "70b")
     assert parsed(["--quick", "--skip", "build"]).phases == ("values", "products", "smollm")
@@ -163,10 +216,7 @@ def test_a_large_map_is_tried_in_part_first(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 @pytest.mark.parametrize("kind", WEIGHTS, ids=lambda kind: kind.name)
-def test_weights_of_every_type_are_finite(kind: object) -> None:
-    from ggufjac.reader.types import GGMLType
-
-    assert isinstance(kind, GGMLType)
+def test_weights_of_every_type_are_finite(kind: GGMLType) -> None:
     data = matrix(kind, 31, 768)
     expanded = native.dequantize(kind, data)
     assert expanded.shape == (31, 768)
@@ -210,11 +260,12 @@ def of_a_gpu() -> Log:
     }  # fmt: skip
     narrow = Row("products", "Q4_K 8x8 apply", "1", "float32", "kernel", 14e-6, 13e-6, runs=9, share=0.7, aim_share=0.6)
     missed = Row("8b", "full map, 8 tokens, 24 GiB", "", "float32", "", 20.0, aim=15.0, peak=20 << 30, plan=22 << 30)
+    logits = Row("8b", "logits", dtype="float32", error=1e-7, allowed=1e-4)
     rows = [narrow, replace(narrow, at="2", share=0.5)]
     wrong = Row("values", "Q6_K", "float32", "float32", error=0.5, allowed=1e-5, note="worst: 3 apply")
     right = replace(wrong, what="Q4_K", error=1e-7)
     phases = [Phase("values", 1.0, rows=[right, wrong]), Phase("products", 2.0, "stopped after 2 s", rows=rows)]
-    phases += [Phase("8b", 30.0, failed="Traceback\nMemoryError: none left", rows=[missed])]
+    phases += [Phase("8b", 30.0, failed="Traceback\nMemoryError: none left", rows=[missed, logits])]
     return Log(Path("x.json"), facts, phases, "2026-01-02")
 
 
@@ -234,13 +285,14 @@ def test_a_section_is_written_from_a_file(
     text = sections["device"]
     assert "2026-01-02: NVIDIA Some 1, 80.0 GiB, driver 1.2, torch 2.0; 3000 GB/s read and written by copies." in text
     assert "python -m" not in text
-    assert "60%, met" in text
-    assert "60%, missed" in text
+    assert "Q4_K 8x8 apply float32 kernel: 1 14 us 70%, 2 14 us 50%!" in text
+    assert "**products** (stopped after 2 s)" in text
     assert "| 15 s, missed |" in text
-    assert "1 of 2 within what is allowed" in text
+    assert "Q6_K float32: error 5.0e-01 worst: 3 apply [WRONG (allowed 1e-05)]" in text
+    assert "| logits | float32 | 1.0e-07 | 1e-04 |" in text
     assert "MemoryError: none left" in text
     for line in text.splitlines():
-        assert not line.startswith("|") or line.count("|") in (12, 6), line
+        assert not line.startswith("|") or line.count("|") in (12, 5), line
     capsys.readouterr()
     monkeypatch.setattr(sys, "argv", ["results", "device"])
     assert results.main() == 2
@@ -261,4 +313,4 @@ def test_lines_are_compact() -> None:
     assert "MISSED aim 15 s" in told
     last = list(show.closing(of_a_gpu()))
     assert last[0] == "phases: values 1 s, products 2 s (stopped after 2 s), 8b 30 s FAILED"
-    assert last[1:] == ["values: 1 of 2 right", "aims: 1 of 3 met"]
+    assert last[1:] == ["values: 2 of 3 right", "aims: 1 of 3 met"]

@@ -12,12 +12,15 @@ from benchmarks.device.scales import SCALES, Scale
 
 PHASES = ("build", "values", "products", "smollm", "1b", "8b", "70b", "real")
 QUICK = ("build", "values", "products", "smollm")
+#: Processes that compare types of weights on a GPU side by side: most of their time goes into compiling kernels.
+SHARDS = 8
 
 
 @dataclass(frozen=True)
 class Settings:
     """phases: in the order in which they run. limit: seconds for each; total: for all of them together. steps: parts of
-    the names of the steps that models take (none: all). words: the command line.
+    the names of the steps that models take (none: all). words: the command line. formats: the types whose values are
+    compared, and nothing else of that phase (none: all). shards: processes among which they are dealt out.
     """
 
     phases: tuple[str, ...]
@@ -31,6 +34,8 @@ class Settings:
     out: Path
     steps: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    shards: int = 1
 
 
 def parsed(words: Sequence[str]) -> Settings:
@@ -50,6 +55,8 @@ def parsed(words: Sequence[str]) -> Settings:
         out,
         tuple(args.steps),
         tuple(words),
+        tuple(args.formats),
+        1 if args.formats else args.shards or (1 if args.device == "cpu" else SHARDS),
     )
 
 
@@ -87,5 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=float, default=180, metavar="SECONDS", help="for each phase (default 180)")
     parser.add_argument("--within", type=float, default=60, metavar="MINUTES", help="for all phases (default 60)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default $OUT/device.json, or device.json here")
+    parser.add_argument("--shards", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--formats", nargs="+", default=[], metavar="TYPE", help="values of these types of weights alone"
+    )
     parser.add_argument("--scale", choices=SCALES, help=argparse.SUPPRESS)
     return parser

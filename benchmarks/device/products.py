@@ -138,7 +138,7 @@ def expansion(check: Check, weights: Weights) -> Iterator[Row]:
     """Expanding all of a matrix: bytes written per second, and read and written beside a copy."""
     kernels = kernels_for(check.card.device, weights.kind)
     for dtype in DTYPES:
-        row = Row(PHASE, f"{weights.name} expanded", dtype=_name(dtype), unit="GB/s")
+        row = Row(PHASE, f"{weights.name} expanded", _name(dtype), _name(dtype), unit="GB/s")
         expand: Callable[[Tensor], Tensor] = (
             partial(_torch_expand, weights, dtype)
             if kernels is None

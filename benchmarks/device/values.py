@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from benchmarks.device.check import Check, attempted, relative
 from benchmarks.device.kernels import Kernels, kernels_for, variants
 from benchmarks.device.rows import Row
+from benchmarks.device.shards import sharded
 from benchmarks.device.weights import WEIGHTS, matrix
 from ggufjac.quants import native, products
 from ggufjac.quants.memory.store import DeviceWeights, store_on
@@ -36,9 +38,17 @@ N_TOKENS = 7
 
 
 def rows(check: Check) -> Iterator[Row]:
+    if check.settings.formats:
+        for name in check.settings.formats:
+            yield from _format(check, GGMLType[name])
+        return
     types = QUICK_TYPES if check.settings.quick else WEIGHTS
-    for kind in types[:2] if check.settings.scale.name == "tiny" else types:
-        yield from _format(check, kind)
+    types = types[:2] if check.settings.scale.name == "tiny" else types
+    if check.settings.shards > 1:
+        yield from sharded(check, [kind.name for kind in types])
+    else:
+        for kind in types:
+            yield from _format(check, kind)
     yield from _families(check)
     yield from _quantised(check)
 
@@ -56,7 +66,7 @@ def _format(check: Check, kind: GGMLType) -> Iterator[Row]:
     weight = QuantTensor(kind.name, kind, COLS, data)
     for dtype in ALLOWED:
         row = Row(PHASE, kind.name, _name(dtype), _name(dtype), allowed=ALLOWED[dtype])
-        yield attempted(check.card, row, lambda row=row: _products(check, kernels, weight, packed, exact, row))  # type: ignore[misc]
+        yield attempted(check.card, row, partial(_products, check, kernels, weight, packed, exact, row))
 
 
 def _bits(kernels: Kernels | None, kind: GGMLType, packed: Tensor, exact: Tensor) -> float:
@@ -67,7 +77,13 @@ def _bits(kernels: Kernels | None, kind: GGMLType, packed: Tensor, exact: Tensor
         for dtype in ALLOWED:
             ways.append(kernels.expand(kind, packed, COLS, dtype))
             wanted.append(exact.to(dtype))
-    return max(float((way.cpu() != want).double().mean()) for way, want in zip(ways, wanted, strict=True))
+    return max(
+        float((_as_bits(way.cpu()) != _as_bits(want)).double().mean()) for way, want in zip(ways, wanted, strict=True)
+    )
+
+
+def _as_bits(values: Tensor) -> Tensor:
+    return values.contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()])
 
 
 def _products(
@@ -86,11 +102,11 @@ def _products(
             reference = block.double() @ (wide if transposed else wide.T)
             on_card = block.to(check.card.device)
             product = products.adjoint if transposed else products.apply
-            ways: dict[str, Callable[[], Tensor]] = {"": lambda: product(weight, on_card, store)}  # noqa: B023
+            ways: dict[str, Callable[[], Tensor]] = {"": partial(product, weight, on_card, store)}
             if kernels is not None and columns <= kernels.NARROW:
                 fused = kernels.adjoint if transposed else kernels.apply
                 for name, options in variants(kernels).items():
-                    ways[f" kernel {name}"] = lambda: fused(weight.type, packed, on_card, **options)  # noqa: B023
+                    ways[f" kernel {name}"] = partial(fused, weight.type, packed, on_card, **options)
             for name, way in ways.items():
                 error = relative(way().cpu(), reference)
                 if not error <= worst:
