@@ -32,7 +32,6 @@ class Scale:
     models: tuple[str, ...] = ()
     smallest: tuple[str, ...] = ()
     families: int = 0
-    compared: bool = False
 
 
 SCALES = {
@@ -46,7 +45,6 @@ SCALES = {
             seconds=0.05,
             rotated=256 << 20,
             copied=2 << 30,
-            compared=True,
         ),
         Scale(
             "small",

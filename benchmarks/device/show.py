@@ -13,10 +13,11 @@ TOLD = 8
 TRACES, TRACE = 3, 1000
 #: What the compact lines of a phase say.
 LEGENDS = {
-    "values": "Weights expanded (share of them that differ in a bit), and the worst relative error of products and maps.",
-    "products": "For each number of rows: the time; of narrow blocks the share of what copies move and how many times as "
-    "long the library takes on expanded weights; of wide ones the share of the library's speed. An exclamation mark: the "
-    "aim is missed.",
+    "values": "Weights expanded (the share of them that differ in a bit), and the worst relative errors of products and "
+    "maps.",
+    "products": "For each number of rows: the time; of narrow blocks the share of what copies move, and how many times "
+    "as long the library takes on expanded weights; of wide ones the share of the library's speed. An exclamation "
+    "mark: the aim is missed.",
 }
 
 
@@ -140,7 +141,7 @@ def where(log: Log) -> str:
 def section(log: Log) -> Iterator[str]:
     """What RESULTS.md shows of every phase: compact lines of the many products and values, tables of models."""
     for phase in log.phases:
-        if not phase.rows and not phase.failed:
+        if not phase.failed and (not phase.rows or phase.name == "build"):
             continue
         yield ""
         yield f"**{phase.name}**{_end(phase)}"
@@ -151,7 +152,7 @@ def section(log: Log) -> Iterator[str]:
             yield "```"
             yield from lines(phase.rows)
             yield "```"
-        elif phase.name != "build":
+        else:
             yield from _tables(phase)
         if phase.failed:
             yield f"It failed: {phase.failed.strip().splitlines()[-1]}"
