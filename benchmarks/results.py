@@ -112,9 +112,9 @@ def _growth(_: Sources) -> Iterator[str]:
 
 
 def _device(sources: Sources) -> Iterator[str]:
-    from benchmarks.device import show
+    from benchmarks.device import section
 
-    yield from show.section(_checked(sources))
+    yield from section.section(_checked(sources))
 
 
 def _checked(sources: Sources) -> Log:
@@ -153,9 +153,9 @@ def measured(name: str, sources: Sources) -> str:
 
 def _where(name: str, sources: Sources) -> str:
     if name == "device":
-        from benchmarks.device import show
+        from benchmarks.device import section
 
-        return show.where(_checked(sources))
+        return section.where(_checked(sources))
     return f"{time.strftime('%Y-%m-%d')}: {machine()}."
 
 
