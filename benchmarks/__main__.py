@@ -3,6 +3,7 @@
 python -m benchmarks full_map kernels
 python -m benchmarks scale MODEL --tokens 4
 python -m benchmarks results                # all of them, into benchmarks/RESULTS.md
+python -m benchmarks device --quick         # whether a GPU is right, and how fast it is
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 
 NAMES = ("full_map", "precision", "layers", "command", "kernels", "scale", "growth", "families", "followed")
 #: Run alone: they write files.
-ALONE = ("results", "synth")
+ALONE = ("results", "synth", "device")
 
 
 def main() -> int:

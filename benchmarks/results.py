@@ -3,9 +3,11 @@
     python -m benchmarks results                                  # all sections
     python -m benchmarks results growth full_map                  # these; the others stay as they are
     python -m benchmarks results scale --scale MODEL[:TOKENS] ... # the models of the section "scale"
+    python -m benchmarks results device --from device.json        # what `python -m benchmarks device` wrote
 
-Without --scale the section "scale" measures a synthetic Llama 3.1 8B, which takes 5 GB of the disk meanwhile. The plot
-of "growth" needs matplotlib (the extra `plots`).
+The section "device" is measured on a machine with a GPU, and written from its file alone. Without --scale the section
+"scale" measures a synthetic Llama 3.1 8B, which takes 5 GB of the disk meanwhile. The plot of "growth" needs matplotlib
+(the extra `plots`).
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.device.rows import Log
 from benchmarks.machine import machine
 from ggufjac.atomic import write_text
 from ggufjac.errors import UserError
@@ -35,20 +39,29 @@ Written by `python -m benchmarks results`. Ratios compare with a baseline that w
 #: What the table of kernels shows: the types that most files are made of, at a shape of an 8B model.
 KERNELS = ("--types", "Q4_K,Q6_K,Q8_0,Q4_0,F16", "--shapes", "4096x14336", "--columns", "1,8,16,64,256,1024")
 
-#: The lines of one section, given the models of "scale".
-Section = Callable[[Sequence[str]], Iterator[str]]
+
+@dataclass(frozen=True)
+class Sources:
+    """models: of "scale". check: the file from which "device" is written."""
+
+    models: Sequence[str] = ()
+    check: Path | None = None
+
+
+#: The lines of one section.
+Section = Callable[[Sources], Iterator[str]]
 
 
 def _table(name: str) -> Section:
     """The section of a benchmark that is one table."""
 
-    def section(_: Sequence[str]) -> Iterator[str]:
+    def section(_: Sources) -> Iterator[str]:
         yield from import_module(f"benchmarks.{name}").table().lines()
 
     return section
 
 
-def _kernels(_: Sequence[str]) -> Iterator[str]:
+def _kernels(_: Sources) -> Iterator[str]:
     """The kernels' own benchmark prints a table of fixed width."""
     command = [sys.executable, "-m", "benchmarks.kernels", *KERNELS]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=FOLDER.parent) as ran:
@@ -60,11 +73,11 @@ def _kernels(_: Sequence[str]) -> Iterator[str]:
         raise UserError(f"the benchmark of the kernels ended with status {ran.returncode}")
 
 
-def _scale(models: Sequence[str]) -> Iterator[str]:
-    if not models:
+def _scale(sources: Sources) -> Iterator[str]:
+    if not sources.models:
         with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
             yield from _model(_synthetic(Path(folder)), 8)
-    for i, model in enumerate(models):
+    for i, model in enumerate(sources.models):
         name, _, tokens = model.partition(":")
         if tokens and not tokens.isdigit():
             raise UserError(f"--scale {model}: write MODEL:TOKENS; {tokens!r} is no number of tokens")
@@ -88,7 +101,7 @@ def _synthetic(folder: Path) -> Path:
     return path
 
 
-def _growth(_: Sequence[str]) -> Iterator[str]:
+def _growth(_: Sources) -> Iterator[str]:
     from benchmarks import growth
 
     seen: list[growth.Point] = []
@@ -96,6 +109,23 @@ def _growth(_: Sequence[str]) -> Iterator[str]:
     growth.plot(seen, PLOT)
     yield ""
     yield f"![Time against columns, tokens, layers, width and bits a weight]({PLOT.name})"
+
+
+def _device(sources: Sources) -> Iterator[str]:
+    from benchmarks.device import section
+
+    yield from section.section(_checked(sources))
+
+
+def _checked(sources: Sources) -> Log:
+    from benchmarks.device.rows import read
+
+    if sources.check is None:
+        raise UserError('the section "device" is written from a check\'s file: --from device.json')
+    try:
+        return read(sources.check)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{sources.check} is no file of `python -m benchmarks device`: {error}") from None
 
 
 SECTIONS: dict[str, Section] = {
@@ -107,22 +137,32 @@ SECTIONS: dict[str, Section] = {
     "growth": _growth,
     "kernels": _kernels,
     "families": _table("families"),
+    "device": _device,
 }
 
 
-def measured(name: str, models: Sequence[str]) -> str:
+def measured(name: str, sources: Sources) -> str:
     """One section as Markdown: what it is, where and when it ran, its table. Lines are printed as they come."""
-    lines = [_about(name), "", f"{time.strftime('%Y-%m-%d')}: {machine()}.", ""]
+    lines = [_about(name), "", _where(name, sources), ""]
     print("\n".join(lines), flush=True)
-    for line in SECTIONS[name](models):
+    for line in SECTIONS[name](sources):
         lines.append(line)
         print(line, flush=True)
     return "\n".join(lines)
 
 
+def _where(name: str, sources: Sources) -> str:
+    if name == "device":
+        from benchmarks.device import section
+
+        return section.where(_checked(sources))
+    return f"{time.strftime('%Y-%m-%d')}: {machine()}."
+
+
 def _about(name: str) -> str:
-    """A benchmark's own description without its command lines."""
+    """A benchmark's own description without its command lines and what leads to them."""
     paragraphs = (import_module(f"benchmarks.{name}").__doc__ or "").strip().split("\n\n")
+    paragraphs = [text for text in paragraphs if not text.endswith(":")]
     return "\n\n".join(text for text in paragraphs if not text.startswith("    "))
 
 
@@ -141,16 +181,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--scale", nargs="+", action="extend", default=[], metavar="MODEL[:TOKENS]")
+    parser.add_argument("--from", dest="check", type=Path, metavar="FILE", help='of the section "device"')
     args = parser.parse_args()
     try:
-        _run(args.sections or list(SECTIONS), args.scale)
+        measurable = [name for name in SECTIONS if name != "device" or args.check is not None]
+        _run(args.sections or measurable, Sources(args.scale, args.check))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
 
 
-def _run(names: Sequence[str], models: Sequence[str]) -> None:
+def _run(names: Sequence[str], sources: Sources) -> None:
     for name in names:
         if name not in SECTIONS:
             raise UserError(f"no section {name!r}; there are {', '.join(SECTIONS)}")
@@ -159,7 +201,7 @@ def _run(names: Sequence[str], models: Sequence[str]) -> None:
     for name in names:
         found = sections_of(TARGET.read_text(encoding="utf-8")) if TARGET.exists() else {}
         print(f"\n## {name}\n", flush=True)
-        found[name] = measured(name, models)
+        found[name] = measured(name, sources)
         write_text(TARGET, document(found))
 
 

@@ -22,6 +22,7 @@ from benchmarks.synthetic.blocks import Pool
 from benchmarks.synthetic.layouts import Layout, Matrix, layout
 from benchmarks.synthetic.mixtures import MIXTURES, types
 from benchmarks.synthetic.shapes import SHAPES, Shape, named
+from benchmarks.synthetic.sink import Sink
 from ggufjac.atomic import require_writable, write
 from ggufjac.errors import UserError
 from ggufjac.reader.tensors import align
@@ -44,19 +45,28 @@ def synthesize(path: Path, shape: Shape, file_type: str = "Q4_K_M", *, leave: in
     """
     _check(shape)
     require_writable(path)
-    made = layout(shape)
-    chosen = types(file_type, shape, [t for t in made.tensors if isinstance(t, Matrix)])
-    need = HEADER_BYTES + sum(
-        align(_nbytes(t.shape, chosen.get(t.name, GGMLType.F32)), ALIGNMENT) for t in made.tensors
-    )
+    need = size_of(shape, file_type)
     free = shutil.disk_usage(path.absolute().parent).free
     if free - need < leave:
         raise UserError(
             f"{path}: the file takes {need / 1e9:.1f} GB and {leave / 1e9:.1f} GB are to stay free, but the disk has "
             f"{free / 1e9:.1f} GB; make room, or a smaller model with --set n_layer=..."
         )
-    write(path, lambda part: _fill(part, made, chosen, file_type))
+    write(path, lambda part: fill(part, shape, file_type))
     return path.stat().st_size
+
+
+def size_of(shape: Shape, file_type: str) -> int:
+    """At most so many bytes does the file take."""
+    made, chosen = _planned(shape, file_type)
+    return HEADER_BYTES + sum(
+        align(_nbytes(t.shape, chosen.get(t.name, GGMLType.F32)), ALIGNMENT) for t in made.tensors
+    )
+
+
+def _planned(shape: Shape, file_type: str) -> tuple[Layout, dict[str, GGMLType]]:
+    made = layout(shape)
+    return made, types(file_type, shape, [t for t in made.tensors if isinstance(t, Matrix)])
 
 
 def _check(s: Shape) -> None:
@@ -74,30 +84,36 @@ def _nbytes(shape: tuple[int, ...], type_: GGMLType) -> int:
     return math.prod(shape) // type_.block * type_.block_bytes
 
 
-def _fill(path: Path, made: Layout, chosen: dict[str, GGMLType], file_type: str) -> None:
+def fill(path: Path, shape: Shape, file_type: str = "Q4_K_M", threads: int = 1) -> None:
+    """Write the model into a file that may be there already; with several threads, into one that lies in memory."""
+    made, chosen = _planned(shape, file_type)
     largest: dict[GGMLType, int] = {}
     for tensor in made.tensors:
         if isinstance(tensor, Matrix):
             type_ = chosen[tensor.name]
             largest[type_] = max(largest.get(type_, 0), math.prod(tensor.shape))
     pools = {type_: Pool(type_, n_weights) for type_, n_weights in largest.items()}
-    writer = _header(path, made, chosen, file_type)
-    assert writer.fout is not None
-    (file,) = writer.fout
-    file.write(bytes(align(file.tell(), ALIGNMENT) - file.tell()))
-    for tensor in made.tensors:
-        start = file.tell()
-        if isinstance(tensor, Matrix):
-            for piece in pools[chosen[tensor.name]].pieces(math.prod(tensor.shape), tensor.deviation):
-                file.write(piece)
-        else:
-            file.write(tensor.values.tobytes())
-        written = file.tell() - start
-        file.write(bytes(align(written, ALIGNMENT) - written))
-    writer.close()
+    places = _header(path, made, chosen, file_type)
+    # weights of one type and size come from the same bytes, so they are written one after the other
+    matrices = sorted((t for t in made.tensors if isinstance(t, Matrix)), key=lambda t: (chosen[t.name], t.deviation))
+    with Sink(path, places[""], threads) as sink:
+        for tensor in made.tensors:
+            if not isinstance(tensor, Matrix):
+                sink.put(places[tensor.name], memoryview(tensor.values.tobytes()))
+        before = None
+        for matrix in matrices:
+            alike = chosen[matrix.name], matrix.deviation
+            if alike != before:
+                sink.settle()
+                before = alike
+            at = places[matrix.name]
+            for piece in pools[alike[0]].pieces(math.prod(matrix.shape), matrix.deviation):
+                sink.put(at, piece)
+                at += piece.nbytes
 
 
-def _header(path: Path, made: Layout, chosen: dict[str, GGMLType], file_type: str) -> GGUFWriter:
+def _header(path: Path, made: Layout, chosen: dict[str, GGMLType], file_type: str) -> dict[str, int]:
+    """Write everything but the tensors; where each of them lies in the file, and under "" the file's size."""
     writer = GGUFWriter(path, made.shape.arch)
     writer.add_name("synthetic")
     writer.add_file_type(_file_type_number(file_type))
@@ -118,7 +134,14 @@ def _header(path: Path, made: Layout, chosen: dict[str, GGMLType], file_type: st
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    return writer
+    assert writer.fout is not None
+    at = align(writer.fout[0].tell(), ALIGNMENT)
+    writer.close()
+    places = {}
+    for tensor in made.tensors:
+        places[tensor.name] = at
+        at += align(_nbytes(tensor.shape, chosen.get(tensor.name, GGMLType.F32)), ALIGNMENT)
+    return places | {"": at}
 
 
 def _tokenizer(writer: GGUFWriter, n_vocab: int) -> None:

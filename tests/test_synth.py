@@ -16,7 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import growth, results, scale, synth
-from benchmarks.synth import synthesize
+from benchmarks.synth import fill, size_of, synthesize
 from benchmarks.synthetic.blocks import FIELDS, Pool
 from benchmarks.synthetic.layouts import LAYERS, layout
 from benchmarks.synthetic.mixtures import MIXTURES
@@ -117,6 +117,16 @@ def test_random_weights_have_mean_zero_and_the_size_asked_for(type_: GGMLType) -
         assert abs(rows.mean(0)).max() < 6 * deviation / 16
         assert abs(rows.mean(1)).max() < 8 * deviation / 64
         assert len(np.unique(rows, axis=0)) == 256, "rows repeat"
+
+
+def test_many_threads_write_the_same_file(tmp_path: Path) -> None:
+    shape = small("llama3.1-8b")
+    alone, together = tmp_path / "alone.gguf", tmp_path / "together.gguf"
+    synthesize(alone, shape, leave=0)
+    together.touch()
+    fill(together, shape, threads=3)
+    assert together.read_bytes() == alone.read_bytes()
+    assert alone.stat().st_size <= size_of(shape, "Q4_K_M")
 
 
 def test_llama_3_frequencies() -> None:

@@ -71,7 +71,7 @@ class Pool:
         self._unit = float(native.dequantize(type_, self._blocks[: 1 << 12].reshape(1, -1)).std())
 
     def pieces(self, n_weights: int, deviation: float) -> Iterator[memoryview]:
-        """The bytes of that many weights from a random block on. Each piece is gone when the next one is asked for."""
+        """The bytes of that many weights from a random block on; they hold until another deviation is asked for."""
         blocks = self._scaled(deviation)
         left = n_weights // self.type.block
         start = int(self._random.integers(len(blocks)))
