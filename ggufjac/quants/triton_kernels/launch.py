@@ -150,9 +150,10 @@ def _product_tile(type: GGMLType, m: int, *, adjoint: bool) -> tuple[int, int, i
         return *_tile(type, SLENDER), 4
     large = LAYOUTS[type].group > 64
     if adjoint:
-        weights = 128 if m <= 16 else 64
-        return *_tile(type, (16 if large and m > 16 else 32, weights)), 4
-    return *_tile(type, ((32 if m <= 16 else 16) if large else 64, 64)), 8 if m > 32 else 4
+        return *_tile(type, (16 if large and m > 16 else 32, 128 if m <= 16 else 64)), 4
+    if m > 32:
+        return *_tile(type, (32, 64)), 8
+    return *_tile(type, ((32 if m <= 16 else 16) if large else 64, 64)), 4
 
 
 @contextmanager

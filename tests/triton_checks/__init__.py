@@ -1,0 +1,1 @@
+"""What tests/test_triton.py runs in processes of their own."""

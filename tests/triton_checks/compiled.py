@@ -1,0 +1,77 @@
+"""Every kernel compiles for the cards that people have, without having one: `python -m pytest compiled.py --target 90`.
+
+What is asserted of the code: where bits are promised, a * b + c rounds twice, and bfloat16 is rounded to the nearest;
+and no kernel puts its values on the stack, which is memory.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from ggufjac.quants.triton_kernels.launch import Launch
+from ggufjac.reader.types import GGMLType
+from triton_checks.samples import TYPES, launches
+
+NAMES = {
+    torch.uint8: "*u8",
+    torch.float16: "*fp16",
+    torch.bfloat16: "*bf16",
+    torch.float32: "*fp32",
+    torch.float64: "*fp64",
+}
+#: Alignment of tensors, and the divisor of sizes, that Triton compiles for where they have it.
+ALIGNED = 16
+CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+
+
+def compiled(made: Launch, capability: int) -> Any:
+    """What Triton makes of a launch for a card of this compute capability (80: 8.0)."""
+    names = made.kernel.arg_names
+    signature = dict.fromkeys(names, "constexpr")
+    constants = {(names.index(name),): value for name, value in made.constants.items()}
+    attributes: dict[tuple[int, ...], list[list[Any]]] = {}
+    for i, value in enumerate(made.arguments):
+        if isinstance(value, torch.Tensor):
+            signature[names[i]] = NAMES[value.dtype]
+        elif value == 1:
+            constants[(i,)] = 1
+            continue
+        else:
+            signature[names[i]] = "i32"
+        if isinstance(value, torch.Tensor) or value % ALIGNED == 0:
+            attributes[(i,)] = [["tt.divisibility", ALIGNED]]
+    source = ASTSource(fn=made.kernel, signature=signature, constexprs=constants, attrs=attributes)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=made.options)
+
+
+def stack(cubin: bytes, folder: Path) -> int:
+    """Bytes of a thread's stack."""
+    file = folder / "kernel.cubin"
+    file.write_bytes(cubin)
+    ran = subprocess.run([CUOBJDUMP, "-res-usage", file], capture_output=True, text=True, check=True)
+    found = re.search(r"STACK:(\d+)", ran.stdout)
+    assert found, ran.stdout
+    return int(found[1])
+
+
+@pytest.mark.parametrize("type", TYPES, ids=lambda type: type.name)
+def test_kernels_compile(type: GGMLType, target: int, tmp_path: Path) -> None:
+    for what, made in launches(type, all=type == GGMLType.Q4_K):
+        done = compiled(made, target)
+        assert done.asm["cubin"], what
+        assert stack(done.asm["cubin"], tmp_path) == 0, what
+        if not made.options["enable_fp_fusion"]:
+            assert "fma.rn.f32" not in done.asm["ptx"], what
+        if "expand to torch.bfloat16" in what:
+            assert "cvt.rn" in done.asm["ptx"]
+        if made.constants.get("DOT"):
+            assert "mma" in done.asm["ptx"], what
