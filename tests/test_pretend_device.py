@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-import pretend
 import results
 from conftest import IDS
 from ggufjac.analyses.analyze import analyze
@@ -38,6 +37,7 @@ from ggufjac.batch.units import Resources, units_of
 from ggufjac.errors import UserError
 from ggufjac.llamacpp.quantize import quantize
 from ggufjac.maps.model import Model
+from ggufjac.maps.within.hooks import Activations
 from ggufjac.network.texts import Reading
 from ggufjac.quants import products
 from ggufjac.quants.memory import devices
@@ -46,6 +46,8 @@ from ggufjac.quants.tensor import QuantTensor
 from ggufjac.quants.torch_formats import dequantize_blocks
 from ggufjac.reader.types import INTEGERS, GGMLType
 from tinymodels import FAMILIES, make
+
+pretend = pytest.importorskip("pretend", reason="this torch takes no device from Python", exc_type=ImportError)
 
 ALL = ("cpu", "pretend")
 
@@ -76,6 +78,32 @@ def test_a_map_is_the_same_on_a_device(family: str, variant: str, tmp_path: Path
             there.rmatmat(y.to("pretend"))
             there.matmat(x.to("pretend"))
         assert len(seen) == 2, seen
+
+
+@pytest.mark.parametrize(("overrides", "more"), [({}, 0), ({"experts": 4}, 2)], ids=["dense", "experts"])
+def test_a_layer_waits_for_its_own_weights_alone(overrides: dict[str, Any], more: int, tmp_path: Path) -> None:
+    """What a pass carries to the device for one layer more; of a mixture also its routes, there and back."""
+    carried = []
+    for n_layer in (2, 4):
+        path = make("llama", tmp_path / f"{n_layer}.gguf", n_layer=n_layer, **overrides)
+        with Model.open(path) as model, pretend.crossings() as seen:
+            model.linearize(IDS[:5], device="pretend", memory=1 << 30)
+            products = {name for name in model.file.tensors if name.startswith("blk.1.") and "_exps" not in name}
+        carried.append(len(seen))
+        experts = 3 * 4 if overrides else 0
+    assert carried[1] - carried[0] <= 2 * (len(products) + experts + more)
+
+
+def test_what_a_map_hands_out_on_a_device(tiny: Model) -> None:
+    here, there = (tiny.linearize(IDS[:4], dtype="float64", device=name) for name in ALL)
+    x = np.random.default_rng(1).standard_normal(4 * tiny.family.d)
+    np.testing.assert_allclose(there.to_scipy() @ x, here.to_scipy() @ x)
+    np.testing.assert_allclose(there.to_scipy().T @ x[: tiny.family.d], here.to_scipy().T @ x[: tiny.family.d])
+    one, other = (Activations(linear.forward_pass) for linear in (there, here))
+    for name in other:
+        torch.testing.assert_close(one[name].cpu(), other[name])
+    u, s, v, _ = there.svd(2)
+    assert (there.matmat(v) - s[:, None] * u).norm() < 1e-2 * s.norm()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in GGMLType if kind not in INTEGERS], ids=lambda kind: kind.name)
