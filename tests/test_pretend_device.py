@@ -118,6 +118,17 @@ def test_what_a_map_hands_out_on_a_device(tiny: Model) -> None:
     assert (there.matmat(v) - s[:, None] * u).norm() < 1e-2 * s.norm()
 
 
+def test_a_full_map_on_the_disk_has_its_spectra_on_the_device(tiny: Model) -> None:
+    small = tiny.linearize(IDS[:6], device="pretend", memory=400 << 10)
+    assert small.jacobian().device.type == "cpu"
+    found, expected = small.svd(2), tiny.linearize(IDS[:6]).svd(2)
+    assert found.V.device.type == "pretend"
+    torch.testing.assert_close(found.S.cpu(), expected.S, rtol=1e-4, atol=1e-5)
+    squares, exact = small.squared_norms(found)
+    assert exact
+    assert float(squares.sum()) > float(found.S.square().sum())
+
+
 @pytest.mark.parametrize("kind", [kind for kind in GGMLType if kind not in INTEGERS], ids=lambda kind: kind.name)
 def test_every_format_is_expanded_where_the_bytes_are(kind: GGMLType) -> None:
     packed = torch.arange(8 * kind.block_bytes).mul(37).to(torch.uint8).reshape(8, -1)

@@ -239,6 +239,7 @@ class LinearMap:
         most = -(-LONGEST * (k + OVERSAMPLING) // block)
         if dense:
             j = self.jacobian()
+            start = start.to(j.device)  # a full map that lies on the disk is the CPU's
             a = j.transpose(0, 1) if tokens == "each" else j.reshape(1, d, n_tokens * d_in)
             found = block_krylov(lambda x: x @ a.mT, lambda y: y @ a, start, k, tolerance=tolerance, max_blocks=most)
         elif tokens == "each":
@@ -270,15 +271,16 @@ class LinearMap:
         (Hutchinson's estimator on what is left; one backward sweep).
         """
         if self._jacobian is not None:
-            return self._jacobian.square().sum((0, 2)), True
+            return self._jacobian.square().sum((0, 2)).to(self.device), True
         inside = (combined.S[:, None, None] * combined.V).square().sum((0, 2))
         y = self._random(seed + 1, probes, self.shape[0])
         outside = self.rmatmat(y - (y @ combined.U.T) @ combined.U)
         return inside + outside.square().sum((0, 2)) / probes, False
 
     def _signed(self, found: Triplets, tokens: str, exact: bool) -> SVD:
-        sign = torch.where(found.u @ self.output < 0, -1.0, 1.0).to(self.dtype)[..., None]
-        u, s, v, residuals = found.u * sign, found.s, found.v * sign, found.residuals
+        u, s, v, residuals = (x.to(self.device) for x in (found.u, found.s, found.v, found.residuals))
+        sign = torch.where(u @ self.output < 0, -1.0, 1.0).to(self.dtype)[..., None]
+        u, v = u * sign, v * sign
         if tokens == "combined":
             _, n_tokens, d_in = self.shape
             return SVD(u[0], s[0], v[0].reshape(-1, n_tokens, d_in), residuals[0], exact)
