@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-import pretend
 import results
 from conftest import IDS
 from ggufjac.analyses.analyze import analyze
@@ -38,6 +37,7 @@ from ggufjac.batch.units import Resources, units_of
 from ggufjac.errors import UserError
 from ggufjac.llamacpp.quantize import quantize
 from ggufjac.maps.model import Model
+from ggufjac.maps.within.hooks import Activations
 from ggufjac.network.texts import Reading
 from ggufjac.quants import products
 from ggufjac.quants.memory import devices
@@ -47,6 +47,8 @@ from ggufjac.quants.torch_formats import dequantize_blocks
 from ggufjac.reader.types import INTEGERS, GGMLType
 from tinymodels import FAMILIES, make
 
+pretend = pytest.importorskip("pretend", reason="this torch takes no device from Python", exc_type=ImportError)
+
 ALL = ("cpu", "pretend")
 
 #: Variants that go other ways on a device than the family's plain form does.
@@ -55,7 +57,19 @@ VARIANTS = (
     ("llama", "experts"),
     ("llama", "grouped experts"),
     ("llama", "longrope"),
+    ("deepseek2", "v2, v3"),
+    ("deepseek2", "temperature"),
+    ("gemma4", "e2b"),
+    ("granitehybrid", "experts"),
+    ("mpt", "positions"),
 )
+
+
+def normal(*shape: int) -> torch.Tensor:
+    """The same random numbers every time."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
 CASES = [*((family, "") for family in FAMILIES), *VARIANTS]
 
 
@@ -66,7 +80,7 @@ def test_a_map_is_the_same_on_a_device(family: str, variant: str, tmp_path: Path
         there = model.linearize(IDS[:5], device="pretend", memory=1 << 30)
         here = model.linearize(IDS[:5])
         assert there.inputs.device.type == "pretend"
-        y, x = torch.randn(2, here.shape[0]), torch.randn(2, *here.shape[1:])
+        y, x = normal(2, here.shape[0]), normal(2, *here.shape[1:])
         pulled, pushed = there.rmatmat(y.to("pretend")), there.matmat(x.to("pretend"))
         assert pulled.device.type == pushed.device.type == "pretend"
         for found, expected in ((there.logits, here.logits), (pulled, here.rmatmat(y)), (pushed, here.matmat(x))):
@@ -78,9 +92,46 @@ def test_a_map_is_the_same_on_a_device(family: str, variant: str, tmp_path: Path
         assert len(seen) == 2, seen
 
 
+@pytest.mark.parametrize(("overrides", "more"), [({}, 0), ({"experts": 4}, 2)], ids=["dense", "experts"])
+def test_a_layer_waits_for_its_own_weights_alone(overrides: dict[str, Any], more: int, tmp_path: Path) -> None:
+    """What a pass carries to the device for one layer more; of a mixture also its routes, there and back."""
+    carried = []
+    for n_layer in (2, 4):
+        path = make("llama", tmp_path / f"{n_layer}.gguf", n_layer=n_layer, **overrides)
+        with Model.open(path) as model, pretend.crossings() as seen:
+            model.linearize(IDS[:5], device="pretend", memory=1 << 30)
+            products = {name for name in model.file.tensors if name.startswith("blk.1.") and "_exps" not in name}
+        carried.append(len(seen))
+        experts = 3 * 4 if overrides else 0
+    assert carried[1] - carried[0] <= 2 * (len(products) + experts + more)
+
+
+def test_what_a_map_hands_out_on_a_device(tiny: Model) -> None:
+    here, there = (tiny.linearize(IDS[:4], dtype="float64", device=name) for name in ALL)
+    x = np.random.default_rng(1).standard_normal(4 * tiny.family.d)
+    np.testing.assert_allclose(there.to_scipy() @ x, here.to_scipy() @ x)
+    np.testing.assert_allclose(there.to_scipy().T @ x[: tiny.family.d], here.to_scipy().T @ x[: tiny.family.d])
+    one, other = (Activations(linear.forward_pass) for linear in (there, here))
+    for name in other:
+        torch.testing.assert_close(one[name].cpu(), other[name])
+    u, s, v, _ = there.svd(2)
+    assert (there.matmat(v) - s[:, None] * u).norm() < 1e-2 * s.norm()
+
+
+def test_a_full_map_on_the_disk_has_its_spectra_on_the_device(tiny: Model) -> None:
+    small = tiny.linearize(IDS[:6], device="pretend", memory=400 << 10)
+    assert small.jacobian().device.type == "cpu"
+    found, expected = small.svd(2), tiny.linearize(IDS[:6]).svd(2)
+    assert found.V.device.type == "pretend"
+    torch.testing.assert_close(found.S.cpu(), expected.S, rtol=1e-4, atol=1e-5)
+    squares, exact = small.squared_norms(found)
+    assert exact
+    assert float(squares.sum()) > float(found.S.square().sum())
+
+
 @pytest.mark.parametrize("kind", [kind for kind in GGMLType if kind not in INTEGERS], ids=lambda kind: kind.name)
 def test_every_format_is_expanded_where_the_bytes_are(kind: GGMLType) -> None:
-    packed = torch.randint(0, 256, (8, kind.block_bytes), dtype=torch.uint8)
+    packed = torch.arange(8 * kind.block_bytes).mul(37).to(torch.uint8).reshape(8, -1)
     expected, there = dequantize_blocks(kind, packed), packed.to("pretend")
     with pretend.crossings() as seen:
         found = dequantize_blocks(kind, there)
@@ -187,7 +238,7 @@ def test_llama_cpps_run_is_followed_on_a_device(family: str, overrides: dict[str
     quantize(make(family, tmp_path / "f32.gguf", **overrides), tmp_path / "tiny.gguf", "Q4_1")
     with Model.open(tmp_path / "tiny.gguf") as model:
         here, there = (model.linearize(IDS[:6], run="llama.cpp", device=name, threads=1) for name in ALL)
-        y = torch.randn(2, here.shape[0])
+        y = normal(2, here.shape[0])
         pulled = there.rmatmat(y.to("pretend"))
         assert pulled.device.type == "pretend"
         assert (pulled.cpu() - here.rmatmat(y)).norm() < 1e-5 * pulled.norm()

@@ -247,6 +247,7 @@ class LinearMap:
         most = -(-LONGEST * (k + OVERSAMPLING) // block)
         if dense:
             j = self.jacobian()
+            start = start.to(j.device)  # a full map that lies on the disk is the CPU's
             a = j.transpose(0, 1) if tokens == "each" else j.reshape(1, d, n_tokens * d_in)
             start = start.to(j.device)
             found = block_krylov(lambda x: x @ a.mT, lambda y: y @ a, start, k, tolerance=tolerance, max_blocks=most)
