@@ -15,18 +15,27 @@ import pytest
 
 from conftest import PATIENCE
 
-HERE = Path(__file__).parent
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
 
 
-def run(script: str, *arguments: str, interpreted: bool, folder: Path) -> None:
-    """One of the scripts in tests/triton_checks; what it found wrong is the failure's message."""
+def run(checks: str, *arguments: str, interpreted: bool, folder: Path) -> None:
+    """The tests of one file in tests/triton_checks; what they found wrong is the failure's message."""
     ran = subprocess.run(
-        [sys.executable, "-m", f"triton_checks.{script}", *arguments],
-        cwd=HERE,
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"triton_checks/{checks}.py", *arguments],
+        cwd=Path(__file__).parent,
         env={**os.environ, "TRITON_INTERPRET": str(int(interpreted)), "TRITON_CACHE_DIR": str(folder)},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_what_kernels_compute(tmp_path: Path) -> None:
+    run("interpreted", interpreted=True, folder=tmp_path)
+
+
+@pytest.mark.parametrize("capability", [80, 89, 90, 120])
+def test_kernels_compile_for_a_card(capability: int, tmp_path: Path) -> None:
+    """A100, RTX 40, H100, RTX 50."""
+    run("compiled", f"--target={capability}", interpreted=False, folder=tmp_path)

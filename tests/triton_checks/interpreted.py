@@ -117,7 +117,7 @@ def test_a_matrix_in_several_chunks(m: int, fast_halves: bool, monkeypatch: pyte
 
 
 def test_a_map_by_these_kernels(tmp_path: Path) -> None:
-    """From the file to the map of a prompt, whose products have few rows and many."""
+    """From the file to the map of a prompt, whose products have few rows when it is made and many in a sweep."""
     quantize(make("llama", tmp_path / "f32.gguf", n_layer=1), tmp_path / "q.gguf", "Q4_K_M")
     ids = IDS[:2]
     with Model.open(tmp_path / "q.gguf") as model, torch.no_grad():
@@ -125,6 +125,5 @@ def test_a_map_by_these_kernels(tmp_path: Path) -> None:
         done = propagate(model.family, run_of(ids, store=store), model.embed(ids))
         there, here = DetachedMap(tuple(ids), done), model.linearize(ids)
         assert error(there.logits, here.logits) < 1e-5
-        for n in (2, 40):
-            y = torch.randn(n, here.shape[0])
-            assert error(there.rmatmat(y), here.rmatmat(y)) < 1e-5
+        y = torch.randn(40, here.shape[0])
+        assert error(there.rmatmat(y), here.rmatmat(y)) < 1e-5

@@ -153,7 +153,9 @@ def _product_tile(type: GGMLType, m: int, *, adjoint: bool) -> tuple[int, int, i
         return *_tile(type, (16 if large and m > 16 else 32, 128 if m <= 16 else 64)), 4
     if m > 32:
         return *_tile(type, (32, 64)), 8
-    return *_tile(type, ((32 if m <= 16 else 16) if large else 64, 64)), 4
+    if large:
+        return *_tile(type, (32 if m <= 16 else 16, 128)), 4
+    return *_tile(type, (64, 64)), 4 if m <= 16 else 8
 
 
 @contextmanager
