@@ -7,8 +7,8 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import results
-from benchmarks.device import build, models, products, show, storage, values
+from benchmarks.device import build, kernels, models, products, show, storage, values
 from benchmarks.device.arguments import parsed
 from benchmarks.device.card import Card
 from benchmarks.device.rows import Log, Phase, Row, read
@@ -27,6 +27,7 @@ from benchmarks.device.weights import LARGEST, WEIGHTS, matrix
 from benchmarks.synth import fill
 from benchmarks.synthetic.shapes import named
 from ggufjac.quants import native
+from ggufjac.quants.device.kernels import Kernels
 from ggufjac.reader.types import GGMLType
 
 CPU = Card(torch.device("cpu"))
@@ -141,44 +142,42 @@ def test_types_of_weights_are_dealt_out_to_processes(monkeypatch: pytest.MonkeyP
     assert len([row for row in rows if row.what == "Q4_K" and row.right]) == 4, "bits, and products in three precisions"
 
 
-class Fused:
+class Fused(Kernels):
     """Kernels of a device, made of the processor's: they stand for Triton's where there is no GPU."""
 
-    NARROW = 16
-    VARIANTS: ClassVar = {"plain": {}, "rounded": {"digits": 12}}
+    def apply(self, type: GGMLType, packed: Tensor, n_in: int, x: Tensor) -> Tensor:
+        assert len(x) <= 64
+        out = x.double() @ self.expand(type, packed, n_in, torch.float64).T
+        return (out * (1 + 2.0**-12)).to(x.dtype)
 
-    def usable(self, device: torch.device) -> bool:
-        return True
-
-    def supports(self, kind: GGMLType) -> bool:
-        return kind is GGMLType.Q4_K
-
-    def expand(self, kind: GGMLType, packed: Tensor, n_in: int, dtype: torch.dtype) -> Tensor:
-        return torch.from_numpy(native.dequantize(kind, packed.numpy())).to(dtype)
-
-    def apply(self, kind: GGMLType, packed: Tensor, x: Tensor, digits: int = 60) -> Tensor:
-        assert len(x) <= self.NARROW
-        out = x.double() @ self.expand(kind, packed, x.shape[1], torch.float64).T
-        return (out * (1 + 2.0**-digits)).to(x.dtype)
-
-    def adjoint(self, kind: GGMLType, packed: Tensor, g: Tensor, digits: int = 60) -> Tensor:
-        return (g.double() @ self.expand(kind, packed, 0, torch.float64)).to(g.dtype)
+    def adjoint(self, type: GGMLType, packed: Tensor, n_in: int, g: Tensor) -> Tensor:
+        return (g.double() @ self.expand(type, packed, n_in, torch.float64)).to(g.dtype)
 
 
-def test_kernels_are_compared_and_timed_in_all_variants(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "ggufjac.quants.triton_kernels.launch", Fused())  # type: ignore[arg-type]
+def test_kernels_of_the_device_are_compared_and_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One of them is off by the twelfth digit."""
+    for module in (kernels, products):
+        monkeypatch.setattr(module, "kernels_of", lambda device: Fused())
     monkeypatch.setattr(values, "_families", lambda check: iter(()))
     out = tmp_path / "device.json"
     assert run(parsed([*TINY, "--quick", "--only", "values", "products", "--out", str(out)])) == 1
     compared, timed = read(out).phases
     wrong = [(row.what, row.dtype, row.note) for row in compared.rows if row.right is False]
-    assert [what[:2] for what in wrong] == [("Q4_K", "float32"), ("Q4_K", "float64")]
-    assert all("apply kernel rounded" in note for *_, note in wrong)
+    assert [what[:2] for what in wrong] == [("Q4_K", "float32"), ("Q6_K", "float32")]
+    assert all("apply kernel" in note for *_, note in wrong)
     assert timed.failed == compared.failed == ""
     ways = {(row.what, row.at, row.way) for row in timed.rows}
-    assert {("Q4_K 96x512 apply", "16", way) for way in ("library", "kernel plain", "kernel rounded", "engine")} <= ways
+    assert {("Q4_K 96x512 apply", "16", way) for way in ("library", "kernel", "engine")} <= ways
     assert ("Q4_K 96x512 expanded", "bfloat16", "kernel") in ways
-    assert all(row.launched for row in timed.rows if row.way.startswith("kernel ") and row.right)
+    assert all(row.launched for row in timed.rows if row.way == "kernel" and row.at.isdigit() and row.right)
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+@pytest.mark.parametrize("m", [1, 16, 64])
+def test_other_tiles_are_tried_beside_the_usual_one(m: int) -> None:
+    found = kernels.tiles(GGMLType.Q4_K, m, transposed=False)
+    assert len({*found.values()}) == len(found) >= 3
+    assert ("other units" in found) == (m == 16)
 
 
 def test_what_runs_when() -> None:

@@ -20,7 +20,8 @@ SHARDS = 8
 class Settings:
     """phases: in the order in which they run. limit: seconds for each; total: for all of them together. steps: parts of
     the names of the steps that models take (none: all). words: the command line. formats: the types whose values are
-    compared, and nothing else of that phase (none: all). shards: processes among which they are dealt out.
+    compared, and nothing else of that phase (none: all). tiles: whether other tiles are timed beside the usual ones.
+    shards: processes among which the formats are dealt out.
     """
 
     phases: tuple[str, ...]
@@ -35,6 +36,7 @@ class Settings:
     steps: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
+    tiles: bool = False
     shards: int = 1
 
 
@@ -56,6 +58,7 @@ def parsed(words: Sequence[str]) -> Settings:
         tuple(args.steps),
         tuple(words),
         tuple(args.formats),
+        args.tiles,
         1 if args.formats else args.shards or (1 if args.device == "cpu" else SHARDS),
     )
 
@@ -90,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
         "--steps", nargs="+", default=[], metavar="STEP", help="of models: coefficients, sweeps, triplets, map"
     )
     parser.add_argument("--all-types", action="store_true", help="products of more types than Q4_K")
+    parser.add_argument(
+        "--tiles", action="store_true", help="time other tiles of narrow products beside the usual ones"
+    )
     parser.add_argument("--device", default="cuda", help="in torch's words (default cuda)")
     parser.add_argument("--limit", type=float, default=180, metavar="SECONDS", help="for each phase (default 180)")
     parser.add_argument("--within", type=float, default=60, metavar="MINUTES", help="for all phases (default 60)")

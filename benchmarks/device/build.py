@@ -14,8 +14,8 @@ FOLDER = ROOT / "build" / "device"
 
 
 def importable() -> bool:
-    """Whether another process of this Python finds an extension that works, in this folder's package."""
-    code = "import ggufjac._native as n; print(n.__file__)"
+    """Whether another process of this Python finds an extension that works with this folder's package."""
+    code = "import ggufjac, ggufjac._native; print(ggufjac.__file__)"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     return found.returncode == 0 and Path(found.stdout.strip()).parent == ROOT / "ggufjac"
 

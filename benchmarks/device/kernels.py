@@ -1,50 +1,80 @@
-"""The device's own kernels, where this version of ggufjac has them and the device can run them."""
+"""The device's own kernels, where it has them, in the variants that are timed beside each other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
-from typing import Any, Protocol, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ggufjac.quants.device.kernels import Kernels, kernels_of
 from ggufjac.reader.types import GGMLType
 
-ROOM = "ggufjac.quants.triton_kernels"
+if TYPE_CHECKING:
+    from ggufjac.quants.triton_kernels.launch import Tile
 
 
-class Kernels(Protocol):
-    """packed: uint8 [n_out, row_bytes] on the device. Products are for blocks of at most NARROW rows.
+def kernels_for(device: torch.device, kind: GGMLType, n_in: int) -> Kernels | None:
+    """The device's kernels, where they multiply with this type while they expand it; None elsewhere."""
+    found = kernels_of(device)
+    if type(found) is Kernels:
+        return None
+    from ggufjac.quants.triton_kernels.formats import LAYOUTS
 
-    A module may name VARIANTS of its products, {name: keyword arguments}; all of them are timed.
-    """
-
-    NARROW: int
-
-    def usable(self, device: torch.device) -> bool: ...
-
-    def supports(self, type: GGMLType) -> bool: ...
-
-    def expand(self, type: GGMLType, packed: Tensor, n_in: int, dtype: torch.dtype) -> Tensor: ...
-
-    def apply(self, type: GGMLType, packed: Tensor, x: Tensor, **options: Any) -> Tensor: ...
-
-    def adjoint(self, type: GGMLType, packed: Tensor, g: Tensor, **options: Any) -> Tensor: ...
+    return found if kind in LAYOUTS and n_in % LAYOUTS[kind].group == 0 else None
 
 
-def kernels_for(device: torch.device, type: GGMLType) -> Kernels | None:
-    """The kernels for a type on a device; None where there are none."""
-    try:
-        found = cast(Kernels, import_module(f"{ROOM}.launch"))
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in ("ggufjac", "triton"):
-            return None
-        raise
-    return found if found.usable(device) and found.supports(type) else None
+def narrow() -> int:
+    """The most rows that they multiply so."""
+    from ggufjac.quants.triton_kernels.launch import NARROW
+
+    return NARROW
 
 
-def variants(kernels: Kernels) -> Mapping[str, Mapping[str, Any]]:
-    """The kernels' variants by name; one without a name where they have none."""
-    found: Mapping[str, Mapping[str, Any]] = getattr(kernels, "VARIANTS", {"": {}})
-    return found
+def fused(
+    kernels: Kernels,
+    kind: GGMLType,
+    packed: Tensor,
+    n_in: int,
+    x: Tensor,
+    *,
+    transposed: bool,
+    tile: Tile | None = None,
+) -> Tensor:
+    """The product, by the usual tile or by another one."""
+    if tile is None:
+        made = kernels.adjoint(kind, packed, n_in, x) if transposed else kernels.apply(kind, packed, n_in, x)
+        assert made is not None
+        return made
+    from ggufjac.quants.triton_kernels import launch
+
+    programs = launch.programs_on(x.device)
+    if transposed:
+        work, parts = launch.adjoint_parts(kind, packed, n_in, x.contiguous(), programs, tile)
+    else:
+        work, parts = launch.apply_parts(kind, packed, x.contiguous(), programs, tile)
+    work.run(x.device)
+    return parts.sum(0)
+
+
+def tiles(kind: GGMLType, m: int, *, transposed: bool) -> Mapping[str, Tile]:
+    """Tiles to try beside the usual one, by name."""
+    from ggufjac.quants.triton_kernels import launch
+
+    usual = launch.tile_for(kind, m, adjoint=transposed)
+    others = {
+        "rows x2": replace(usual, rows=2 * usual.rows),
+        "rows /2": replace(usual, rows=usual.rows // 2),
+        "weights x2": replace(usual, weights=2 * usual.weights),
+        "weights /2": replace(usual, weights=usual.weights // 2),
+        "warps x2": replace(usual, warps=2 * usual.warps),
+        "other units": replace(usual, dot=not usual.dot, rows=32 if not usual.dot else 8),
+    }
+    return {name: tile for name, tile in others.items() if _makes_sense(tile, m)}
+
+
+def _makes_sense(tile: Tile, m: int) -> bool:
+    """Matrix units want sixteen rows of x and of W; what is done without them takes registers for every row of x."""
+    return m > 2 and tile.rows >= 16 if tile.dot else m <= 16

@@ -16,12 +16,14 @@ from torch import Tensor
 
 from benchmarks.device.aims import NARROW_ROWS, NARROW_SHARE, WIDE_SHARE
 from benchmarks.device.check import Check, attempted, relative
-from benchmarks.device.kernels import kernels_for, variants
+from benchmarks.device.kernels import fused, kernels_for, tiles
+from benchmarks.device.kernels import narrow as narrowest
 from benchmarks.device.rows import Row
 from benchmarks.device.timing import Times, each
 from benchmarks.device.weights import matrix
 from ggufjac.quants import products
-from ggufjac.quants.memory.store import store_on
+from ggufjac.quants.device.kernels import Kernels, kernels_of
+from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.tensor import QuantTensor
 from ggufjac.quants.torch_formats import dequantize_blocks
 from ggufjac.reader.types import GGMLType
@@ -62,8 +64,17 @@ class Weights:
         copies = max(1, math.ceil(check.settings.scale.rotated / nbytes))
         self.quant = [QuantTensor(str(i), kind, self.n_in, matrix(kind, *shape, seed=i)) for i in range(copies)]
         self.nbytes = nbytes
-        self.store = store_on(check.card.device, 4 * copies * nbytes)
+        self.store = self.stored(kernels_of(check.card.device))
         self.name = f"{kind.name} {self.n_out}x{self.n_in}"
+
+    def stored(self, kernels: Kernels) -> DeviceWeights | None:
+        """All copies on the device, where these kernels multiply with them; None on the CPU."""
+        device = self._check.card.device
+        if device.type == "cpu":
+            return None
+        store = DeviceWeights(device, 2 * len(self.quant) * self.nbytes, kernels)
+        store.arrange([[weight] for weight in self.quant])
+        return store
 
     @cached_property
     def packed(self) -> list[Tensor]:
@@ -83,15 +94,15 @@ class Weights:
         block = torch.randn(m, self.n_out if transposed else self.n_in, generator=generator)
         return block.to(self._check.card.device, dtype)
 
-    def engine(self, x: Tensor, *, transposed: bool) -> Works:
-        """The products as an analysis makes them."""
+    def engine(self, x: Tensor, *, transposed: bool, store: DeviceWeights | None = None) -> Works:
+        """The products as an analysis makes them, or with another store."""
         product = products.adjoint if transposed else products.apply
-        return [partial(product, weight, x, self.store) for weight in self.quant]
+        return [partial(product, weight, x, store or self.store) for weight in self.quant]
 
 
 def narrow(check: Check, weights: Weights, widths: Sequence[int], dtypes: Sequence[torch.dtype]) -> Iterator[Row]:
     """Few rows: the library on expanded weights, the fused kernels in all variants, and the products of an analysis."""
-    kernels = kernels_for(check.card.device, weights.kind)
+    kernels = kernels_for(check.card.device, weights.kind, weights.n_in)
     yield from expansion(check, weights)
     for dtype in dtypes:
         expanded = weights.expanded(dtype)
@@ -107,15 +118,16 @@ def narrow(check: Check, weights: Weights, widths: Sequence[int], dtypes: Sequen
                 yield _rated(replace(row, way="library", minor=True), base, bytes_, check.copies)
                 row = replace(row, allowed=ALLOWED[dtype])
                 ways: dict[str, tuple[Works, bool]] = {}
-                if kernels is not None and m <= kernels.NARROW:
-                    fused = kernels.adjoint if transposed else kernels.apply
-                    for name, options in variants(kernels).items():
-                        made = [partial(fused, weights.kind, packed, x, **options) for packed in weights.packed]
+                if kernels is not None and m <= narrowest():
+                    product = partial(fused, kernels, transposed=transposed)
+                    others = tiles(weights.kind, m, transposed=transposed) if check.settings.tiles else {}
+                    for name, tile in {"": None, **others}.items():
+                        made = [partial(product, weights.kind, p, weights.n_in, x, tile=tile) for p in weights.packed]
                         ways[f"kernel {name}".strip()] = made, True
                 ways["engine"] = weights.engine(x, transposed=transposed), False
                 for way, (works, captured) in ways.items():
                     mine = replace(row, way=way, minor=way == "engine" and len(ways) > 1)
-                    if captured and weights.kind is FIRST and m <= NARROW_ROWS and dtype is torch.float32:
+                    if way == "kernel" and weights.kind is FIRST and m <= NARROW_ROWS and dtype is torch.float32:
                         mine = replace(mine, aim_share=NARROW_SHARE if check.aims else None)
                     yield attempted(
                         check.card,
@@ -136,7 +148,7 @@ def _narrow(check: Check, row: Row, works: Works, captured: bool, nbytes: int, w
 
 def expansion(check: Check, weights: Weights) -> Iterator[Row]:
     """Expanding all of a matrix: bytes written per second, and read and written beside a copy."""
-    kernels = kernels_for(check.card.device, weights.kind)
+    kernels = kernels_for(check.card.device, weights.kind, weights.n_in)
     for dtype in DTYPES:
         row = Row(PHASE, f"{weights.name} expanded", _name(dtype), _name(dtype), unit="GB/s")
         expand: Callable[[Tensor], Tensor] = (
@@ -181,12 +193,20 @@ def wide(check: Check, weights: Weights, widths: Sequence[int], dtypes: Sequence
                 row = replace(series, at=str(m), unit="TFLOP/s")
                 yield replace(_timed(row, base), way="library", rate=flops / base.median / 1e12, minor=True)
                 aimed = check.aims and weights.kind is FIRST and dtype is torch.float32
-                row = replace(row, way="engine", allowed=ALLOWED[dtype], aim_share=WIDE_SHARE if aimed else None)
-                yield attempted(
-                    check.card,
-                    row,
-                    partial(_wide, check, row, weights.engine(x, transposed=transposed), library, flops, base),
-                )
+                row = replace(row, way="engine", allowed=ALLOWED[dtype])
+                for way, store in _precisions(check, weights, dtype).items():
+                    mine = replace(row, way=way, aim_share=WIDE_SHARE if aimed and way == "engine" else None)
+                    works = weights.engine(x, transposed=transposed, store=store)
+                    yield attempted(check.card, mine, partial(_wide, check, mine, works, library, flops, base))
+
+
+def _precisions(check: Check, weights: Weights, dtype: torch.dtype) -> dict[str, DeviceWeights | None]:
+    """The engine's own way, and for float32 the other one: by one product of float32, or by three of float16 parts."""
+    usual = kernels_of(check.card.device)
+    if dtype is not torch.float32 or weights.store is None:
+        return {"engine": weights.store}
+    name = "engine, one product" if usual.fast_halves else "engine, three of halves"
+    return {"engine": weights.store, name: weights.stored(type(usual)(fast_halves=not usual.fast_halves))}
 
 
 def _wide(check: Check, row: Row, works: Works, library: Callable[[], Tensor], flops: int, base: Times) -> Row:

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.device.check import Check, attempted, relative
-from benchmarks.device.kernels import Kernels, kernels_for, variants
+from benchmarks.device.kernels import fused, kernels_for, narrow
 from benchmarks.device.rows import Row
 from benchmarks.device.shards import sharded
 from benchmarks.device.weights import WEIGHTS, matrix
 from ggufjac.quants import native, products
-from ggufjac.quants.memory.store import DeviceWeights, store_on
+from ggufjac.quants.device.kernels import Kernels
+from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.tensor import QuantTensor
 from ggufjac.quants.torch_formats import dequantize_blocks
 from ggufjac.reader.types import GGMLType
@@ -60,7 +61,7 @@ def _format(check: Check, kind: GGMLType) -> Iterator[Row]:
     data = matrix(kind, ROWS, COLS)
     packed = torch.from_numpy(data).to(check.card.device)
     exact = torch.from_numpy(native.dequantize(kind, data))
-    kernels = kernels_for(check.card.device, kind)
+    kernels = kernels_for(check.card.device, kind, COLS)
     row = Row(PHASE, kind.name, "bits", allowed=0.0)
     yield attempted(check.card, row, lambda: replace(row, error=_bits(kernels, kind, packed, exact)))
     weight = QuantTensor(kind.name, kind, COLS, data)
@@ -92,7 +93,7 @@ def _products(
     """The worst error of products in both directions with blocks of all widths, made in all the ways that there are."""
     dtype: torch.dtype = getattr(torch, row.dtype)
     # the processor has no store of its own: as torch sees it, it takes the path of every other device
-    store = store_on(check.card.device, 1 << 30) or DeviceWeights(check.card.device, 1 << 30)
+    store = DeviceWeights(check.card.device, 1 << 30)
     wide = exact.double()
     worst, where = -1.0, ""
     for columns in check.settings.scale.columns:
@@ -103,10 +104,8 @@ def _products(
             on_card = block.to(check.card.device)
             product = products.adjoint if transposed else products.apply
             ways: dict[str, Callable[[], Tensor]] = {"": partial(product, weight, on_card, store)}
-            if kernels is not None and columns <= kernels.NARROW:
-                fused = kernels.adjoint if transposed else kernels.apply
-                for name, options in variants(kernels).items():
-                    ways[f" kernel {name}"] = partial(fused, weight.type, packed, on_card, **options)
+            if kernels is not None and columns <= narrow() and dtype is not torch.float64:
+                ways[" kernel"] = partial(fused, kernels, weight.type, packed, COLS, on_card, transposed=transposed)
             for name, way in ways.items():
                 error = relative(way().cpu(), reference)
                 if not error <= worst:

@@ -97,8 +97,8 @@ class DeviceWeights:
 
     def _settled(self, weight: QuantTensor) -> Tensor | None:
         """The bytes that have come to stay; None for those that stream by."""
-        # A matrix that lies in no file is gone some day, and another may have its name.
-        stays = weight.pages is not None and (self._stay is None or weight.name in self._stay)
+        # Left to itself the store keeps what lies in a file: others are gone some day, and one like them may come.
+        stays = weight.pages is not None if self._stay is None else weight.name in self._stay
         if not stays or self.kept_bytes + weight.nbytes > self.keep:
             return None
         there = self.road.settle(weight.data)

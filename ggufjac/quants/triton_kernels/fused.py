@@ -27,7 +27,7 @@ class TritonKernels(Kernels):
         if not _has(type, n_in):
             return super().halves(type, packed, n_in)
         n_out = packed.shape[0]
-        largest = packed.new_empty(triton.cdiv(n_out, launch.EXPANDED[0]), dtype=torch.float32)
+        largest = packed.new_empty(triton.cdiv(n_out, launch.EXPANDED.rows), dtype=torch.float32)
         launch.magnitude(type, packed, n_in, largest).run(packed.device)
         scale = power_below(largest.amax())
         high, low = (packed.new_empty(n_out, n_in, dtype=torch.float16) for _ in range(2))

@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ggufjac.quants.triton_kernels import kernels
-from ggufjac.quants.triton_kernels.formats import LAYOUTS, Layout
+from ggufjac.quants.triton_kernels.formats import LAYOUTS
 from ggufjac.reader.types import GGMLType
 
 #: Rows of x up to which a product expands its weights on the way; and up to which it multiplies without matrix units,
@@ -26,10 +26,26 @@ from ggufjac.reader.types import GGMLType
 NARROW, FEW = 64, 4
 #: Programs for each multiprocessor that a product is split into, so that enough bytes are on their way.
 WAVES = 4
-#: Rows and weights of a tile that is expanded; rows and weights of one that a few rows are multiplied with.
-EXPANDED, SLENDER = (16, 256), (8, 256)
 
 TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows of W and weights of each that a program has in hand, and by how many warps; dot: whether on matrix units."""
+
+    rows: int
+    weights: int
+    warps: int = 4
+    dot: bool = False
+
+    def groups(self, type: GGMLType) -> int:
+        """Groups of weights of a row: one at least."""
+        return max(1, self.weights // LAYOUTS[type].group)
+
+
+#: What is expanded at a time, and what a few rows of x are multiplied with.
+EXPANDED, SLENDER = Tile(16, 256), Tile(8, 256)
 
 
 @dataclass(frozen=True)
@@ -49,42 +65,53 @@ class Launch:
 
 def expansion(type: GGMLType, packed: Tensor, out: Tensor) -> Launch:
     """packed, uint8 [n_out, row_bytes], into out [n_out, n_in], whose type is float32, float64, float16 or bfloat16."""
-    layout, (rows, groups) = LAYOUTS[type], _tile(type, EXPANDED)
     n_out, n_in = out.shape
-    grid = triton.cdiv(n_out, rows), triton.cdiv(n_in, groups * layout.group)
-    return _exact(kernels.expand, grid, (packed, out, packed.shape[1], n_out, n_in), layout, rows, groups)
+    return _exact(kernels.expand, type, _grid(type, out), (packed, out, packed.shape[1], n_out, n_in))
 
 
 def split(type: GGMLType, packed: Tensor, scale: Tensor, high: Tensor, low: Tensor) -> Launch:
     """packed into two float16 [n_out, n_in] that add up to `scale` (a number on the device) times the weights."""
-    layout, (rows, groups) = LAYOUTS[type], _tile(type, EXPANDED)
     n_out, n_in = high.shape
-    grid = triton.cdiv(n_out, rows), triton.cdiv(n_in, groups * layout.group)
-    arguments = packed, scale, high, low, packed.shape[1], n_out, n_in
-    return _exact(kernels.halves, grid, arguments, layout, rows, groups)
+    return _exact(kernels.halves, type, _grid(type, high), (packed, scale, high, low, packed.shape[1], n_out, n_in))
 
 
 def magnitude(type: GGMLType, packed: Tensor, n_in: int, out: Tensor) -> Launch:
-    """The largest magnitude in every `EXPANDED[0]` rows into out, float32 [programs]."""
-    layout, (rows, groups) = LAYOUTS[type], _tile(type, EXPANDED)
+    """The largest magnitude in every `EXPANDED.rows` rows into out, float32 [programs]."""
     arguments = packed, out, packed.shape[1], packed.shape[0], n_in
-    return _exact(kernels.largest, (out.shape[0],), arguments, layout, rows, groups)
+    return _exact(kernels.largest, type, (out.shape[0],), arguments)
 
 
-def apply_parts(type: GGMLType, packed: Tensor, x: Tensor, programs: int) -> tuple[Launch, Tensor]:
+def apply_parts(
+    type: GGMLType, packed: Tensor, x: Tensor, programs: int, tile: Tile | None = None
+) -> tuple[Launch, Tensor]:
     """The launch that makes the parts [splits, m, n_out] of x W^T for x [m, n_in], and where it leaves them."""
-    (m, n_in), n_out = x.shape, packed.shape[0]
-    rows, groups, warps = _product_tile(type, m, adjoint=False)
-    across, along = triton.cdiv(n_out, rows), triton.cdiv(n_in, groups * LAYOUTS[type].group)
-    return _product(kernels.apply, type, packed, x, n_out, (n_out, n_in), rows, groups, warps, across, along, programs)
+    tile = tile or tile_for(type, x.shape[0], adjoint=False)
+    shape = packed.shape[0], x.shape[1]
+    across, along = triton.cdiv(shape[0], tile.rows), triton.cdiv(shape[1], tile.groups(type) * LAYOUTS[type].group)
+    return _product(kernels.apply, type, packed, x, shape, tile, _Cut(shape[0], across, along, programs))
 
 
-def adjoint_parts(type: GGMLType, packed: Tensor, n_in: int, g: Tensor, programs: int) -> tuple[Launch, Tensor]:
+def adjoint_parts(
+    type: GGMLType, packed: Tensor, n_in: int, g: Tensor, programs: int, tile: Tile | None = None
+) -> tuple[Launch, Tensor]:
     """The launch that makes the parts [splits, m, n_in] of g W for g [m, n_out], and where it leaves them."""
-    (m, n_out) = g.shape
-    rows, groups, warps = _product_tile(type, m, adjoint=True)
-    across, along = triton.cdiv(n_in, groups * LAYOUTS[type].group), triton.cdiv(n_out, rows)
-    return _product(kernels.adjoint, type, packed, g, n_in, (n_out, n_in), rows, groups, warps, across, along, programs)
+    tile = tile or tile_for(type, g.shape[0], adjoint=True)
+    across, along = triton.cdiv(n_in, tile.groups(type) * LAYOUTS[type].group), triton.cdiv(g.shape[1], tile.rows)
+    return _product(kernels.adjoint, type, packed, g, (g.shape[1], n_in), tile, _Cut(n_in, across, along, programs))
+
+
+def tile_for(type: GGMLType, m: int, *, adjoint: bool) -> Tile:
+    """The tile for m rows of x, such that the registers hold it (seen in what the compiler makes of it)."""
+    if m <= FEW:
+        return SLENDER
+    large = LAYOUTS[type].group > 64
+    if adjoint:
+        return Tile(16 if large and m > 16 else 32, 128 if m <= 16 else 64, dot=True)
+    if m > 32:
+        return Tile(32, 64, warps=8, dot=True)
+    if large:
+        return Tile(32 if m <= 16 else 16, 128, dot=True)
+    return Tile(64, 64, warps=4 if m <= 16 else 8, dot=True)
 
 
 @cache
@@ -95,67 +122,58 @@ def programs_on(device: torch.device) -> int:
     return WAVES * int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
+@dataclass(frozen=True)
+class _Cut:
+    """How a product is dealt out: `across` tiles of its result of `width` columns, each summed along `along` tiles."""
+
+    width: int
+    across: int
+    along: int
+    programs: int
+
+    @property
+    def tiles(self) -> int:
+        """Tiles that a program sums, so that there are about so many programs."""
+        splits = max(1, min(self.along, self.programs // self.across))
+        return -(-self.along // splits)
+
+
 def _product(
-    kernel: Any,
-    type: GGMLType,
-    packed: Tensor,
-    x: Tensor,
-    width: int,
-    shape: tuple[int, int],
-    rows: int,
-    groups: int,
-    warps: int,
-    across: int,
-    along: int,
-    programs: int,
+    kernel: Any, type: GGMLType, packed: Tensor, x: Tensor, shape: tuple[int, int], tile: Tile, cut: _Cut
 ) -> tuple[Launch, Tensor]:
-    m, layout = x.shape[0], LAYOUTS[type]
-    splits = max(1, min(along, programs // across))
-    tiles = triton.cdiv(along, splits)
-    out = x.new_empty(triton.cdiv(along, tiles), m, width, dtype=torch.float32)
-    few = m <= FEW
+    m = x.shape[0]
+    out = x.new_empty(triton.cdiv(cut.along, cut.tiles), m, cut.width, dtype=torch.float32)
     constants = {
-        **_format(layout),
-        "R": rows,
-        "G": groups,
-        "M": triton.next_power_of_2(m) if few else max(16, triton.next_power_of_2(m)),
+        **_format(type, tile),
+        "M": max(16 if tile.dot else 1, triton.next_power_of_2(m)),
         "TYPE": TYPES[x.dtype],
-        "DOT": not few,
+        "DOT": tile.dot,
     }
-    arguments = packed, x, out, packed.shape[1], *shape, m, tiles
-    options = {"num_warps": warps, "num_stages": 2, "enable_fp_fusion": True}
-    return Launch(kernel, (across, out.shape[0]), arguments, constants, options), out
+    arguments = packed, x, out, packed.shape[1], *shape, m, cut.tiles
+    options = {"num_warps": tile.warps, "num_stages": 2, "enable_fp_fusion": True}
+    return Launch(kernel, (cut.across, out.shape[0]), arguments, constants, options), out
 
 
-def _exact(
-    kernel: Any, grid: tuple[int, ...], arguments: tuple[Any, ...], layout: Layout, rows: int, groups: int
-) -> Launch:
-    """A launch whose a * b + c rounds twice, as everywhere else."""
-    return Launch(kernel, grid, arguments, {**_format(layout), "R": rows, "G": groups}, {"enable_fp_fusion": False})
+def _exact(kernel: Any, type: GGMLType, grid: tuple[int, ...], arguments: tuple[Any, ...]) -> Launch:
+    """A launch over tiles of `EXPANDED`, whose a * b + c rounds twice, as everywhere else."""
+    return Launch(kernel, grid, arguments, _format(type, EXPANDED), {"enable_fp_fusion": False})
 
 
-def _format(layout: Layout) -> dict[str, Any]:
-    return {"DECODE": layout.decode, "PLANES": layout.planes, "WIDE": layout.wide}
+def _grid(type: GGMLType, out: Tensor) -> tuple[int, int]:
+    n_out, n_in = out.shape
+    groups = EXPANDED.groups(type) * LAYOUTS[type].group
+    return triton.cdiv(n_out, EXPANDED.rows), triton.cdiv(n_in, groups)
 
 
-def _tile(type: GGMLType, wanted: tuple[int, int]) -> tuple[int, int]:
-    """Rows and groups of a tile of so many rows and weights."""
-    rows, weights = wanted
-    return rows, max(1, weights // LAYOUTS[type].group)
-
-
-def _product_tile(type: GGMLType, m: int, *, adjoint: bool) -> tuple[int, int, int]:
-    """Rows, groups and warps of a tile, such that the registers hold it (seen in what the compiler makes of it)."""
-    if m <= FEW:
-        return *_tile(type, SLENDER), 4
-    large = LAYOUTS[type].group > 64
-    if adjoint:
-        return *_tile(type, (16 if large and m > 16 else 32, 128 if m <= 16 else 64)), 4
-    if m > 32:
-        return *_tile(type, (32, 64)), 8
-    if large:
-        return *_tile(type, (32 if m <= 16 else 16, 128)), 4
-    return *_tile(type, (64, 64)), 4 if m <= 16 else 8
+def _format(type: GGMLType, tile: Tile) -> dict[str, Any]:
+    layout = LAYOUTS[type]
+    return {
+        "DECODE": layout.decode,
+        "PLANES": layout.planes,
+        "WIDE": layout.wide,
+        "R": tile.rows,
+        "G": tile.groups(type),
+    }
 
 
 @contextmanager
