@@ -23,6 +23,7 @@ from benchmarks.device.storage import room_for
 from benchmarks.device.timing import whole
 from benchmarks.synth import fill, size_of
 from benchmarks.synthetic.shapes import named
+from ggufjac.maps.costs.planner import Planner
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.model import Model
 
@@ -180,7 +181,7 @@ class _Analysis:
             )
 
     def _step(self, step: str, dtype: str) -> Iterator[Row]:
-        row = replace(self._row(step, dtype), plan=self.memory)
+        row = replace(self._row(step, dtype), plan=self._plan(step, dtype))
         aim = aim_for(self.phase, step, dtype, capped=self.part.capped)
         if aim is not None and self.check.aims:
             row = replace(row, aim=aim.seconds)
@@ -193,6 +194,13 @@ class _Analysis:
         if step == COEFFICIENTS:
             yield attempted(self.check.card, self._row("reconstruction", dtype), partial(self._reconstruction, dtype))
         self.check.card.forget()
+
+    def _plan(self, step: str, dtype: str) -> int:
+        """The peak that the planner tells before."""
+        family, n = self.model.family, self.part.n_tokens
+        plan = Planner(family, n, self.memory, getattr(torch, dtype), self.check.card.device)
+        columns = {COEFFICIENTS: 1, SWEEPS: COLUMNS, TRIPLETS: plan.map.block(TOP), FULL: family.d}[step]
+        return max(plan.peak(plan.sweep(columns, transposed=way)) for way in (True, False)[: 1 if step == FULL else 2])
 
     # --- the steps --------------------------------------------------------------------------------------------
 

@@ -20,8 +20,7 @@ from ggufjac.maps.options import MapOptions
 from ggufjac.maps.ordinary import OrdinaryMap
 from ggufjac.maps.within.hooks import Activations
 from ggufjac.network.followed.follow import concluded, follow
-from ggufjac.network.forward import ForwardPass, propagate, run_of
-from ggufjac.operators.walk import weights
+from ggufjac.network.forward import ForwardPass, path_weights, propagate, run_of
 from ggufjac.option import taking
 from ggufjac.quants.memory.budget import Budget
 from ggufjac.quants.memory.devices import OutOfMemory, available_memory, device_called, forget_cached
@@ -129,7 +128,7 @@ class Model:
         budget, store = placed.budget, placed.store
         path: list[list[QuantTensor]] | None = None
         if store is not None and not store.arranged and budget.weights < self.family.source.weight_bytes:
-            store.arrange(path := self._path(n_tokens))
+            store.arrange(path := path_weights(self.family, n_tokens))
         self._arrange_pages(n_tokens, budget.total if store is None else 0, store, path)
         return budget, store
 
@@ -147,17 +146,10 @@ class Model:
         room = max(available - budget, available // 2)
         layers: list[list[str]] = []
         if not pages.fits(room):
-            for met in self._path(n_tokens) if path is None else path:
+            for met in path_weights(self.family, n_tokens) if path is None else path:
                 names = (w.name for w in met if w.pages is pages and (store is None or not store.stays(w.name)))
                 layers.append(list(dict.fromkeys(names)))
         pages.arrange(layers, room)
-
-    def _path(self, n_tokens: int) -> list[list[QuantTensor]]:
-        """The weights that a sweep reads, layer by layer."""
-        with torch.no_grad():
-            empty = torch.empty(n_tokens, self.family.d, device="meta")
-            rehearsed = propagate(self.family, run_of([0] * n_tokens), empty)
-        return [list(weights(op)) for op in rehearsed.layers]
 
     def _propagated(self, run: Run, inputs: Tensor, keep: int) -> ForwardPass:
         """The coefficient pass; where the device has too little memory for it, with less that stays there."""

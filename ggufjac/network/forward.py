@@ -17,6 +17,7 @@ from ggufjac.operators import Deferred, Operator, Sequential
 from ggufjac.operators.walk import coefficient_bytes, weights
 from ggufjac.quants.memory.readahead import AHEAD, Readahead
 from ggufjac.quants.memory.threads import kernels_first
+from ggufjac.quants.tensor import QuantTensor
 
 #: Is shown a layer and the state that leaves it [..., T', n]; gives what else the state goes through then, or None.
 Edit: TypeAlias = "Callable[[int, Tensor], Operator | None]"
@@ -111,6 +112,13 @@ def _propagate(
     if not x.is_meta:
         ahead.leave(weights(head))
     return ForwardPass(run, tuple(states), tuple(operators), final, head, y, run.value("result_output", logits))
+
+
+def path_weights(family: Family, n_tokens: int) -> list[list[QuantTensor]]:
+    """The weights that a sweep reads, layer by layer, for prompts of n_tokens; from a rehearsal without values."""
+    with torch.no_grad():
+        empty = torch.empty(n_tokens, family.d, device="meta")
+        return [list(weights(op)) for op in propagate(family, run_of([0] * n_tokens), empty).layers]
 
 
 def build(part: Part, run: Run, x: Tensor) -> tuple[Operator, Tensor]:

@@ -79,7 +79,9 @@ def _fold_tail(out: list[Operator], columns: int, room: int) -> None:
 
 def _pays(up: MatMul, scale: Scale, down: MatMul, columns: int) -> bool:
     (n_ff, n_in), n_out = up.weight.shape, down.weight.n_out
-    if scale.s.dim() != 2:
+    # Where products with packed weights are made of halves, those with dense matrices of float32 would be slower.
+    halved = down.store is not None and down.store.kernels.fast_halves and scale.s.dtype == torch.float32
+    if scale.s.dim() != 2 or halved:
         return False
     return columns * (n_ff * (n_in + n_out) - n_in * n_out) > n_ff * n_in * n_out
 

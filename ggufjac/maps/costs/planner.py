@@ -15,14 +15,17 @@ import torch
 
 from ggufjac.families import Family
 from ggufjac.maps import sweeps
-from ggufjac.maps.costs.rehearsal import Rehearsal
+from ggufjac.maps.costs.rehearsal import EmptyKernels, EmptyRoad, Rehearsal
 from ggufjac.maps.linear import LinearMap
-from ggufjac.network.forward import propagate, run_of
+from ggufjac.network.forward import path_weights, propagate, run_of
 from ggufjac.operators import Operator, built
 from ggufjac.operators.walk import coefficient_bytes, weights
+from ggufjac.quants.device.kernels import Kernels, kernels_of
 from ggufjac.quants.memory.budget import Budget
+from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.memory.threads import kernels_first
 
+CPU = torch.device("cpu")
 #: A trial's shortest time in seconds; shorter ones are repeated.
 TRIAL = 0.05
 
@@ -38,22 +41,36 @@ class Cost:
 
 
 class Planner:
-    """Rehearses the map of a prompt of n_tokens within `memory` bytes."""
+    """Rehearses the map of a prompt of n_tokens within `memory` bytes.
 
-    def __init__(self, family: Family, n_tokens: int, memory: int, dtype: torch.dtype = torch.float32) -> None:
+    device: where; on one of its own, weights are sent there and some stay, and peaks count these too.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        n_tokens: int,
+        memory: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device = CPU,
+    ) -> None:
         self.family = family
         self.n_tokens = n_tokens
         self.memory = memory
         self.dtype = dtype
+        x = torch.empty(n_tokens, family.d, dtype=dtype, device="meta")
+        budget, store = _placed(family, device, memory)
+        if store is not None and budget.weights < family.source.weight_bytes:
+            store.arrange(path_weights(family, n_tokens))
         with torch.no_grad(), Rehearsal() as seen:
-            x = torch.empty(n_tokens, family.d, dtype=dtype, device="meta")
-            budget = Budget(memory)
-            trace = propagate(family, run_of([0] * n_tokens), x, keep=budget.most_coefficients)
+            trace = propagate(family, run_of([0] * n_tokens, store=store), x, keep=budget.most_coefficients)
         self.states_bytes = trace.states_bytes
         #: The map without numbers.
         self.map = LinearMap(x, (*trace.layers, trace.final), trace.output[0], budget.holding(states=self.states_bytes))
         self.coefficient_bytes = coefficient_bytes(self.map.operators)
-        #: The coefficient pass; its peak counts the coefficients too.
+        #: Bytes of the weights that stay on a device of its own.
+        self.resident = 0 if store is None else store.kept_bytes
+        #: The coefficient pass; its peak counts the coefficients and the weights that stay too.
         self.prefill = Cost(seen.flops, self._layer_bytes(), seen.peak)
 
     def sweep(self, columns: int, *, transposed: bool) -> Cost:
@@ -71,6 +88,11 @@ class Planner:
         d, n_tokens, d_in = self.map.shape
         kept = 0 if on_disk or times == 1 else columns * (n_tokens * d_in if transposed else d) * self.dtype.itemsize
         return Cost(int(flops * columns / step), self._read * times, peak + kept)
+
+    def peak(self, sweep: Cost) -> int:
+        """Bytes at the worst moment of the coefficient pass and such a sweep, with all that is held then."""
+        held = self.coefficient_bytes + self.states_bytes + self.resident
+        return max(self.prefill.peak, held + sweep.peak)
 
     @cached_property
     def _read(self) -> int:
@@ -100,6 +122,17 @@ class Planner:
                     found[key] = _Shape(now, 1, shape, out)
                 shape = out
         return list(found.values())
+
+
+def _placed(family: Family, device: torch.device, memory: int) -> tuple[Budget, DeviceWeights | None]:
+    """The budget on a device, and the store that it would have there, on a device without values."""
+    budget = Budget.on(device, memory, family.source.weight_bytes)
+    if device.type == "cpu":
+        return budget, None
+    real = kernels_of(device)
+    kernels = real if type(real) is Kernels else EmptyKernels(fast_halves=real.fast_halves)
+    meta = torch.device("meta")
+    return budget, DeviceWeights(meta, budget.weights, kernels, EmptyRoad(meta))
 
 
 @dataclass

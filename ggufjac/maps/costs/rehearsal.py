@@ -10,10 +10,17 @@ import math
 import weakref
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from ggufjac.quants.device.halves import Halves
+from ggufjac.quants.device.kernels import Kernels
+from ggufjac.quants.memory.road import Road
+from ggufjac.reader.types import GGMLType
 
 aten = torch.ops.aten
 PRODUCTS = {
@@ -24,6 +31,41 @@ PRODUCTS = {
     aten.bmm.default: 0,
     aten.baddbmm.default: 1,
 }
+
+
+class EmptyRoad(Road):
+    """Bytes without values. A chunk on its way takes its own size."""
+
+    def send(self, data: NDArray[np.uint8]) -> Tensor:
+        return torch.empty(data.nbytes, dtype=torch.uint8, device=self.device)
+
+
+class EmptyKernels(Kernels):
+    """What kernels of a device's own leave in its memory and multiply, without values.
+
+    narrow: rows of x up to which they expand weights on the way.
+    """
+
+    def __init__(self, *, fast_halves: bool = False, narrow: int = 64) -> None:
+        super().__init__(fast_halves=fast_halves)
+        self.narrow = narrow
+
+    def expand(self, type: GGMLType, packed: Tensor, n_in: int, dtype: torch.dtype) -> Tensor:
+        return packed.new_empty(packed.shape[0], n_in, dtype=dtype)
+
+    def halves(self, type: GGMLType, packed: Tensor, n_in: int) -> Halves:
+        high, low = (self.expand(type, packed, n_in, torch.float16) for _ in range(2))
+        return Halves(high, low, packed.new_empty((), dtype=torch.float32))
+
+    def apply(self, type: GGMLType, packed: Tensor, n_in: int, x: Tensor) -> Tensor | None:
+        return x.float() @ self._nothing(packed, n_in).T if x.shape[0] <= self.narrow else None
+
+    def adjoint(self, type: GGMLType, packed: Tensor, n_in: int, g: Tensor) -> Tensor | None:
+        return g.float() @ self._nothing(packed, n_in) if g.shape[0] <= self.narrow else None
+
+    def _nothing(self, packed: Tensor, n_in: int) -> Tensor:
+        """A matrix that takes no memory."""
+        return packed.new_empty(1, 1, dtype=torch.float32).expand(packed.shape[0], n_in)
 
 
 class Rehearsal(TorchDispatchMode):
