@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import results
-from conftest import IDS
+from conftest import IDS, printed
 from ggufjac.analyses.analyze import analyze
 from ggufjac.analyses.attribute import attribute
 from ggufjac.analyses.judge.explain import explain
@@ -141,8 +141,19 @@ def test_every_format_is_expanded_where_the_bytes_are(kind: GGMLType) -> None:
 
 # --- analyses -------------------------------------------------------------------------------------------------
 
-#: What rounding decides alone: how far something is from being exact, and how long it took.
-ROUNDING = {"seconds", "residual", "reconstruction", "error", "exactness", "noise", "remainders", "copying", "logits"}
+#: What rounding decides alone: how far something is from being exact, how long it took, and where that was.
+ROUNDING = {
+    "device",
+    "seconds",
+    "residual",
+    "reconstruction",
+    "error",
+    "exactness",
+    "noise",
+    "remainders",
+    "copying",
+    "logits",
+}
 
 
 @pytest.fixture
@@ -156,6 +167,9 @@ def same_search(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_analysis_says_the_same_on_a_device(kind: str, tiny: Model) -> None:
     here, there = (results.compute(tiny, kind, dtype="float64", device=name) for name in ALL)
     assert_same(there.to_dict(), here.to_dict())
+    if kind != "explanation":
+        assert here.to_dict()["device"] is None
+        assert "pretend; weights expanded by torch's operations" in printed(there, 200)
     assert there.arrays.keys() == here.arrays.keys()
     for name, array in there.arrays.items():
         assert array.device.type == "cpu"

@@ -111,7 +111,8 @@ class PromptResult(Result):
     """What every analysis of one prompt says first: the model, the prompt, how it was computed, what is predicted.
 
     model: the file; prompt: its text; dtype: the precision; path: the live factor of gated MLPs; seed: of what was
-    drawn at random; predictions: the ten likeliest next tokens; seconds: of each step.
+    drawn at random; predictions: the ten likeliest next tokens; seconds: of each step; device: where it was computed
+    and how that multiplies, where it is not the CPU.
     """
 
     model: ModelFacts
@@ -121,6 +122,7 @@ class PromptResult(Result):
     seed: int
     predictions: tuple[Prediction, ...]
     seconds: dict[str, float]
+    device: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

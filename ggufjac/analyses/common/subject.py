@@ -27,6 +27,7 @@ from ggufjac.analyses.options import AnalysisOptions, Token
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD, LinearMap
 from ggufjac.maps.model import Model
+from ggufjac.quants.device.kernels import described
 
 
 class Subject:
@@ -121,6 +122,7 @@ class Subject:
             "seed": self.options.seed,
             "predictions": self.predictions,
             "seconds": self._watch.stop(),
+            "device": described(torch.device(self.options.device), self.options.dtype_name),
         }
 
     def map_facts(self, reconstruction: float) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from ggufjac.analyses.compare.sides import Bench, ComparedSide, Worked
 from ggufjac.analyses.options import CompareOptions
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
+from ggufjac.quants.device.kernels import described
 
 #: A number for every pair of sides.
 Matrix = tuple[tuple[float, ...], ...]
@@ -38,7 +39,7 @@ class Comparison(Result):
     on the first model from the first prompt to each other one.
 
     run: whose computation; top: how many triplets of each side. left, written, kl: of every pair of sides, as in a
-    change, in the order of the sides; kl[i][j] is KL(i || j).
+    change, in the order of the sides; kl[i][j] is KL(i || j). device: as for the analyses of one prompt.
     """
 
     kind: ClassVar[str] = "comparison"
@@ -56,6 +57,7 @@ class Comparison(Result):
     written: Matrix
     kl: Matrix
     seconds: dict[str, float]
+    device: str | None = None
 
 
 def compare(
@@ -102,6 +104,7 @@ def compare(
         models=tuple(facts_of(model.file) for model in models),
         prompts=tuple(p if isinstance(p, str) else models[0].detokenize(p) for p in prompts),
         dtype=options.dtype_name,
+        device=described(torch.device(options.device), options.dtype_name),
         path=options.path,
         seed=options.seed,
         run=options.run,

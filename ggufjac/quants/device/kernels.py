@@ -44,6 +44,17 @@ class Kernels:
         return None
 
 
+def described(device: torch.device, dtype: str) -> str | None:
+    """Where and how products are made with blocks of this precision, for a report; None on the CPU."""
+    if device.type == "cpu":
+        return None
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    kernels = kernels_of(device)
+    if kernels.fast_halves and dtype == "float32":
+        return f"{name}; wide float32 products as three of float16 parts, which err as little"
+    return f"{name}; weights expanded by torch's operations" if type(kernels) is Kernels else name
+
+
 @cache
 def kernels_of(device: torch.device) -> Kernels:
     """The kernels that serve a device: those in Triton on NVIDIA's cards, if it is installed, or torch's operations."""

@@ -53,7 +53,7 @@ def _head(a: Ablation, width: int) -> RenderableType:
         [
             ("model", layout.model_line(a.model)),
             ("prompt", Text(readable(a.prompt), style="italic")),
-            *runs.run_facts(a.llama),
+            *runs.run_facts(a.llama, a.device),
             ("predicts", layout.predictions_line(a.predictions, width)),
             ("follows", follows),
             ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama)),

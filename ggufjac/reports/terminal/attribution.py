@@ -55,7 +55,7 @@ def _head(a: Attribution, width: int) -> RenderableType:
         [
             ("model", layout.model_line(a.model)),
             ("prompt", Text(readable(a.prompt), style="italic")),
-            *runs.run_facts(a.llama),
+            *runs.run_facts(a.llama, a.device),
             ("predicts", layout.predictions_line(a.predictions, width)),
             ("explains", what),
             ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama)),

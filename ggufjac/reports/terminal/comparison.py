@@ -57,7 +57,7 @@ def _head(c: Comparison, width: int) -> RenderableType:
     if len(c.prompts) > PROMPTS:
         facts.append(("", Text(f"and {len(c.prompts) - PROMPTS} more", style=words.DIM)))
     worst = max(c.sides, key=lambda side: side.reconstruction)
-    facts += runs.run_facts(worst.llama)
+    facts += runs.run_facts(worst.llama, c.device)
     exactness = runs.exactness_line(worst.reconstruction, c.dtype, worst.llama)
     facts.append(
         ("exactness", exactness.append(f", at worst (side {phrases.side(c.sides.index(worst))})", style=words.DIM))

@@ -44,7 +44,7 @@ def _head(e: Explanation) -> RenderableType:
     facts: list[tuple[str, RenderableType]] = [
         ("model", layout.model_line(e.model)),
         ("prompt", Text(readable(e.prompt), style="italic")),
-        *runs.run_facts(e.llama),
+        *runs.run_facts(e.llama, None),
         ("verdict", agreement_line(e.agreement, words.token(e.first))),
         ("follows", _followed(e)),
         ("moved", _moved(e)),

@@ -31,7 +31,7 @@ def _draw(e: Extremes, width: int) -> Iterable[RenderableType]:
         [
             ("model", layout.model_line(e.model)),
             ("prompt", Text(readable(e.prompt), style="italic")),
-            *runs.run_facts(e.llama),
+            *runs.run_facts(e.llama, e.device),
             ("predicts", layout.predictions_line(e.predictions, width)),
             ("exactness", runs.exactness_line(e.reconstruction, e.dtype, e.llama)),
             ("columns", _again(e.recurring_columns, len(e.tokens))),

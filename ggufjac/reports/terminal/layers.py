@@ -81,7 +81,7 @@ def _head(a: Layers, width: int) -> RenderableType:
     facts: list[tuple[str, RenderableType]] = [
         ("model", layout.model_line(a.model)),
         ("prompt", Text(readable(a.prompt), style="italic")),
-        *runs.run_facts(a.llama),
+        *runs.run_facts(a.llama, a.device),
         ("predicts", layout.predictions_line(a.predictions, width)),
         ("emerges", _emergence(a)),
         ("exactness", exactness),

@@ -12,7 +12,7 @@ from ggufjac.analyses.common.tokens import readable
 from ggufjac.analyses.ordinary import JacobianSide, Ordinary
 from ggufjac.reports import words
 from ggufjac.reports.phrases import INSIDE, RECONSTRUCTIONS
-from ggufjac.reports.terminal import layout
+from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY
 from ggufjac.reports.terminal.scatter import scatter
 
@@ -48,6 +48,7 @@ def _head(r: Ordinary, width: int) -> RenderableType:
         [
             ("model", layout.model_line(r.model)),
             ("prompt", Text(readable(r.prompt), style="italic")),
+            *runs.run_facts(None, r.device),
             ("predicts", layout.predictions_line(r.predictions, width)),
             ("exactness", verdict),
         ],

@@ -14,9 +14,11 @@ from ggufjac.reports.terminal import layout
 FOLLOWED, FOLLOWED_LOGITS = 1e-5, 1e-4
 
 
-def run_facts(run: Followed | None) -> list[tuple[str, RenderableType]]:
-    """The line for the head of a report, where llama.cpp's run is explained instead of exact arithmetic."""
-    return [] if run is None else [("run", run_line(run))]
+def run_facts(run: Followed | None, device: str | None) -> list[tuple[str, RenderableType]]:
+    """Lines for the head of a report: that llama.cpp's run is explained, where not exact arithmetic is; and where it
+    was computed, where not on the CPU."""
+    facts: list[tuple[str, RenderableType]] = [] if run is None else [("run", run_line(run))]
+    return facts if device is None else [*facts, ("device", Text(device))]
 
 
 def run_line(run: Followed) -> Text:

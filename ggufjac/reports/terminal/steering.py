@@ -13,7 +13,7 @@ from ggufjac.analyses.steer.control import Exported
 from ggufjac.analyses.steer.leverage import POSITIONS, PRICE, Candidate
 from ggufjac.analyses.steer.steering import Continuation, Steered
 from ggufjac.reports import words
-from ggufjac.reports.terminal import layout
+from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY
 
 #: Tokens of the concept that are named, and of the direction.
@@ -47,6 +47,7 @@ def _head(s: Steered, width: int) -> RenderableType:
         "ggufjac steer",
         [
             ("model", layout.model_line(s.model)),
+            *runs.run_facts(None, s.device),
             ("concept", Text(readable(s.concept), style="italic")),
             ("predicts", layout.predictions_line(s.predictions, width)),
             ("counted", count),
