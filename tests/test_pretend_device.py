@@ -28,6 +28,7 @@ from ggufjac.analyses.options import (
     SteerOptions,
 )
 from ggufjac.analyses.ordinary import ordinary
+from ggufjac.analyses.plan import What, plan
 from ggufjac.analyses.steer.steering import steer
 from ggufjac.analyses.table import COMMANDS, KINDS
 from ggufjac.batch.prompts import PromptLine
@@ -174,6 +175,19 @@ def test_an_analysis_says_the_same_on_a_device(kind: str, tiny: Model) -> None:
     for name, array in there.arrays.items():
         assert array.device.type == "cpu"
         assert array.shape == here.arrays[name].shape, name
+
+
+@pytest.mark.parametrize("what", ["analyze", "full"])
+def test_a_plan_for_a_device(what: What, tiny: Model) -> None:
+    """Weights that stay count, and only what streams by is read in a sweep."""
+    roomy, tight = (plan(tiny, 5, what, device="pretend", memory=memory) for memory in (1 << 30, 4 << 20))
+    tensors = sum(info.nbytes for info in tiny.file.tensors.values())
+    assert 0 < tight.base <= 3 << 20
+    assert tight.base < roomy.base <= tensors
+    sweeps = [sum(step.read for step in made.steps[1:]) for made in (roomy, tight)]
+    assert sweeps[0] == 0 < sweeps[1]
+    assert tight.peak <= 4 << 20
+    assert "weights that stay" in printed(roomy, 200)
 
 
 #: Ways that the plain options do not go.

@@ -14,7 +14,8 @@ from ggufjac.analyses.common.result import Result
 from ggufjac.maps.costs.planner import Cost, Planner, Rates, trial
 from ggufjac.maps.linear import GROUPS, OVERSAMPLING, PROBES, usual_sweeps
 from ggufjac.maps.model import Model
-from ggufjac.quants.memory.devices import default_budget
+from ggufjac.quants.device.kernels import described
+from ggufjac.quants.memory.devices import default_budget, device_called
 
 #: What can be planned: `ggufjac analyze` with its tables of each token and of all together, one of them alone, or the
 #: full map.
@@ -44,8 +45,9 @@ class Plan(Result):
     """The cost of one analysis.
 
     what: the analysis; n_tokens: of the prompt; top: triplets; memory: the budget, in bytes like the four that follow;
-    base: what the process holds already; coefficients, working: what comes on top of it at the worst moment; disk: what
-    goes into a temporary file. flops_per_second, bytes_per_second: as measured just now.
+    base: what the process holds already, or on a device of its own the weights that stay there; coefficients, working:
+    what comes on top of it at the worst moment; disk: what goes into a temporary file, or from a device to the host.
+    flops_per_second, bytes_per_second: as measured just now. device: as for the analyses of one prompt.
     """
 
     kind: ClassVar[str] = "plan"
@@ -63,6 +65,7 @@ class Plan(Result):
     steps: tuple[PlannedStep, ...]
     flops_per_second: float
     bytes_per_second: float
+    device: str | None = None
 
     @property
     def peak(self) -> int:
@@ -90,13 +93,15 @@ def plan(
     top: int = 8,
     memory: int | None = None,
     dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
 ) -> Plan:
-    """The cost of an analysis of a prompt of so many tokens on this machine's processor.
+    """The cost of an analysis of a prompt of so many tokens on a device of this machine.
 
-    Raises UserError where the budget does not hold one column.
+    Raises UserError for a device that is not there, and where the budget does not hold one column.
     """
-    budget = default_budget(torch.device("cpu")) if memory is None else memory
-    planner = Planner(model.family, n_tokens, budget, dtype)
+    where = device_called(device, dtype)
+    budget = default_budget(where) if memory is None else memory
+    planner = Planner(model.family, n_tokens, budget, dtype, where)
     wanted = _sweeps(planner, what, top)
     costs = [(name, n, columns, planner.sweep(columns, transposed=back)) for name, n, columns, back in wanted]
     rates = trial(planner, max(columns for _, _, columns, _ in costs))
@@ -107,7 +112,7 @@ def plan(
         )
     ]
     steps += [_step(name, n, columns, cost, rates) for name, n, columns, cost in costs]
-    working = max([prefill.peak - planner.coefficient_bytes, *(cost.peak for *_, cost in costs)])
+    working = max([prefill.peak - planner.coefficient_bytes - planner.resident, *(cost.peak for *_, cost in costs)])
     _, on_disk = planner.map.cut(planner.map.shape[0], transposed=True)
     result = _full_bytes(planner) if any(name == FULL for name, *_ in wanted) else 0
     if result and not on_disk and what != "full":  # the map stays while its spectra are taken
@@ -119,13 +124,14 @@ def plan(
         top=top,
         dtype=str(dtype).removeprefix("torch."),
         memory=budget,
-        base=_resident(),
+        base=_resident() if where.type == "cpu" else planner.resident,
         coefficients=planner.coefficient_bytes + planner.states_bytes,
         working=working + _krylov_bytes(planner, what, top),
         disk=result if on_disk else 0,
         steps=tuple(steps),
         flops_per_second=rates.sweep,
         bytes_per_second=rates.read,
+        device=described(where, str(dtype).removeprefix("torch.")),
     )
 
 

@@ -30,7 +30,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     command.add_argument(
         "--top", type=options.worded(parse.positive), default=8, metavar="K", help="singular triplets (default 8)"
     )
-    options.add(command, AnalysisOptions, only=("dtype", "memory", "threads"))
+    options.add(command, AnalysisOptions, only=("dtype", "memory", "device", "threads"))
     add_outputs(command)
     command.set_defaults(execute=execute)
 
@@ -43,6 +43,14 @@ def execute(args: argparse.Namespace) -> int:
 
         common.use_threads(how.threads)
         with common.spinner("planning"):
-            made = plan(model, args.tokens, args.analysis, top=args.top, memory=how.memory, dtype=how.torch_dtype)
+            made = plan(
+                model,
+                args.tokens,
+                args.analysis,
+                top=args.top,
+                memory=how.memory,
+                dtype=how.torch_dtype,
+                device=how.device,
+            )
     publish(made, args)
     return 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 
@@ -19,9 +19,11 @@ from ggufjac.maps.costs.rehearsal import EmptyKernels, EmptyRoad, Rehearsal
 from ggufjac.maps.linear import LinearMap
 from ggufjac.network.forward import path_weights, propagate, run_of
 from ggufjac.operators import Operator, built
-from ggufjac.operators.walk import coefficient_bytes, weights
+from ggufjac.operators.walk import coefficient_bytes, read_weights, weights
 from ggufjac.quants.device.kernels import Kernels, kernels_of
 from ggufjac.quants.memory.budget import Budget
+from ggufjac.quants.memory.devices import synchronize
+from ggufjac.quants.memory.road import road_to
 from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.memory.threads import kernels_first
 
@@ -58,8 +60,11 @@ class Planner:
         self.n_tokens = n_tokens
         self.memory = memory
         self.dtype = dtype
+        self.device = device
         x = torch.empty(n_tokens, family.d, dtype=dtype, device="meta")
         budget, store = _placed(family, device, memory)
+        #: The device's weights without values.
+        self.store = store
         if store is not None and budget.weights < family.source.weight_bytes:
             store.arrange(path_weights(family, n_tokens))
         with torch.no_grad(), Rehearsal() as seen:
@@ -96,8 +101,7 @@ class Planner:
 
     @cached_property
     def _read(self) -> int:
-        met = (weight for shape in self._shapes for weight in [*weights(shape.op)] * shape.count)
-        return sum(weight.nbytes for weight in met)
+        return sum(weight.nbytes for op in self.map.operators for weight in read_weights(built(op)))
 
     def _layer_bytes(self) -> int:
         """Bytes of the layers' weights; of experts, those that so many tokens choose at most."""
@@ -158,7 +162,8 @@ class _Shape:
 @dataclass(frozen=True)
 class Rates:
     """What this machine does with this model: operations per second in the coefficient pass and in sweeps, and bytes
-    per second from the file as it lies there now (in memory, perhaps)."""
+    per second from the file as it lies there now (in memory, perhaps), to a device of its own where it is planned for
+    one."""
 
     prefill: float
     sweep: float
@@ -167,31 +172,46 @@ class Rates:
 
 def trial(planner: Planner, columns: int) -> Rates:
     """Build one layer at random values and send the columns of one piece through it."""
-    family, dtype = planner.family, planner.dtype
-    run = run_of([0] * planner.n_tokens).at(0)
-    x = torch.randn(planner.n_tokens, family.d, dtype=dtype)
-    packed = list(family.source.packed("blk.0."))
+    family, dtype, device = planner.family, planner.dtype, planner.device
+    store = family.source.placed(device, planner.memory).store
+    run = run_of([0] * planner.n_tokens, store=store).at(0)
+    x = torch.randn(planner.n_tokens, family.d, dtype=dtype).to(device)
+    seconds = partial(_seconds, device=device)
     with torch.no_grad(), kernels_first():
-        read = sum(data.nbytes for data in packed) / _seconds(lambda: [int(data[:, ::4096].sum()) for data in packed])
+        read = _rate(planner, seconds)
         op = family.layers[0].build(run, x)[0]
-        prefill = _seconds(lambda: family.layers[0].build(run, x))
-        g = torch.randn(1, *x.shape, dtype=dtype)
+        prefill = seconds(lambda: family.layers[0].build(run, x))
+        g = x.new_empty(1, *x.shape)
         width = min(columns, sweeps.piece_columns(op, g, planner.map.room))
-        g = torch.randn(width, *op.apply(g[:, :]).shape[1:], dtype=dtype)
-        sweep = _seconds(lambda: op.adjoint(g))
+        g = torch.randn(width, *op.apply(g[:, :]).shape[1:], dtype=dtype).to(device)
+        sweep = seconds(lambda: op.adjoint(g))
+    empty = run_of([0] * planner.n_tokens, store=planner.store).at(0)
     with torch.no_grad(), Rehearsal() as built_once:
-        empty = torch.empty_like(x, device="meta")
-        shadow = family.layers[0].build(run, empty)[0]
+        shadow = family.layers[0].build(empty, torch.empty(x.shape, dtype=dtype, device="meta"))[0]
     with torch.no_grad(), Rehearsal() as swept:
-        shadow.adjoint(torch.empty_like(g, device="meta"))
+        shadow.adjoint(torch.empty(g.shape, dtype=dtype, device="meta"))
     return Rates(built_once.flops / prefill, swept.flops / sweep, read)
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def _rate(planner: Planner, seconds: Callable[[Callable[[], object]], float]) -> float:
+    """Bytes per second of a layer's weights: read where the kernels find them, or sent to the device."""
+    packed = list(planner.family.source.packed("blk.0."))
+    if planner.device.type == "cpu":
+        took = seconds(lambda: [int(data[:, ::4096].sum()) for data in packed])
+    else:
+        road = road_to(planner.device)
+        took = seconds(lambda: [road.settle(data) for data in packed])
+    return sum(data.nbytes for data in packed) / took
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
     """The time of one call, from as many as a trial takes."""
+    work()  # a device compiles its kernels first
+    synchronize(device)
     calls, begun = 0, time.perf_counter()
     while True:
         work()
+        synchronize(device)
         calls += 1
         spent = time.perf_counter() - begun
         if spent > TRIAL:

@@ -96,6 +96,12 @@ def forget_cached(device: torch.device) -> None:
         getattr(torch, device.type).empty_cache()
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done everything that was started on it."""
+    if device.type in ("cuda", "mps", "xpu"):
+        getattr(torch, device.type).synchronize()
+
+
 def _free_on_cuda(device: torch.device) -> int:
     """Bytes that this process can still take: what nobody has, what torch holds unused, and no more than it may."""
     free, total = torch.cuda.mem_get_info(device)

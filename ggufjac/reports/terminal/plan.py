@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ggufjac.analyses.plan import WHATS, Plan
 from ggufjac.reports import words
-from ggufjac.reports.terminal import layout
+from ggufjac.reports.terminal import layout, runs
 
 NAMES = dict(
     zip(WHATS, ("analyze", "triplets of each token's map", "triplets of all together", "the full map"), strict=True)
@@ -25,12 +25,13 @@ def _head(plan: Plan) -> RenderableType:
     facts: list[tuple[str, RenderableType]] = [
         ("model", layout.name_of(m).append(f"  {m.architecture}, {words.byte_size(m.bytes)}")),
         ("analysis", f"{NAMES[plan.what]}, {plan.n_tokens} tokens, {plan.dtype}"),
+        *runs.run_facts(None, plan.device),
         ("memory", _memory(plan)),
         ("time", Text.assemble((f"about {words.duration(plan.seconds)}", "bold"), f"  {_rates(plan)}")),
     ]
     if plan.disk:
-        disk = f"{words.byte_size(plan.disk)} in a temporary file: the full map is larger than the budget"
-        facts.insert(3, ("disk", disk))
+        where = "in a temporary file" if plan.device is None else "leave the device for the host's memory or disk"
+        facts.insert(-1, ("disk", f"{words.byte_size(plan.disk)} {where}: the full map is larger than the budget"))
     return layout.frame("ggufjac plan", facts)
 
 
@@ -44,9 +45,10 @@ def line(plan: Plan) -> Text:
 
 
 def _memory(plan: Plan) -> Text:
+    where, base = ("beside the mapped file", "the program") if plan.device is None else ("there", "weights that stay")
     out = Text.assemble(
         (words.byte_size(plan.peak), "bold"),
-        f" at most beside the mapped file: {words.byte_size(plan.base)} the program, "
+        f" at most {where}: {words.byte_size(plan.base)} {base}, "
         f"{words.byte_size(plan.coefficients)} coefficients, {words.byte_size(plan.working)} columns",
     )
     return out.append(f" (budget {words.byte_size(plan.memory)})", style=words.DIM)
@@ -54,7 +56,8 @@ def _memory(plan: Plan) -> Text:
 
 def _rates(plan: Plan) -> str:
     reading = words.byte_size(int(plan.bytes_per_second))
-    return f"at {plan.flops_per_second / 1e9:.0f} GFLOP/s and {reading}/s from the file, as measured just now"
+    way = "from the file" if plan.device is None else "to the device"
+    return f"at {plan.flops_per_second / 1e9:.0f} GFLOP/s and {reading}/s {way}, as measured just now"
 
 
 def _steps(plan: Plan) -> Table:
