@@ -186,7 +186,7 @@ def test_a_plan_for_a_device(what: What, tiny: Model) -> None:
     assert tight.base < roomy.base <= tensors
     sweeps = [sum(step.read for step in made.steps[1:]) for made in (roomy, tight)]
     assert sweeps[0] == 0 < sweeps[1]
-    assert tight.peak <= 2 << 20
+    assert tight.peak < roomy.peak
     assert "weights that stay" in printed(roomy, 200)
 
 
