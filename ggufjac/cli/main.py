@@ -41,6 +41,11 @@ examples:
 """
 
 
+#: The name of torch's exception, which is known without importing torch; and what can be done.
+OUT_OF_MEMORY = "OutOfMemoryError"
+WHAT_HELPS = "close what else uses it, let the analysis take less (--memory), or compute on the cpu (--device cpu)"
+
+
 def parser() -> Parser:
     """The argument parser with every command; each command sets `execute`."""
     top = Parser(
@@ -104,6 +109,11 @@ def run(arguments: Sequence[str]) -> int:
         return status
     except UserError as error:
         print(f"ggufjac: {error}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if type(error).__name__ != OUT_OF_MEMORY:
+            raise
+        print(f"ggufjac: the device ran out of memory: {WHAT_HELPS}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("ggufjac: interrupted", file=sys.stderr)
