@@ -175,7 +175,7 @@ def test_kernels_of_the_device_are_compared_and_timed(monkeypatch: pytest.Monkey
 @pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
 @pytest.mark.parametrize("m", [1, 16, 64])
 def test_other_tiles_are_tried_beside_the_usual_one(m: int) -> None:
-    found = kernels.tiles(GGMLType.Q4_K, m, transposed=False)
+    found = kernels.tiles(GGMLType.Q4_K, m, CPU.device, transposed=False)
     assert len({*found.values()}) == len(found) >= 3
     assert ("other units" in found) == (m == 16)
 

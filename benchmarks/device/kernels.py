@@ -50,27 +50,27 @@ def fused(
         return made
     from ggufjac.quants.triton_kernels import launch
 
-    programs = launch.programs_on(x.device)
+    card = launch.card_of(x.device)
     if transposed:
-        work, parts = launch.adjoint_parts(kind, packed, n_in, x.contiguous(), programs, tile)
+        work, parts = launch.adjoint_parts(kind, packed, n_in, x.contiguous(), card, tile)
     else:
-        work, parts = launch.apply_parts(kind, packed, x.contiguous(), programs, tile)
+        work, parts = launch.apply_parts(kind, packed, x.contiguous(), card, tile)
     work.run(x.device)
     return parts.sum(0)
 
 
-def tiles(kind: GGMLType, m: int, *, transposed: bool) -> Mapping[str, Tile]:
+def tiles(kind: GGMLType, m: int, device: torch.device, *, transposed: bool) -> Mapping[str, Tile]:
     """Tiles to try beside the usual one, by name."""
     from ggufjac.quants.triton_kernels import launch
 
-    usual = launch.tile_for(kind, m, adjoint=transposed)
+    usual = launch.tile_for(kind, m, launch.card_of(device), adjoint=transposed)
     others = {
         "rows x2": replace(usual, rows=2 * usual.rows),
         "rows /2": replace(usual, rows=usual.rows // 2),
         "weights x2": replace(usual, weights=2 * usual.weights),
         "weights /2": replace(usual, weights=usual.weights // 2),
         "warps x2": replace(usual, warps=2 * usual.warps),
-        "other units": replace(usual, dot=not usual.dot, rows=32 if not usual.dot else 8),
+        "other units": replace(usual, dot=not usual.dot, rows=32 if not usual.dot else 8, most=16),
     }
     return {name: tile for name, tile in others.items() if _makes_sense(tile, m)}
 

@@ -120,7 +120,7 @@ def narrow(check: Check, weights: Weights, widths: Sequence[int], dtypes: Sequen
                 ways: dict[str, tuple[Works, bool]] = {}
                 if kernels is not None and m <= narrowest():
                     product = partial(fused, kernels, transposed=transposed)
-                    others = tiles(weights.kind, m, transposed=transposed) if check.settings.tiles else {}
+                    others = tiles(weights.kind, m, x.device, transposed=transposed) if check.settings.tiles else {}
                     for name, tile in {"": None, **others}.items():
                         made = [partial(product, weights.kind, p, weights.n_in, x, tile=tile) for p in weights.packed]
                         ways[f"kernel {name}".strip()] = made, True

@@ -17,7 +17,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from ggufjac.quants.triton_kernels.launch import Launch
+from ggufjac.quants.triton_kernels.launch import Card, Launch
 from ggufjac.reader.types import GGMLType
 from triton_checks.samples import TYPES, launches
 
@@ -30,8 +30,8 @@ NAMES = {
 }
 #: Alignment of tensors, and the divisor of sizes, that Triton compiles for where they have it.
 ALIGNED = 16
-#: Bytes of a thread's stack that do no harm: a number or two.
-SPILLED = 8
+#: Bytes of a thread's stack that do little harm: some numbers, where a tile would take 256 and more.
+SPILLED = 96
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
 
@@ -67,7 +67,8 @@ def stack(cubin: bytes, folder: Path) -> int:
 
 @pytest.mark.parametrize("type", TYPES, ids=lambda type: type.name)
 def test_kernels_compile(type: GGMLType, target: int, tmp_path: Path) -> None:
-    for what, made in launches(type, all=type == GGMLType.Q4_K):
+    card = Card(528, hopper=target == 90)
+    for what, made in launches(type, card, all=type == GGMLType.Q4_K):
         done = compiled(made, target)
         assert done.asm["cubin"], what
         assert stack(done.asm["cubin"], tmp_path) <= SPILLED, what

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ggufjac.quants.triton_kernels import launch
 from ggufjac.quants.triton_kernels.formats import LAYOUTS
-from ggufjac.quants.triton_kernels.launch import Launch
+from ggufjac.quants.triton_kernels.launch import Card, Launch
 from ggufjac.reader.types import GGMLType
 
 TYPES = list(LAYOUTS)
@@ -27,8 +27,8 @@ def packed(type: GGMLType, n_out: int = ROWS, n_in: int = WEIGHTS, below: int = 
     return rng.integers(0, below, (n_out, n_in // type.block * type.block_bytes), dtype=np.uint8)
 
 
-def launches(type: GGMLType, *, all: bool) -> Iterator[tuple[str, Launch]]:
-    """Every kernel as it is launched for a matrix of an 8B model; all: in every precision and size of tile."""
+def launches(type: GGMLType, card: Card, *, all: bool) -> Iterator[tuple[str, Launch]]:
+    """Every kernel as a card launches it for a matrix of an 8B model; all: in every precision and size of tile."""
     n_out, n_in = 4096, 14336
     data = empty(n_out, n_in // type.block * type.block_bytes, dtype=torch.uint8)
     for dtype in (torch.float32, torch.float64, torch.bfloat16) if all else (torch.float32,):
@@ -39,8 +39,8 @@ def launches(type: GGMLType, *, all: bool) -> Iterator[tuple[str, Launch]]:
     for dtype in (torch.float32, torch.bfloat16) if all else (torch.float32,):
         for rows in (1, 2, 4, 16, 32, 64) if all else (4, 32):
             x, g = empty(rows, n_in, dtype=dtype), empty(rows, n_out, dtype=dtype)
-            yield f"apply to {rows} rows of {dtype}", launch.apply_parts(type, data, x, 528)[0]
-            yield f"adjoint of {rows} rows of {dtype}", launch.adjoint_parts(type, data, n_in, g, 528)[0]
+            yield f"apply to {rows} rows of {dtype}", launch.apply_parts(type, data, x, card)[0]
+            yield f"adjoint of {rows} rows of {dtype}", launch.adjoint_parts(type, data, n_in, g, card)[0]
 
 
 def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

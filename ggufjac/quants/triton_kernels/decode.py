@@ -30,15 +30,30 @@ def _signed(p, here):
 
 
 @triton.jit
-def _bytes(p, b, here):
-    """The bytes at p + b for p [R, G]: [R, G, B]."""
-    return _byte(p[:, :, None] + b, here[:, :, None])
+def _bytes(p, b, here, aligned: tl.constexpr):
+    """The B bytes from p [R, G] on, int32 [R, G, B], loaded as words of `aligned` bytes, which p is a multiple of.
+
+    A byte comes out of a word by a shift, which the compiler joins with the next one.
+    """
+    if aligned == 1:
+        w = _byte(p[:, :, None] + b, here[:, :, None]).to(tl.int32)
+    else:
+        words = tl.arange(0, b.shape[2] // aligned)[None, None, :]
+        if aligned == 2:
+            w = tl.load(p.to(tl.pointer_type(tl.uint16))[:, :, None] + words, mask=here[:, :, None], other=0)
+            w = w.to(tl.int32)
+            w = tl.join(w & 255, w >> 8)
+        else:
+            w = tl.load(p.to(tl.pointer_type(tl.int32))[:, :, None] + words, mask=here[:, :, None], other=0)
+            w = tl.join(tl.join(w & 255, (w >> 16) & 255), tl.join((w >> 8) & 255, (w >> 24) & 255))
+        w = tl.reshape(w, (p.shape[0], p.shape[1], b.shape[2]))
+    return w
 
 
 @triton.jit
-def _nibbles(p, b, here, high: tl.constexpr):
+def _nibbles(p, b, here, high: tl.constexpr, aligned: tl.constexpr):
     """The low or the high halves of those bytes."""
-    return (_bytes(p, b, here) >> (4 * high)) & 15
+    return (_bytes(p, b, here, aligned) >> (4 * high)) & 15
 
 
 @triton.jit
@@ -62,10 +77,9 @@ def _bits(word):
 @triton.jit
 def _fp4(q):
     """E2M1, doubled: 0, 1, 2, 3, 4, 6, 8, 12 and their negatives."""
-    q = q.to(tl.int32)
-    mantissa, exponent = q & 1, (q >> 1) & 3
-    magnitude = tl.where(exponent == 0, mantissa, (2 + mantissa) << tl.maximum(exponent - 1, 0))
-    return tl.where(q >= 8, -magnitude, magnitude).to(tl.float32)
+    # The three bits below the sign are the end of a float32's exponent and the beginning of its fraction, its smallest
+    # numbers included; adding 0 makes -0 the 0 that it stands for.
+    return _bits(((q & 7) << 22) | ((q & 8) << 28)) * 1.7014118346046923e38 + 0.0
 
 
 @triton.jit
@@ -103,14 +117,14 @@ def bf16(row, g, b, here, plane: tl.constexpr):
 @triton.jit
 def q4_0(row, g, b, here, plane: tl.constexpr):
     block = row + g * 18
-    q = _nibbles(block + 2, b, here, plane)
+    q = _nibbles(block + 2, b, here, plane, 2)
     return _each(_half(block, here)) * (q.to(tl.float32) - 8)
 
 
 @triton.jit
 def q4_1(row, g, b, here, plane: tl.constexpr):
     block = row + g * 20
-    q = _nibbles(block + 4, b, here, plane)
+    q = _nibbles(block + 4, b, here, plane, 4)
     return _each(_half(block, here)) * q.to(tl.float32) + _each(_half(block + 2, here))
 
 
@@ -118,27 +132,27 @@ def q4_1(row, g, b, here, plane: tl.constexpr):
 def _fifth_bits(p, b, here, plane: tl.constexpr):
     """Bits 16 plane + b of the four bytes at p, as bit 4."""
     low, high = _byte(p + 2 * plane, here).to(tl.int32), _byte(p + 2 * plane + 1, here).to(tl.int32)
-    return (((_each(low | (high << 8)) >> b) & 1) << 4).to(tl.uint8)
+    return ((_each(low | (high << 8)) >> b) & 1) << 4
 
 
 @triton.jit
 def q5_0(row, g, b, here, plane: tl.constexpr):
     block = row + g * 22
-    q = _nibbles(block + 6, b, here, plane) | _fifth_bits(block + 2, b, here, plane)
+    q = _nibbles(block + 6, b, here, plane, 2) | _fifth_bits(block + 2, b, here, plane)
     return _each(_half(block, here)) * (q.to(tl.float32) - 16)
 
 
 @triton.jit
 def q5_1(row, g, b, here, plane: tl.constexpr):
     block = row + g * 24
-    q = _nibbles(block + 8, b, here, plane) | _fifth_bits(block + 4, b, here, plane)
+    q = _nibbles(block + 8, b, here, plane, 4) | _fifth_bits(block + 4, b, here, plane)
     return _each(_half(block, here)) * q.to(tl.float32) + _each(_half(block + 2, here))
 
 
 @triton.jit
 def q8_0(row, g, b, here, plane: tl.constexpr):
     block = row + g * 34
-    return _bytes(block + 2, b, here).to(tl.int8, bitcast=True).to(tl.float32) * _each(_half(block, here))
+    return _bytes(block + 2, b, here, 2).to(tl.int8).to(tl.float32) * _each(_half(block, here))
 
 
 # ---- K-quants: superblocks of 256. Those with sixteen scales are two groups of eight planes, the others four of two
@@ -150,7 +164,7 @@ def q2_k(row, g, b, here, plane: tl.constexpr):
     both = _byte(block + 8 * half + plane, here)
     scale = _half(block + 80, here) * (both & 15).to(tl.float32)
     minimum = _half(block + 82, here) * (both >> 4).to(tl.float32)
-    q = (_bytes(block + 16 + 32 * half + 16 * (plane % 2), b, here) >> (2 * (plane // 2))) & 3
+    q = (_bytes(block + 16 + 32 * half + 16 * (plane % 2), b, here, 4) >> (2 * (plane // 2))) & 3
     return _each(scale) * q.to(tl.float32) - _each(minimum)
 
 
@@ -161,8 +175,8 @@ def q3_k(row, g, b, here, plane: tl.constexpr):
     low = (_byte(block + 96 + plane, here) >> (4 * half).to(tl.uint8)) & 15
     high = (_byte(block + 104 + plane % 4, here) >> (4 * half + 2 * (plane // 4)).to(tl.uint8)) & 3
     scale = _half(block + 108, here) * ((low | (high << 4)).to(tl.float32) - 32)
-    q = (_bytes(block + 32 + 32 * half + 16 * (plane % 2), b, here) >> (2 * (plane // 2))) & 3
-    third = _bytes(block + 16 * (plane % 2), b, here) >> _each((4 * half + plane // 2).to(tl.uint8))
+    q = (_bytes(block + 32 + 32 * half + 16 * (plane % 2), b, here, 2) >> (2 * (plane // 2))) & 3
+    third = _bytes(block + 16 * (plane % 2), b, here, 2) >> _each(4 * half + plane // 2)
     return _each(scale) * ((q | ((third & 1) << 2)).to(tl.float32) - 4)
 
 
@@ -182,7 +196,7 @@ def _scale_and_minimum(block, g, here, plane: tl.constexpr):
 def q4_k(row, g, b, here, plane: tl.constexpr):
     quarter, block = g % 4, row + (g // 4) * 144
     scale, minimum = _scale_and_minimum(block, quarter, here, plane)
-    q = _nibbles(block + 16 + 32 * quarter, b, here, plane)
+    q = _nibbles(block + 16 + 32 * quarter, b, here, plane, 4)
     return scale * q.to(tl.float32) - minimum
 
 
@@ -190,8 +204,8 @@ def q4_k(row, g, b, here, plane: tl.constexpr):
 def q5_k(row, g, b, here, plane: tl.constexpr):
     quarter, block = g % 4, row + (g // 4) * 176
     scale, minimum = _scale_and_minimum(block, quarter, here, plane)
-    fifth = _bytes(block + 16, b, here) >> _each((2 * quarter + plane).to(tl.uint8))
-    q = _nibbles(block + 48 + 32 * quarter, b, here, plane) | ((fifth & 1) << 4)
+    fifth = _bytes(block + 16, b, here, 4) >> _each(2 * quarter + plane)
+    q = _nibbles(block + 48 + 32 * quarter, b, here, plane, 4) | ((fifth & 1) << 4)
     return scale * q.to(tl.float32) - minimum
 
 
@@ -199,8 +213,8 @@ def q5_k(row, g, b, here, plane: tl.constexpr):
 def q6_k(row, g, b, here, plane: tl.constexpr):
     half, block = g % 2, row + (g // 2) * 210
     scale = _half(block + 208, here) * _signed(block + 192 + 8 * half + plane, here)
-    low = _nibbles(block + 64 * half + 16 * (plane % 4), b, here, plane // 4)
-    high = (_bytes(block + 128 + 32 * half + 16 * (plane % 2), b, here) >> (2 * (plane // 2))) & 3
+    low = _nibbles(block + 64 * half + 16 * (plane % 4), b, here, plane // 4, 2)
+    high = (_bytes(block + 128 + 32 * half + 16 * (plane % 2), b, here, 2) >> (2 * (plane // 2))) & 3
     return _each(scale) * ((low | (high << 4)).to(tl.float32) - 32)
 
 
@@ -210,7 +224,7 @@ def q6_k(row, g, b, here, plane: tl.constexpr):
 @triton.jit
 def iq4_nl(row, g, b, here, plane: tl.constexpr):
     block = row + g * 18
-    return _each(_half(block, here)) * _iq4(_nibbles(block + 2, b, here, plane))
+    return _each(_half(block, here)) * _iq4(_nibbles(block + 2, b, here, plane, 2))
 
 
 @triton.jit
@@ -219,7 +233,7 @@ def iq4_xs(row, g, b, here, plane: tl.constexpr):
     low = (_byte(block + 4 + eighth // 2, here) >> (4 * (eighth % 2)).to(tl.uint8)) & 15
     high = (_byte(block + 2 + eighth // 4, here) >> (2 * (eighth % 4)).to(tl.uint8)) & 3
     scale = _half(block, here) * ((low | (high << 4)).to(tl.float32) - 32)
-    return _each(scale) * _iq4(_nibbles(block + 8 + 16 * eighth, b, here, plane))
+    return _each(scale) * _iq4(_nibbles(block + 8 + 16 * eighth, b, here, plane, 4))
 
 
 @triton.jit
@@ -227,7 +241,7 @@ def mxfp4(row, g, b, here, plane: tl.constexpr):
     block = row + g * 17
     e = _byte(block, here).to(tl.int32)  # 2^(e - 128); the two smallest are subnormal
     scale = _bits(tl.where(e < 2, 0x00200000 << tl.minimum(e, 1), (e - 1) << 23))
-    return _each(scale) * _fp4(_nibbles(block + 1, b, here, plane))
+    return _each(scale) * _fp4(_nibbles(block + 1, b, here, plane, 1))
 
 
 @triton.jit
@@ -239,4 +253,4 @@ def nvfp4(row, g, b, here, plane: tl.constexpr):
     normal = _bits(((exponent + 119) << 23) | (mantissa << 20))
     scale = tl.where(exponent == 0, mantissa.to(tl.float32) * 0.0009765625, normal)
     scale = tl.where(e4m3 == 0x7F, 0.0, scale)
-    return _each(scale) * _fp4(_nibbles(block + 4 + 8 * quarter, b, here, plane))
+    return _each(scale) * _fp4(_nibbles(block + 4 + 8 * quarter, b, here, plane, 4))

@@ -37,14 +37,14 @@ class TritonKernels(Kernels):
     def apply(self, type: GGMLType, packed: Tensor, n_in: int, x: Tensor) -> Tensor | None:
         if not _narrow(type, n_in, x):
             return None
-        made, parts = launch.apply_parts(type, packed, x.contiguous(), launch.programs_on(x.device))
+        made, parts = launch.apply_parts(type, packed, x.contiguous(), launch.card_of(x.device))
         made.run(x.device)
         return _summed(parts)
 
     def adjoint(self, type: GGMLType, packed: Tensor, n_in: int, g: Tensor) -> Tensor | None:
         if not _narrow(type, n_in, g):
             return None
-        made, parts = launch.adjoint_parts(type, packed, n_in, g.contiguous(), launch.programs_on(g.device))
+        made, parts = launch.adjoint_parts(type, packed, n_in, g.contiguous(), launch.card_of(g.device))
         made.run(g.device)
         return _summed(parts)
 

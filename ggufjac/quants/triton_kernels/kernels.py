@@ -4,9 +4,9 @@ All of them work on tiles of R rows and G groups of weights (see `decode`); `DEC
 and WIDE how many planes a group has and how many weights a plane. Rows of packed bytes are `row_bytes` long, `n_in` is
 the number of weights in a row.
 
-Where float32 is multiplied on units for shorter numbers, each factor is split into parts whose products are exact, and
-the parts' products are added up in float32 ("tf32x3": three products of two parts each; what is left out is smaller
-than float32's rounding of either factor).
+Where float32 is multiplied on matrix units, which read eleven bits of it, each factor is the sum of two such numbers to
+2^-24. The products of parts are exact and added up in float32; that of the two small ones, 2^-24 of the others, is
+left out.
 """
 
 from __future__ import annotations
@@ -39,6 +39,25 @@ def _tile(
         odd = tl.join(_pair(row, group, b, here, DECODE, 1, 5), _pair(row, group, b, here, DECODE, 3, 7))
         w = tl.permute(tl.join(even, odd), (0, 1, 3, 4, 5, 2))
     return tl.reshape(w, (r.shape[0], g.shape[0] * PLANES * WIDE))
+
+
+@triton.jit
+def _rounded(x):
+    """float32 x rounded to the eleven bits that matrix units read of it."""
+    return ((x.to(tl.int32, bitcast=True) + 0x1000) & -0x2000).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _dot(a, b, total, TYPE: tl.constexpr):
+    """total + a b on the matrix units; float32 as three products of two parts each, the small ones first."""
+    if TYPE == tl.float32:  # noqa: SIM300
+        high_a, high_b = _rounded(a), _rounded(b)
+        total = tl.dot(a - high_a, high_b, total, input_precision="tf32")
+        total = tl.dot(high_a, b - high_b, total, input_precision="tf32")
+        total = tl.dot(high_a, high_b, total, input_precision="tf32")
+    else:
+        total = tl.dot(a, b, total)
+    return total
 
 
 @triton.jit
@@ -97,10 +116,11 @@ def apply(
 ):  # fmt: skip
     """out [splits, m, n_out]: the parts of x W^T for x [m, n_in], each over `tiles` tiles of columns.
 
-    M >= m: rows of x in hand; TYPE: of the factors (float32 or bfloat16). DOT: on the matrix units (M >= 16).
+    M: rows of x that a program has in hand; TYPE: of the factors (float32 or bfloat16). DOT: on the matrix units, whose
+    tiles have sixteen rows.
     """
     K: tl.constexpr = G * PLANES * WIDE
-    r, i = tl.program_id(0) * R + tl.arange(0, R), tl.arange(0, M)
+    r, i = tl.program_id(0) * R + tl.arange(0, R), tl.program_id(2) * M + tl.arange(0, M)
     n_groups, begin = n_in // (PLANES * WIDE), tl.program_id(1) * tiles
     if DOT:
         total = tl.zeros((R, M), tl.float32)
@@ -112,7 +132,7 @@ def apply(
         here = (i < m)[:, None] & (k < n_in)[None, :]
         block = tl.load(x + i[:, None] * n_in + k[None, :], mask=here, other=0)
         if DOT:
-            total = tl.dot(w, tl.trans(block), total, input_precision="tf32x3")
+            total = _dot(w, tl.trans(block), total, TYPE)
         else:
             total += block.to(tl.float32)[:, None, :] * w.to(tl.float32)[None, :, :]
     place = out + tl.program_id(1).to(tl.int64) * m * n_out + i[:, None] * n_out + r[None, :]
@@ -131,7 +151,7 @@ def adjoint(
 ):  # fmt: skip
     """out [splits, m, n_in]: the parts of g W for g [m, n_out], each over `tiles` tiles of rows; as in `apply`."""
     K: tl.constexpr = G * PLANES * WIDE
-    groups, i = tl.program_id(0) * G + tl.arange(0, G), tl.arange(0, M)
+    groups, i = tl.program_id(0) * G + tl.arange(0, G), tl.program_id(2) * M + tl.arange(0, M)
     n_groups, begin = n_in // (PLANES * WIDE), tl.program_id(1) * tiles
     if DOT:
         total = tl.zeros((M, K), tl.float32)
@@ -142,7 +162,7 @@ def adjoint(
         w = _tile(packed, r, groups, row_bytes, n_out, n_groups, DECODE, PLANES, WIDE).to(TYPE)
         block = tl.load(g + i[:, None] * n_out + r[None, :], mask=(i < m)[:, None] & (r < n_out)[None, :], other=0)
         if DOT:
-            total = tl.dot(block, w, total, input_precision="tf32x3")
+            total = _dot(block, w, total, TYPE)
         else:
             total += block.to(tl.float32)[:, :, None] * w.to(tl.float32)[None, :, :]
     k = tl.program_id(0) * K + tl.arange(0, K)

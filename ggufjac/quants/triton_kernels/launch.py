@@ -32,20 +32,31 @@ TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16}
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows of W and weights of each that a program has in hand, and by how many warps; dot: whether on matrix units."""
+    """Rows of W and weights of each that a program has in hand, and by how many warps; dot: whether on matrix units.
+    most: rows of x at most."""
 
     rows: int
     weights: int
     warps: int = 4
     dot: bool = False
+    most: int = 4
 
     def groups(self, type: GGMLType) -> int:
         """Groups of weights of a row: one at least."""
         return max(1, self.weights // LAYOUTS[type].group)
 
 
+@dataclass(frozen=True)
+class Card:
+    """What the sizes of a launch depend on. programs: as many as a product should have at least; hopper: whether the
+    matrix units read from shared memory, which leaves registers for larger tiles (compute capability 9.0)."""
+
+    programs: int
+    hopper: bool = False
+
+
 #: What is expanded at a time, and what a few rows of x are multiplied with.
-EXPANDED, SLENDER = Tile(16, 256), Tile(8, 256)
+EXPANDED, SLENDER = Tile(16, 256), Tile(16, 256)
 
 
 @dataclass(frozen=True)
@@ -82,44 +93,49 @@ def magnitude(type: GGMLType, packed: Tensor, n_in: int, out: Tensor) -> Launch:
 
 
 def apply_parts(
-    type: GGMLType, packed: Tensor, x: Tensor, programs: int, tile: Tile | None = None
+    type: GGMLType, packed: Tensor, x: Tensor, card: Card, tile: Tile | None = None
 ) -> tuple[Launch, Tensor]:
     """The launch that makes the parts [splits, m, n_out] of x W^T for x [m, n_in], and where it leaves them."""
-    tile = tile or tile_for(type, x.shape[0], adjoint=False)
+    tile = tile or tile_for(type, x.shape[0], card, adjoint=False)
     shape = packed.shape[0], x.shape[1]
     across, along = triton.cdiv(shape[0], tile.rows), triton.cdiv(shape[1], tile.groups(type) * LAYOUTS[type].group)
-    return _product(kernels.apply, type, packed, x, shape, tile, _Cut(shape[0], across, along, programs))
+    return _product(kernels.apply, type, packed, x, shape, tile, _Cut(shape[0], across, along, card.programs))
 
 
 def adjoint_parts(
-    type: GGMLType, packed: Tensor, n_in: int, g: Tensor, programs: int, tile: Tile | None = None
+    type: GGMLType, packed: Tensor, n_in: int, g: Tensor, card: Card, tile: Tile | None = None
 ) -> tuple[Launch, Tensor]:
     """The launch that makes the parts [splits, m, n_in] of g W for g [m, n_out], and where it leaves them."""
-    tile = tile or tile_for(type, g.shape[0], adjoint=True)
+    tile = tile or tile_for(type, g.shape[0], card, adjoint=True)
     across, along = triton.cdiv(n_in, tile.groups(type) * LAYOUTS[type].group), triton.cdiv(g.shape[1], tile.rows)
-    return _product(kernels.adjoint, type, packed, g, (g.shape[1], n_in), tile, _Cut(n_in, across, along, programs))
+    return _product(
+        kernels.adjoint, type, packed, g, (g.shape[1], n_in), tile, _Cut(n_in, across, along, card.programs)
+    )
 
 
-def tile_for(type: GGMLType, m: int, *, adjoint: bool) -> Tile:
-    """The tile for m rows of x, such that the registers hold it (seen in what the compiler makes of it)."""
+def tile_for(type: GGMLType, m: int, card: Card, *, adjoint: bool) -> Tile:
+    """The tile for m rows of x: the one with the fewest instructions for a weight that the registers hold, as seen in
+    what the compiler makes of it."""
     if m <= FEW:
         return SLENDER
-    large = LAYOUTS[type].group > 64
+    large, most = LAYOUTS[type].group > 64, 64 if card.hopper else 32
     if adjoint:
-        return Tile(16 if large and m > 16 else 32, 128 if m <= 16 else 64, dot=True)
-    if m > 32:
-        return Tile(32, 64, warps=8, dot=True)
-    if large:
-        return Tile(32 if m <= 16 else 16, 128, dot=True)
-    return Tile(64, 64, warps=4 if m <= 16 else 8, dot=True)
+        roomy = card.hopper and not large and not 16 < m <= 32
+        return Tile(64 if roomy else 32, 128, dot=True, most=most)
+    if not large and card.hopper and m > 32:
+        return Tile(128, 64, warps=8, dot=True, most=most)
+    if not large:
+        return Tile(128, 64 if m <= 16 else 32, dot=True, most=32)
+    return Tile(64, 128, warps=8 if card.hopper and m > 16 else 4, dot=True, most=most if card.hopper else 16)
 
 
 @cache
-def programs_on(device: torch.device) -> int:
-    """Programs that a product should have at least."""
+def card_of(device: torch.device) -> Card:
+    """The card that a device is."""
     if device.type != "cuda":
-        return WAVES
-    return WAVES * int(torch.cuda.get_device_properties(device).multi_processor_count)
+        return Card(WAVES)
+    about = torch.cuda.get_device_properties(device)
+    return Card(WAVES * int(about.multi_processor_count), about.major == 9)
 
 
 @dataclass(frozen=True)
@@ -145,13 +161,13 @@ def _product(
     out = x.new_empty(triton.cdiv(cut.along, cut.tiles), m, cut.width, dtype=torch.float32)
     constants = {
         **_format(type, tile),
-        "M": max(16 if tile.dot else 1, triton.next_power_of_2(m)),
+        "M": (rows := max(16 if tile.dot else 1, min(tile.most, triton.next_power_of_2(m)))),
         "TYPE": TYPES[x.dtype],
         "DOT": tile.dot,
     }
     arguments = packed, x, out, packed.shape[1], *shape, m, cut.tiles
     options = {"num_warps": tile.warps, "num_stages": 2, "enable_fp_fusion": True}
-    return Launch(kernel, (cut.across, out.shape[0]), arguments, constants, options), out
+    return Launch(kernel, (cut.across, out.shape[0], -(-m // rows)), arguments, constants, options), out
 
 
 def _exact(kernel: Any, type: GGMLType, grid: tuple[int, ...], arguments: tuple[Any, ...]) -> Launch:
