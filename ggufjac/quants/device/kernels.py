@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from ggufjac.quants.device.halves import Halves, halves_of
+from ggufjac.quants.device.halves import Halves, halves_of, offered
 from ggufjac.quants.torch_formats import dequantize_blocks
 from ggufjac.reader.types import GGMLType
 
@@ -60,7 +60,7 @@ def kernels_of(device: torch.device) -> Kernels:
     """The kernels that serve a device: those in Triton on NVIDIA's cards, if it is installed, or torch's operations."""
     if device.type != "cuda" or torch.version.cuda is None or not torch.cuda.is_available():
         return Kernels()
-    fast = torch.cuda.get_device_capability(device) in FAST_HALVES
+    fast = torch.cuda.get_device_capability(device) in FAST_HALVES and offered(device)
     if find_spec("triton") is None:
         return Kernels(fast_halves=fast)
     from ggufjac.quants.triton_kernels.fused import TritonKernels
