@@ -20,11 +20,13 @@ from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.model import Model
 from ggufjac.network.forward import propagate, run_of
 from ggufjac.operators.walk import weights
+from ggufjac.quants.device import products as device_products
 from ggufjac.quants.device.kernels import Kernels
 from ggufjac.quants.memory.devices import OutOfMemory, available, device_called
 from ggufjac.quants.memory.road import BUFFERS, Road
 from ggufjac.quants.memory.spread import evenly_spread
 from ggufjac.quants.memory.store import DeviceWeights
+from ggufjac.quants.tensor import QuantTensor
 from ggufjac.reader.types import GGMLType
 from tinymodels import make
 
@@ -142,6 +144,17 @@ def test_no_chunk_is_used_after_it_passed(quantised: Model, columns: int, monkey
     assert relative(map_.rmatmat(y), quantised.linearize(IDS).rmatmat(y)) < 1e-5
     assert road.lent == 0
     assert 1 <= road.most < BUFFERS
+
+
+def test_pieces_of_a_matrix_begin_at_even_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where results of fast products begin: 14336 columns of Q4_K are 8064 bytes a row, of which 32 MiB hold 4161."""
+    weight = QuantTensor("w", GGMLType.Q4_K, 14336, np.zeros((9000, 8064), np.uint8))
+    store = DeviceWeights(CPU, kernels=EmptyKernels())
+    chunks = list(store.chunks(weight))
+    tiles = [tile for chunk, packed in chunks for tile, _ in device_products._tiles(packed, 14336, chunk.start)]
+    assert len(tiles) > len(chunks) > 1
+    assert not any(piece.start % 64 for piece in (*tiles, *(chunk for chunk, _ in chunks)))
+    assert tiles[-1].stop == 9000
 
 
 def relative(a: Tensor, b: Tensor) -> float:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ggufjac.quants.device import halves
-from ggufjac.quants.memory.store import DeviceWeights
+from ggufjac.quants.memory.store import DeviceWeights, even_rows
 from ggufjac.quants.tensor import QuantTensor
 
 #: Weights expanded at a time: 16 Mi weights are 64 MiB in float32, a few times that where torch's operations make them.
@@ -72,7 +72,7 @@ def _splits(store: DeviceWeights, x: Tensor) -> bool:
 
 def _tiles(packed: Tensor, n_in: int, first: int) -> Iterator[tuple[slice, Tensor]]:
     """Rows that are expanded together, and their numbers; `first` is that of the first packed row."""
-    step = max(1, TILE_WEIGHTS // max(1, n_in))
+    step = even_rows(TILE_WEIGHTS // max(1, n_in))
     for start in range(0, packed.shape[0], step):
         rows = packed[start : start + step]
         yield slice(first + start, first + start + rows.shape[0]), rows
