@@ -192,6 +192,28 @@ def test_fewer_columns_where_memory_ends(quantised: Model) -> None:
     assert store.kept_bytes == 0
 
 
+def test_weights_make_room_for_the_last_columns(quantised: Model) -> None:
+    """Also those of layers that are made anew for every sweep; then there are as many columns as before."""
+    y = torch.randn(9, quantised.family.d)
+    tight = Tight()
+    store = DeviceWeights(CPU, GIB, tight)
+    with torch.no_grad():
+        run = run_of(IDS, store=store)
+        done = propagate(quantised.family, run, quantised.embed(IDS), keep=0)
+    map_ = DetachedMap(tuple(IDS), done)
+    whole, before = map_.rmatmat(y), store.kept_bytes
+
+    def apply(type: GGMLType, packed: Tensor, n_in: int, x: Tensor) -> Tensor | None:
+        if store.kept_bytes > before // 2:
+            raise OutOfMemory("no more")
+        return None
+
+    tight.apply = tight.adjoint = apply  # type: ignore[assignment,method-assign]
+    assert torch.equal(map_.rmatmat(y), whole)
+    assert 0 < store.kept_bytes <= before // 2
+    assert map_.cut(9, transposed=True) == (9, False)
+
+
 def test_devices_that_are_not_there_are_named() -> None:
     assert available()[0] == "cpu"
     for name in ("cuda:99", "tpu", "nonsense"):

@@ -12,6 +12,7 @@ these are added up by float32's own rules. The other two terms are 2^-11 of it, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -39,10 +40,11 @@ class Halves:
 
 def halves_of(x: Tensor, *, by_row: bool = False) -> Halves:
     """The parts of x, float32 [n, k], with one scale, or one for every row [n, 1]."""
-    scale = power_below(x.abs().amax(1, keepdim=True) if by_row else x.abs().amax())
+    largest = torch.linalg.vector_norm(x, math.inf, 1 if by_row else None, keepdim=by_row)
+    scale = power_below(largest)
     y = x * scale
     high = y.half()
-    return Halves(high, (y - high.float()).half(), scale)
+    return Halves(high, y.sub_(high).half(), scale)  # in place: x is large where this is worth its while
 
 
 def power_below(largest: Tensor) -> Tensor:
