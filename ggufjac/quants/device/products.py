@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ggufjac.quants.device import halves
+from ggufjac.quants.memory.precision import all_digits
 from ggufjac.quants.memory.store import DeviceWeights, even_rows
 from ggufjac.quants.tensor import QuantTensor
 
@@ -21,6 +22,7 @@ TILE_WEIGHTS = 1 << 24
 WORTH_SPLITTING = 128
 
 
+@all_digits()
 def apply(store: DeviceWeights, weight: QuantTensor, x: Tensor) -> Tensor:
     """x W^T for x [m, n_in], on the device of x."""
     kernels, n_in = store.kernels, weight.n_in
@@ -39,6 +41,7 @@ def apply(store: DeviceWeights, weight: QuantTensor, x: Tensor) -> Tensor:
     return out
 
 
+@all_digits()
 def adjoint(store: DeviceWeights, weight: QuantTensor, g: Tensor) -> Tensor:
     """g W for g [m, n_out], on the device of g."""
     kernels, n_in = store.kernels, weight.n_in
