@@ -3,12 +3,20 @@ off."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from ggufjac.quants.device import halves
+from ggufjac.quants.device import halves, products
 from ggufjac.quants.device.halves import halves_of
+from ggufjac.quants.device.kernels import Kernels, kernels_of
+from ggufjac.quants.memory.store import DeviceWeights
+from ggufjac.quants.memory.threads import kernels_first
+from ggufjac.quants.tensor import QuantTensor
+from ggufjac.reader.types import GGMLType
 
 M, N = 24, 40
 
@@ -72,3 +80,32 @@ def test_rows_of_any_size() -> None:
     assert not found[0].any()
     for row, exact in zip(found[1:], (x.double() @ w.double().T)[1:], strict=True):
         assert error(row, exact) < 2e-6
+
+
+def test_float32_keeps_its_digits_whatever_torch_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    store = DeviceWeights(torch.device("cpu"), kernels=Kernels())
+    monkeypatch.setattr(store.kernels, "apply", lambda *_: told.append(torch.get_float32_matmul_precision()))
+    weight = QuantTensor("w", GGMLType.F32, 4, np.zeros((3, 16), np.uint8))
+    torch.set_float32_matmul_precision("high")
+    try:
+        products.apply(store, weight, torch.randn(2, 4))
+        with kernels_first():
+            told.append(torch.get_float32_matmul_precision())
+        assert told == ["highest", "highest"]
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+def test_kernels_that_cannot_be_built_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it is the card that is missing; elsewhere it may be a compiler."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr("ggufjac.quants.device.kernels.offered", lambda _: False)
+    with pytest.warns(UserWarning, match="do not run on cuda:0, torch's operations take their place: "):
+        found = kernels_of.__wrapped__(torch.device("cuda:0"))
+    assert type(found) is Kernels
+    assert not found.fast_halves
