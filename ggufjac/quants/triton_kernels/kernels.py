@@ -6,7 +6,9 @@ the number of weights in a row.
 
 Where float32 is multiplied on units for shorter numbers, each factor is split into parts whose products are exact, and
 the parts' products are added up in float32 ("tf32x3": three products of two parts each; what is left out is smaller
-than float32's rounding of either factor).
+than float32's rounding of either factor). What is added up on such units is a tile long, since they cut digits off.
+
+Products are compiled anew for a size that is 1 or that 16 divides, but not for every number of rows and tiles.
 """
 
 from __future__ import annotations
@@ -89,7 +91,7 @@ def halves(
     tl.store(low + place, (w - first.to(tl.float32)).to(tl.float16), mask=here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["m", "tiles"])
 def apply(
     packed, x, out, row_bytes, n_out, n_in, m, tiles,
     DECODE: tl.constexpr, PLANES: tl.constexpr, WIDE: tl.constexpr, R: tl.constexpr, G: tl.constexpr,
@@ -123,7 +125,7 @@ def apply(
         tl.store(place, tl.sum(total, 2), mask=here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["m", "tiles"])
 def adjoint(
     packed, g, out, row_bytes, n_out, n_in, m, tiles,
     DECODE: tl.constexpr, PLANES: tl.constexpr, WIDE: tl.constexpr, R: tl.constexpr, G: tl.constexpr,
