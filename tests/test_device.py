@@ -20,11 +20,13 @@ from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.model import Model
 from ggufjac.network.forward import propagate, run_of
 from ggufjac.operators.walk import weights
+from ggufjac.quants.device import products as device_products
 from ggufjac.quants.device.kernels import Kernels
 from ggufjac.quants.memory.devices import OutOfMemory, available, device_called
 from ggufjac.quants.memory.road import BUFFERS, Road
 from ggufjac.quants.memory.spread import evenly_spread
 from ggufjac.quants.memory.store import DeviceWeights
+from ggufjac.quants.tensor import QuantTensor
 from ggufjac.reader.types import GGMLType
 from tinymodels import make
 
@@ -144,6 +146,17 @@ def test_no_chunk_is_used_after_it_passed(quantised: Model, columns: int, monkey
     assert 1 <= road.most < BUFFERS
 
 
+def test_pieces_of_a_matrix_begin_at_even_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where results of fast products begin: 14336 columns of Q4_K are 8064 bytes a row, of which 32 MiB hold 4161."""
+    weight = QuantTensor("w", GGMLType.Q4_K, 14336, np.zeros((9000, 8064), np.uint8))
+    store = DeviceWeights(CPU, kernels=EmptyKernels())
+    chunks = list(store.chunks(weight))
+    tiles = [tile for chunk, packed in chunks for tile, _ in device_products._tiles(packed, 14336, chunk.start)]
+    assert len(tiles) > len(chunks) > 1
+    assert not any(piece.start % 64 for piece in (*tiles, *(chunk for chunk, _ in chunks)))
+    assert tiles[-1].stop == 9000
+
+
 def relative(a: Tensor, b: Tensor) -> float:
     return float((a - b).norm() / b.norm())
 
@@ -177,6 +190,28 @@ def test_fewer_columns_where_memory_ends(quantised: Model) -> None:
     with pytest.raises(UserError, match=r"too little free memory for one column of this map, which takes \d+ MiB"):
         map_.rmatmat(y)
     assert store.kept_bytes == 0
+
+
+def test_weights_make_room_for_the_last_columns(quantised: Model) -> None:
+    """Also those of layers that are made anew for every sweep; then there are as many columns as before."""
+    y = torch.randn(9, quantised.family.d)
+    tight = Tight()
+    store = DeviceWeights(CPU, GIB, tight)
+    with torch.no_grad():
+        run = run_of(IDS, store=store)
+        done = propagate(quantised.family, run, quantised.embed(IDS), keep=0)
+    map_ = DetachedMap(tuple(IDS), done)
+    whole, before = map_.rmatmat(y), store.kept_bytes
+
+    def apply(type: GGMLType, packed: Tensor, n_in: int, x: Tensor) -> Tensor | None:
+        if store.kept_bytes > before // 2:
+            raise OutOfMemory("no more")
+        return None
+
+    tight.apply = tight.adjoint = apply  # type: ignore[assignment,method-assign]
+    assert torch.equal(map_.rmatmat(y), whole)
+    assert 0 < store.kept_bytes <= before // 2
+    assert map_.cut(9, transposed=True) == (9, False)
 
 
 def test_devices_that_are_not_there_are_named() -> None:

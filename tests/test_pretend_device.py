@@ -321,6 +321,26 @@ def test_a_device_of_a_number_that_is_not_there() -> None:
         devices.device_called("pretend:7")
 
 
+def test_a_device_is_the_same_under_both_of_its_names() -> None:
+    """Weights that stay for one of them would be there twice otherwise."""
+    assert devices.device_called("pretend") == devices.device_called("pretend:0") == torch.device("pretend", 0)
+
+
+def test_what_a_card_has_free_is_asked_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch knows the share of a card that a process may take by nothing else; that share counts here."""
+
+    def share(device: object) -> float:
+        torch.cuda._utils._get_device_index(device)
+        return 0.25
+
+    told = {"mem_get_info": (60, 80), "memory_allocated": 5, "memory_reserved": 8, "current_device": 0}
+    for name, value in told.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", share, raising=False)
+    for name in ("cuda", "cuda:1"):
+        assert devices.default_budget(torch.device(name)) == int(0.9 * (0.25 * 80 - 5))
+
+
 def test_weights_that_are_made_on_the_way_are_told_apart() -> None:
     """Arrays that do not lie in a file come and go, the next one where the last one was."""
     store = DeviceWeights(torch.device("pretend"), keep=1 << 20)

@@ -38,6 +38,10 @@ class DetachedMap(LinearMap):
         """Where a device has the weights; None on the CPU, which has the file."""
         return self.forward_pass.run.store
 
+    def _stores(self) -> list[DeviceWeights]:
+        # that of operators which are made anew for every sweep is not seen in them
+        return super()._stores() if self.store is None else [self.store]
+
     def logit_functional(self, token: int) -> tuple[Tensor, float]:
         """(w, b): the logit of a token is w . y + b, with w [d]; whatever the head scales by is frozen into w."""
         unit = self.inputs.new_zeros(self.logits.shape[0])

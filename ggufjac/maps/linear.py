@@ -21,6 +21,7 @@ from ggufjac.operators.walk import coefficient_bytes, stores
 from ggufjac.quants.memory.away import Away, Here
 from ggufjac.quants.memory.budget import Budget, columns_within, smallest_room
 from ggufjac.quants.memory.devices import OutOfMemory, forget_cached
+from ggufjac.quants.memory.store import DeviceWeights
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -37,6 +38,8 @@ TOLERANCE, ROUGH, FINE = 1e-3, 5e-2, 1e-4
 GROUPS = 16
 #: Columns in all after which the search ends, in multiples of the widest block.
 LONGEST = 16
+#: Columns that are not worth less room than the weights, where a device runs out of memory.
+FEW = 64
 #: Random vectors from which norms are estimated.
 PROBES = 16
 
@@ -373,19 +376,24 @@ class LinearMap:
     def _fewer(self, columns: int) -> int:
         """With how many columns to try again, where the device ran out of memory with so many.
 
-        Raises UserError where one did not fit although no weights stay there.
+        Few columns take little beside the weights that stay, and fewer ones would meet the others more often: then the
+        weights make room first. Raises UserError where one column did not fit although no weights stay there.
         """
         forget_cached(self.device)
+        if columns <= FEW and sum(store.release() for store in self._stores()):
+            forget_cached(self.device)
+            return columns
         if columns > 1:
             self._most = columns // 2
             return self._most
-        if sum(store.release() for store in stores(self.operators)):
-            forget_cached(self.device)
-            return 1
         raise UserError(
             f"{self.device} has too little free memory for one column of this map, which takes "
             f"{self._smallest() >> 20} MiB; close what else uses it, or compute on the cpu"
         )
+
+    def _stores(self) -> list[DeviceWeights]:
+        """Where devices have the weights."""
+        return stores(self.operators)
 
     def _smallest(self) -> int:
         """Bytes that a sweep of one column takes, beside weights that stay."""

@@ -41,15 +41,16 @@ def compiled(made: Launch, capability: int) -> Any:
     signature = dict.fromkeys(names, "constexpr")
     constants = {(names.index(name),): value for name, value in made.constants.items()}
     attributes: dict[tuple[int, ...], list[list[Any]]] = {}
-    for i, value in enumerate(made.arguments):
+    for i, (value, parameter) in enumerate(zip(made.arguments, made.kernel.params, strict=False)):
+        special = not parameter.do_not_specialize
         if isinstance(value, torch.Tensor):
             signature[names[i]] = NAMES[value.dtype]
-        elif value == 1:
+        elif value == 1 and special:
             constants[(i,)] = 1
             continue
         else:
             signature[names[i]] = "i32"
-        if isinstance(value, torch.Tensor) or value % ALIGNED == 0:
+        if isinstance(value, torch.Tensor) or (special and value % ALIGNED == 0):
             attributes[(i,)] = [["tt.divisibility", ALIGNED]]
     source = ASTSource(fn=made.kernel, signature=signature, constexprs=constants, attrs=attributes)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=made.options)

@@ -23,7 +23,7 @@ from ggufjac.operators.walk import coefficient_bytes, read_weights, weights
 from ggufjac.quants.device.kernels import Kernels, kernels_of
 from ggufjac.quants.memory.budget import Budget
 from ggufjac.quants.memory.devices import synchronize
-from ggufjac.quants.memory.road import road_to
+from ggufjac.quants.memory.road import CudaRoad, road_to
 from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.memory.threads import kernels_first
 
@@ -73,8 +73,9 @@ class Planner:
         #: The map without numbers.
         self.map = LinearMap(x, (*trace.layers, trace.final), trace.output[0], budget.holding(states=self.states_bytes))
         self.coefficient_bytes = coefficient_bytes(self.map.operators)
-        #: Bytes of the weights that stay on a device of its own.
+        #: Bytes of the weights that stay on a device of its own, and of the buffers through which the others pass.
         self.resident = 0 if store is None else store.kept_bytes
+        self.passing = CudaRoad.reserved if device.type == "cuda" else 0
         #: The coefficient pass; its peak counts the coefficients and the weights that stay too.
         self.prefill = Cost(seen.flops, self._layer_bytes(), seen.peak)
 
@@ -97,7 +98,7 @@ class Planner:
     def peak(self, sweep: Cost) -> int:
         """Bytes at the worst moment of the coefficient pass and such a sweep, with all that is held then."""
         held = self.coefficient_bytes + self.states_bytes + self.resident
-        return max(self.prefill.peak, held + sweep.peak)
+        return self.passing + max(self.prefill.peak, held + sweep.peak)
 
     @cached_property
     def _read(self) -> int:

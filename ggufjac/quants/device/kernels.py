@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-from ggufjac.quants.device.halves import Halves, halves_of
+from ggufjac.quants.device.halves import Halves, halves_of, offered
 from ggufjac.quants.torch_formats import dequantize_blocks
 from ggufjac.reader.types import GGMLType
 
@@ -57,12 +58,28 @@ def described(device: torch.device, dtype: str) -> str | None:
 
 @cache
 def kernels_of(device: torch.device) -> Kernels:
-    """The kernels that serve a device: those in Triton on NVIDIA's cards, if it is installed, or torch's operations."""
+    """The kernels that serve a device: those in Triton on NVIDIA's cards, if it is installed and can build them (which
+    takes a C compiler), or torch's operations."""
     if device.type != "cuda" or torch.version.cuda is None or not torch.cuda.is_available():
         return Kernels()
-    fast = torch.cuda.get_device_capability(device) in FAST_HALVES
+    fast = torch.cuda.get_device_capability(device) in FAST_HALVES and offered(device)
     if find_spec("triton") is None:
         return Kernels(fast_halves=fast)
     from ggufjac.quants.triton_kernels.fused import TritonKernels
 
-    return TritonKernels(fast_halves=fast)
+    kernels = TritonKernels(fast_halves=fast)
+    if why := _unusable(kernels, device):
+        told = f"Triton's kernels do not run on {device}, torch's operations take their place: {why}"
+        warnings.warn(told, stacklevel=2)
+        return Kernels(fast_halves=fast)
+    return kernels
+
+
+def _unusable(kernels: Kernels, device: torch.device) -> str | None:
+    """Why these kernels cannot expand a block; None where they can."""
+    block = torch.arange(GGMLType.Q8_0.block_bytes, dtype=torch.uint8)[None]
+    try:
+        found = kernels.expand(GGMLType.Q8_0, block.to(device), GGMLType.Q8_0.block, torch.float32).cpu()
+    except Exception as error:  # whatever a compiler, a linker or a driver can say
+        return f"{type(error).__name__}: {error}"
+    return None if torch.equal(found, dequantize_blocks(GGMLType.Q8_0, block)) else "their numbers are wrong"

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ggufjac.quants.device import halves
-from ggufjac.quants.memory.store import DeviceWeights
+from ggufjac.quants.memory.precision import all_digits
+from ggufjac.quants.memory.store import DeviceWeights, even_rows
 from ggufjac.quants.tensor import QuantTensor
 
 #: Weights expanded at a time: 16 Mi weights are 64 MiB in float32, a few times that where torch's operations make them.
@@ -21,6 +22,7 @@ TILE_WEIGHTS = 1 << 24
 WORTH_SPLITTING = 128
 
 
+@all_digits()
 def apply(store: DeviceWeights, weight: QuantTensor, x: Tensor) -> Tensor:
     """x W^T for x [m, n_in], on the device of x."""
     kernels, n_in = store.kernels, weight.n_in
@@ -39,6 +41,7 @@ def apply(store: DeviceWeights, weight: QuantTensor, x: Tensor) -> Tensor:
     return out
 
 
+@all_digits()
 def adjoint(store: DeviceWeights, weight: QuantTensor, g: Tensor) -> Tensor:
     """g W for g [m, n_out], on the device of g."""
     kernels, n_in = store.kernels, weight.n_in
@@ -72,7 +75,7 @@ def _splits(store: DeviceWeights, x: Tensor) -> bool:
 
 def _tiles(packed: Tensor, n_in: int, first: int) -> Iterator[tuple[slice, Tensor]]:
     """Rows that are expanded together, and their numbers; `first` is that of the first packed row."""
-    step = max(1, TILE_WEIGHTS // max(1, n_in))
+    step = even_rows(TILE_WEIGHTS // max(1, n_in))
     for start in range(0, packed.shape[0], step):
         rows = packed[start : start + step]
         yield slice(first + start, first + start + rows.shape[0]), rows

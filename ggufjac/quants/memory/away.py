@@ -13,6 +13,8 @@ from ggufjac.quants.memory.disk import on_disk_tensor
 
 #: The share of the host's available memory that a result of another device may take; larger ones go to disk.
 SHARE = 0.5
+#: Bytes of a result that are pinned at a time: such memory is slow to make, and lost to everything else.
+PINNED = 64 << 20
 
 
 class Here:
@@ -47,28 +49,42 @@ class Away(Here):
         self._pinned = device.type == "cuda" and torch.cuda.is_available()
         self._stream = torch.cuda.Stream(device) if self._pinned else None
         self._pool = ThreadPoolExecutor(1, "leaving")
-        self._waiting: list[Future[None]] = []
+        self._leaving: Future[None] | None = None
 
     def put(self, start: int, chunk: Tensor) -> None:
         if self._stream is None:
             super().put(start, chunk)
             return
-        if len(self._waiting) > 1:  # two buffers: one that fills and one that is emptied
-            self._waiting.pop(0).result()
+        self._wait()
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(self._stream):
-            buffer = torch.empty(chunk.shape, dtype=chunk.dtype, pin_memory=True)
-            buffer.copy_(chunk, non_blocking=True)
-            chunk.record_stream(self._stream)
-            copied = torch.cuda.Event()
-            copied.record(self._stream)
-        self._waiting.append(self._pool.submit(self._arrive, start, buffer, copied))
+        self._leaving = self._pool.submit(self._leave, start, chunk)
 
     def whole(self) -> Tensor:
-        for one in self._waiting:
-            one.result()
+        self._wait()
         self._pool.shutdown()
         return self._out
+
+    def _wait(self) -> None:
+        """One chunk leaves at a time: the device has to hold it beside the next one."""
+        if self._leaving is not None:
+            self._leaving.result()
+
+    def _leave(self, start: int, chunk: Tensor) -> None:
+        """In a thread, which keeps the chunk until all of it has left: a piece is stored while the next one travels."""
+        rows = max(1, PINNED // max(1, chunk[:1].nbytes))
+        before: tuple[int, Tensor, torch.cuda.Event] | None = None
+        for at in range(0, chunk.shape[0], rows):
+            piece = chunk[at : at + rows]
+            with torch.cuda.stream(self._stream):
+                buffer = torch.empty(piece.shape, dtype=piece.dtype, pin_memory=True)
+                buffer.copy_(piece, non_blocking=True)
+                copied = torch.cuda.Event()
+                copied.record(self._stream)
+            if before is not None:
+                self._arrive(*before)
+            before = start + at, buffer, copied
+        if before is not None:
+            self._arrive(*before)
 
     def _arrive(self, start: int, buffer: Tensor, copied: torch.cuda.Event) -> None:
         copied.synchronize()

@@ -26,7 +26,8 @@ WITHOUT_FLOAT64 = WITHOUT_FACTORS = frozenset({"mps"})
 
 
 def device_called(name: str | torch.device, dtype: torch.dtype = torch.float32) -> torch.device:
-    """The device of torch's name for it ("cpu", "cuda:1"), for values of this precision.
+    """The device of torch's name for it ("cpu", "cuda:1"), for values of this precision; with its number, as tensors
+    tell it, so that a device is one and the same under both of its names.
 
     Raises UserError where it is not to be had, or lacks the precision.
     """
@@ -38,7 +39,7 @@ def device_called(name: str | torch.device, dtype: torch.dtype = torch.float32) 
         raise UserError(f"torch finds no device {str(name)!r} on this machine; use {', '.join(available())}")
     if dtype == torch.float64 and device.type in WITHOUT_FLOAT64:
         raise UserError(f"{device.type} has no float64; use float32 there, or the device cpu")
-    return device
+    return torch.empty(0, device=device).device
 
 
 def available() -> list[str]:
@@ -107,7 +108,8 @@ def _free_on_cuda(device: torch.device) -> int:
     free, total = torch.cuda.mem_get_info(device)
     used = torch.cuda.memory_allocated(device)
     unused = torch.cuda.memory_reserved(device) - used
-    allowed = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(device)
+    number = torch.cuda.current_device() if device.index is None else device.index
+    allowed = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(number)
     return int(min(free + unused, allowed * total - used))
 
 

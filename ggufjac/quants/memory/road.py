@@ -100,7 +100,7 @@ class CudaRoad(Road):
         return slot
 
 
-@dataclass
+@dataclass(eq=False)  # two buffers are never the same, and tensors cannot tell by ==
 class _Slot:
     """A pinned buffer and its twin on the card; when its last content has left it, and when it was last used there."""
 

@@ -22,6 +22,9 @@ from ggufjac.quants.tensor import QuantTensor
 if TYPE_CHECKING:
     from ggufjac.quants.device.kernels import Kernels
 
+#: Rows that the pieces of a matrix are multiples of.
+EVEN = 128
+
 
 class DeviceWeights:
     """The packed weights of one model on one device.
@@ -86,7 +89,7 @@ class DeviceWeights:
         if (there := self._kept.get(_key(weight))) is not None or (there := self._settled(weight)) is not None:
             yield slice(0, weight.n_out), there.reshape(weight.n_out, -1)
             return
-        step = max(1, CHUNK // max(1, weight.nbytes // max(1, weight.n_out)))
+        step = even_rows(CHUNK // max(1, weight.nbytes // max(1, weight.n_out)))
         for start in range(0, weight.n_out, step):
             rows = weight.rows(start, start + step)
             there = self.road.send(rows.data)
@@ -105,6 +108,12 @@ class DeviceWeights:
         self._kept[_key(weight)] = there
         self.kept_bytes += weight.nbytes
         return there
+
+
+def even_rows(most: int) -> int:
+    """So many rows or a few less, such that the library's fast products, which want columns of results to begin at
+    even addresses, serve all pieces of a matrix."""
+    return max(1, most - most % EVEN if most > EVEN else most)
 
 
 def _key(weight: QuantTensor) -> tuple[str, int, int]:

@@ -13,6 +13,8 @@ from contextvars import ContextVar
 
 import torch
 
+from ggufjac.quants.memory.precision import all_digits
+
 _granted: ContextVar[int | None] = ContextVar("kernel_threads", default=None)
 
 
@@ -24,7 +26,7 @@ def kernel_threads() -> int:
 
 @contextmanager
 def kernels_first() -> Iterator[None]:
-    """One thread for torch, all of them for the kernels; nested uses change nothing."""
+    """One thread for torch, all of them for the kernels, and all digits for both; nested uses change nothing."""
     if _granted.get() is not None:
         yield
         return
@@ -32,7 +34,8 @@ def kernels_first() -> Iterator[None]:
     token = _granted.set(threads)
     torch.set_num_threads(1)
     try:
-        yield
+        with all_digits():
+            yield
     finally:
         torch.set_num_threads(threads)
         _granted.reset(token)

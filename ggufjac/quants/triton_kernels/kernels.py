@@ -6,7 +6,9 @@ the number of weights in a row.
 
 Where float32 is multiplied on matrix units, which read eleven bits of it, each factor is the sum of two such numbers to
 2^-24. The products of parts are exact and added up in float32; that of the two small ones, 2^-24 of the others, is
-left out.
+left out. What is added up on such units is a tile long, since they cut digits off.
+
+Products are compiled anew for a size that is 1 or that 16 divides, but not for every number of rows and tiles.
 """
 
 from __future__ import annotations
@@ -48,16 +50,16 @@ def _rounded(x):
 
 
 @triton.jit
-def _dot(a, b, total, TYPE: tl.constexpr):
-    """total + a b on the matrix units; float32 as three products of two parts each, the small ones first."""
+def _dot(a, b, TYPE: tl.constexpr):
+    """a b on the matrix units; float32 as three products of two parts each, the small ones first."""
     if TYPE == tl.float32:  # noqa: SIM300
         high_a, high_b = _rounded(a), _rounded(b)
-        total = tl.dot(a - high_a, high_b, total, input_precision="tf32")
-        total = tl.dot(high_a, b - high_b, total, input_precision="tf32")
-        total = tl.dot(high_a, high_b, total, input_precision="tf32")
+        product = tl.dot(a - high_a, high_b, input_precision="tf32")
+        product = tl.dot(high_a, b - high_b, product, input_precision="tf32")
+        product = tl.dot(high_a, high_b, product, input_precision="tf32")
     else:
-        total = tl.dot(a, b, total)
-    return total
+        product = tl.dot(a, b)
+    return product
 
 
 @triton.jit
@@ -108,7 +110,7 @@ def halves(
     tl.store(low + place, (w - first.to(tl.float32)).to(tl.float16), mask=here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["m", "tiles"])
 def apply(
     packed, x, out, row_bytes, n_out, n_in, m, tiles,
     DECODE: tl.constexpr, PLANES: tl.constexpr, WIDE: tl.constexpr, R: tl.constexpr, G: tl.constexpr,
@@ -132,7 +134,7 @@ def apply(
         here = (i < m)[:, None] & (k < n_in)[None, :]
         block = tl.load(x + i[:, None] * n_in + k[None, :], mask=here, other=0)
         if DOT:
-            total = _dot(w, tl.trans(block), total, TYPE)
+            total += _dot(w, tl.trans(block), TYPE)
         else:
             total += block.to(tl.float32)[:, None, :] * w.to(tl.float32)[None, :, :]
     place = out + tl.program_id(1).to(tl.int64) * m * n_out + i[:, None] * n_out + r[None, :]
@@ -143,7 +145,7 @@ def apply(
         tl.store(place, tl.sum(total, 2), mask=here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["m", "tiles"])
 def adjoint(
     packed, g, out, row_bytes, n_out, n_in, m, tiles,
     DECODE: tl.constexpr, PLANES: tl.constexpr, WIDE: tl.constexpr, R: tl.constexpr, G: tl.constexpr,
@@ -162,7 +164,7 @@ def adjoint(
         w = _tile(packed, r, groups, row_bytes, n_out, n_groups, DECODE, PLANES, WIDE).to(TYPE)
         block = tl.load(g + i[:, None] * n_out + r[None, :], mask=(i < m)[:, None] & (r < n_out)[None, :], other=0)
         if DOT:
-            total = _dot(block, w, total, TYPE)
+            total += _dot(block, w, TYPE)
         else:
             total += block.to(tl.float32)[:, :, None] * w.to(tl.float32)[None, :, :]
     k = tl.program_id(0) * K + tl.arange(0, K)
