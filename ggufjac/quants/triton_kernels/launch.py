@@ -120,8 +120,7 @@ def tile_for(type: GGMLType, m: int, card: Card, *, adjoint: bool) -> Tile:
         return SLENDER
     large, most = LAYOUTS[type].group > 64, 64 if card.hopper else 32
     if adjoint:
-        roomy = card.hopper and not large and not 16 < m <= 32
-        return Tile(64 if roomy else 32, 128, dot=True, most=most)
+        return Tile(64 if card.hopper and not large and m <= 16 else 32, 128, dot=True, most=most)
     if not large and card.hopper and m > 32:
         return Tile(128, 64, warps=8, dot=True, most=most)
     if not large:
