@@ -11,7 +11,18 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("full_map", "precision", "layers", "command", "kernels", "scale", "growth", "families", "followed")
+NAMES = (
+    "full_map",
+    "precision",
+    "layers",
+    "command",
+    "kernels",
+    "scale",
+    "growth",
+    "families",
+    "followed",
+    "instructions",
+)
 #: Run alone: they write files.
 ALONE = ("results", "synth", "device")
 

@@ -137,6 +137,7 @@ SECTIONS: dict[str, Section] = {
     "growth": _growth,
     "kernels": _kernels,
     "families": _table("families"),
+    "instructions": _table("instructions"),
     "device": _device,
 }
 
