@@ -59,10 +59,10 @@ class DeviceWeights:
 
         A layer stays as a whole or not at all.
         """
-        named = [{weight.name: weight.nbytes for weight in layer} for layer in layers]
-        stay = evenly_spread([sum(sizes.values()) for sizes in named], self.keep)
+        parts = [{_key(weight): weight.nbytes for weight in layer} for layer in layers]  # experts share a name
+        stay = evenly_spread([sum(sizes.values()) for sizes in parts], self.keep)
         self.arranged = True
-        self._stay = frozenset(name for sizes, stays in zip(named, stay, strict=True) if stays for name in sizes)
+        self._stay = frozenset(key[0] for sizes, stays in zip(parts, stay, strict=True) if stays for key in sizes)
         for key in [key for key in self._kept if key[0] not in self._stay]:
             self.kept_bytes -= self._kept.pop(key).nbytes
 
