@@ -125,6 +125,14 @@ def test_experts_count_each() -> None:
     store = DeviceWeights(CPU, keep=4 * 12 * 34)
     store.arrange(layers)
     assert [store.stays(f"experts.{i}") for i in range(8)] == [False, True] * 4
+    first, second = layers[1][:2]
+    assert len(list(store.chunks(first))) == 1
+    assert store.has(first)
+    assert not store.has(second)
+    assert store.holds(first.name)
+    while store.release():
+        pass
+    assert not store.holds(first.name)
 
 
 class Reused(Road):
