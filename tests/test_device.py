@@ -116,6 +116,25 @@ def test_layers_that_stay_are_spread_evenly(quantised: Model) -> None:
     assert store.kept_bytes == sum(size for size, stays in zip(filter(None, sizes), stay, strict=True) if stays)
 
 
+def test_experts_count_each() -> None:
+    """The matrices of a stack have one name; layers of them are spread as evenly as others."""
+    layers = []
+    for i in range(8):
+        stack = QuantTensor(f"experts.{i}", GGMLType.Q8_0, 32, np.zeros((12, 34), np.uint8))
+        layers.append([stack.rows(row, row + 4) for row in (0, 4, 8)])
+    store = DeviceWeights(CPU, keep=4 * 12 * 34)
+    store.arrange(layers)
+    assert [store.stays(f"experts.{i}") for i in range(8)] == [False, True] * 4
+    first, second = layers[1][:2]
+    assert len(list(store.chunks(first))) == 1
+    assert store.has(first)
+    assert not store.has(second)
+    assert store.holds(first.name)
+    while store.release():
+        pass
+    assert not store.holds(first.name)
+
+
 class Reused(Road):
     """One that overwrites a chunk as soon as its use has been begun, as pinned buffers are."""
 
@@ -146,7 +165,7 @@ def test_no_chunk_is_used_after_it_passed(quantised: Model, columns: int, monkey
     assert 1 <= road.most < BUFFERS
 
 
-def test_pieces_of_a_matrix_begin_at_even_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_of_a_matrix_begin_at_even_rows() -> None:
     """Where results of fast products begin: 14336 columns of Q4_K are 8064 bytes a row, of which 32 MiB hold 4161."""
     weight = QuantTensor("w", GGMLType.Q4_K, 14336, np.zeros((9000, 8064), np.uint8))
     store = DeviceWeights(CPU, kernels=EmptyKernels())

@@ -7,7 +7,6 @@ the code forgot would let some order of work damage bytes; that is shown by forg
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -124,25 +123,12 @@ class Cuda(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-class AtOnce:
-    """Instead of a thread, whose work could be done at any time until it is waited for."""
-
-    def __init__(self, *_: object) -> None:
-        self.shutdown = lambda: None
-
-    def submit(self, work: Callable[..., None], *arguments: object) -> Future[None]:
-        done: Future[None] = Future()
-        done.set_result(work(*arguments))
-        return done
-
-
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Cuda]:
     def made(hasty: str, forgotten: str = "") -> Cuda:
         cuda = Cuda(hasty, forgotten)
         monkeypatch.setattr(road, "CHUNK", BUFFER)
         monkeypatch.setattr(away, "PINNED", 8)
-        monkeypatch.setattr(away, "ThreadPoolExecutor", AtOnce)
         monkeypatch.setattr(away, "available_memory", lambda: 1 << 30)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "Stream", cuda.stream)
@@ -188,7 +174,6 @@ def left(cuda: Cuda) -> bool:
     with cuda:
         out, memory = Away((10, 4), torch.uint8, CUDA), torch.full((5, 4), NOTHING, dtype=torch.uint8)
         for i in range(2):
-            out._wait()  # until then the memory is taken
             cuda.computing.add(partial(Tensor.fill_, memory, i))
             out.put(5 * i, memory)
         whole = out.whole()
@@ -212,7 +197,6 @@ def test_bytes_arrive(play: Callable[..., Cuda], journey: Callable[[Cuda], bool]
         (settled, "copying waits"),
         (settled, "computing waits"),
         (left, "the host waits"),
-        (left, "copying waits"),
     ],
 )
 def test_every_rule_is_needed(play: Callable[..., Cuda], journey: Callable[[Cuda], bool], forgotten: str) -> None:

@@ -31,7 +31,7 @@ def read_weights(op: Operator) -> Iterator[QuantTensor]:
     return (
         leaf.weight
         for leaf in leaves(op)
-        if isinstance(leaf, MatMul) and (leaf.store is None or not leaf.store.holds(leaf.weight.name))
+        if isinstance(leaf, MatMul) and (leaf.store is None or not leaf.store.has(leaf.weight))
     )
 
 

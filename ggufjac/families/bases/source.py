@@ -32,6 +32,7 @@ class Source:
         self.pages = Pages(file)
         self._placed: dict[torch.device, tuple[int | None, Placed]] = {}
         self._read: set[str] = set()
+        self._named: dict[str, list[str]] = {}
         self._values_of: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     # --- hyper-parameters -------------------------------------------------------------------------------------
@@ -121,9 +122,8 @@ class Source:
     def packed(self, prefix: str, store: DeviceWeights | None = None) -> Iterator[NDArray[np.uint8]]:
         """The bytes of the matrices whose names begin so, without those of experts, of which few are read, and without
         what a device has already."""
-        for name, info in self.file.tensors.items():
-            here = name.startswith(prefix) and len(info.plain_shape) == 2
-            if here and (store is None or not store.holds(name)):
+        for name in self._under(prefix):
+            if len(self.file.tensors[name].plain_shape) == 2 and (store is None or not store.holds(name)):
                 yield self.file.data(name)
 
     @property
@@ -147,9 +147,14 @@ class Source:
 
     def leave(self, prefix: str) -> None:
         """Say that the tensors whose names begin so have been visited."""
-        for name in self.file.tensors:
-            if name.startswith(prefix):
-                self.pages.leave(name)
+        for name in self._under(prefix):
+            self.pages.leave(name)
+
+    def _under(self, prefix: str) -> list[str]:
+        """The tensors whose names begin so; a text that goes on asks for those of every layer at every token."""
+        if prefix not in self._named:
+            self._named[prefix] = [name for name in self.file.tensors if name.startswith(prefix)]
+        return self._named[prefix]
 
     def matrix(self, name: str, n_out: int, n_in: int) -> QuantTensor:
         """The packed matrix [n_out, n_in] called `name`."""

@@ -1,9 +1,8 @@
-"""Results that a device or the budget does not hold: they leave chunk by chunk, while the next one is computed."""
+"""Results that a device or the budget does not hold: they leave chunk by chunk."""
 
 from __future__ import annotations
 
 import math
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -35,7 +34,8 @@ class Here:
 class Away(Here):
     """A tensor outside of the device that makes its chunks: in the host's memory, or in a file where that is too small.
 
-    Raises UserError when the disk has no room for it either.
+    The next chunk is not begun before one has left, which takes little of the time in which it was made: beside two
+    blocks of columns there is no room for it. Raises UserError when the disk has no room for the tensor either.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
@@ -45,41 +45,20 @@ class Away(Here):
             super().__init__(shape, dtype, device)
         else:
             self._out = torch.empty(shape, dtype=dtype) if hosted else on_disk_tensor(shape, dtype)
-        self._device = device
         self._pinned = device.type == "cuda" and torch.cuda.is_available()
-        self._stream = torch.cuda.Stream(device) if self._pinned else None
-        self._pool = ThreadPoolExecutor(1, "leaving")
-        self._leaving: Future[None] | None = None
 
     def put(self, start: int, chunk: Tensor) -> None:
-        if self._stream is None:
+        if not self._pinned:
             super().put(start, chunk)
             return
-        self._wait()
-        self._stream.wait_stream(torch.cuda.current_stream(self._device))
-        self._leaving = self._pool.submit(self._leave, start, chunk)
-
-    def whole(self) -> Tensor:
-        self._wait()
-        self._pool.shutdown()
-        return self._out
-
-    def _wait(self) -> None:
-        """One chunk leaves at a time: the device has to hold it beside the next one."""
-        if self._leaving is not None:
-            self._leaving.result()
-
-    def _leave(self, start: int, chunk: Tensor) -> None:
-        """In a thread, which keeps the chunk until all of it has left: a piece is stored while the next one travels."""
-        rows = max(1, PINNED // max(1, chunk[:1].nbytes))
         before: tuple[int, Tensor, torch.cuda.Event] | None = None
-        for at in range(0, chunk.shape[0], rows):
+        rows = max(1, PINNED // max(1, chunk[:1].nbytes))
+        for at in range(0, chunk.shape[0], rows):  # a piece is stored while the next one travels
             piece = chunk[at : at + rows]
-            with torch.cuda.stream(self._stream):
-                buffer = torch.empty(piece.shape, dtype=piece.dtype, pin_memory=True)
-                buffer.copy_(piece, non_blocking=True)
-                copied = torch.cuda.Event()
-                copied.record(self._stream)
+            buffer = torch.empty(piece.shape, dtype=piece.dtype, pin_memory=True)
+            buffer.copy_(piece, non_blocking=True)
+            copied = torch.cuda.Event()
+            copied.record(torch.cuda.current_stream(piece.device))
             if before is not None:
                 self._arrive(*before)
             before = start + at, buffer, copied

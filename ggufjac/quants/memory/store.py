@@ -6,6 +6,7 @@ Without that, those that are asked for first stay, as long as there is room.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,6 +41,7 @@ class DeviceWeights:
         self.keep = keep
         self.kept_bytes = 0
         self._kept: dict[tuple[str, int, int], Tensor] = {}
+        self._names: Counter[str] = Counter()  # of those; layers of experts are asked for many times a sweep
         self._stay: frozenset[str] | None = None
         self.arranged = False
         self._kernels, self._given = kernels, road
@@ -59,18 +61,18 @@ class DeviceWeights:
 
         A layer stays as a whole or not at all.
         """
-        named = [{weight.name: weight.nbytes for weight in layer} for layer in layers]
-        stay = evenly_spread([sum(sizes.values()) for sizes in named], self.keep)
+        parts = [{_key(weight): weight.nbytes for weight in layer} for layer in layers]  # experts share a name
+        stay = evenly_spread([sum(sizes.values()) for sizes in parts], self.keep)
         self.arranged = True
-        self._stay = frozenset(name for sizes, stays in zip(named, stay, strict=True) if stays for name in sizes)
+        self._stay = frozenset(key[0] for sizes, stays in zip(parts, stay, strict=True) if stays for key in sizes)
         for key in [key for key in self._kept if key[0] not in self._stay]:
-            self.kept_bytes -= self._kept.pop(key).nbytes
+            self._let_go(key)
 
     def release(self) -> bool:
         """Keep half as much from now on, because the device ran out of memory; whether anything was let go."""
         before, self.keep = self.kept_bytes, self.kept_bytes // 2
         while self.kept_bytes > self.keep:
-            self.kept_bytes -= self._kept.pop(next(reversed(self._kept))).nbytes
+            self._let_go(next(reversed(self._kept)))
         return self.kept_bytes < before
 
     def stays(self, name: str) -> bool:
@@ -79,7 +81,11 @@ class DeviceWeights:
 
     def holds(self, name: str) -> bool:
         """Whether a tensor of this name, or a part of it, is on the device already."""
-        return any(key[0] == name for key in self._kept)
+        return self._names[name] > 0
+
+    def has(self, weight: QuantTensor) -> bool:
+        """Whether these weights are there already."""
+        return _key(weight) in self._kept
 
     def chunks(self, weight: QuantTensor) -> Iterator[tuple[slice, Tensor]]:
         """Rows of W and their packed bytes, uint8 [rows, row_bytes], one part after the other.
@@ -106,8 +112,13 @@ class DeviceWeights:
             return None
         there = self.road.settle(weight.data)
         self._kept[_key(weight)] = there
+        self._names[weight.name] += 1
         self.kept_bytes += weight.nbytes
         return there
+
+    def _let_go(self, key: tuple[str, int, int]) -> None:
+        self.kept_bytes -= self._kept.pop(key).nbytes
+        self._names[key[0]] -= 1
 
 
 def even_rows(most: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import triton
 from torch import Tensor
 
 from ggufjac.quants.device.halves import Halves, power_below
@@ -27,8 +26,8 @@ class TritonKernels(Kernels):
         if not _has(type, n_in):
             return super().halves(type, packed, n_in)
         n_out = packed.shape[0]
-        largest = packed.new_empty(triton.cdiv(n_out, launch.EXPANDED.rows), dtype=torch.float32)
-        launch.magnitude(type, packed, n_in, largest).run(packed.device)
+        made, largest = launch.magnitude(type, packed, n_in)
+        made.run(packed.device)
         scale = power_below(largest.amax())
         high, low = (packed.new_empty(n_out, n_in, dtype=torch.float16) for _ in range(2))
         launch.split(type, packed, scale, high, low).run(packed.device)

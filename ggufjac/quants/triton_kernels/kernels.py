@@ -82,15 +82,14 @@ def largest(
     packed, out, row_bytes, n_out, n_in,
     DECODE: tl.constexpr, PLANES: tl.constexpr, WIDE: tl.constexpr, R: tl.constexpr, G: tl.constexpr,
 ):  # fmt: skip
-    """out [programs] = the largest magnitude among the weights of R rows."""
+    """out [programs] = the largest magnitude in each tile of weights."""
+    K: tl.constexpr = G * PLANES * WIDE
     r = tl.program_id(0) * R + tl.arange(0, R)
-    n_groups = n_in // (PLANES * WIDE)
-    most = tl.zeros((R,), tl.float32)
-    for first in range(0, n_groups, G):
-        w = _tile(packed, r, first + tl.arange(0, G), row_bytes, n_out, n_groups, DECODE, PLANES, WIDE)
-        present = (first * PLANES * WIDE + tl.arange(0, G * PLANES * WIDE) < n_in)[None, :] & (r < n_out)[:, None]
-        most = tl.maximum(most, tl.max(tl.where(present, tl.abs(w), 0.0), 1))
-    tl.store(out + tl.program_id(0), tl.max(most, 0))
+    g = tl.program_id(1) * G + tl.arange(0, G)
+    w = _tile(packed, r, g, row_bytes, n_out, n_in // (PLANES * WIDE), DECODE, PLANES, WIDE)
+    present = (r < n_out)[:, None] & (tl.program_id(1) * K + tl.arange(0, K) < n_in)[None, :]
+    most = tl.max(tl.max(tl.where(present, tl.abs(w), 0.0), 1), 0)
+    tl.store(out + tl.program_id(0) * tl.num_programs(1) + tl.program_id(1), most)
 
 
 @triton.jit

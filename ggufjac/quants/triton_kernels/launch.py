@@ -77,19 +77,21 @@ class Launch:
 def expansion(type: GGMLType, packed: Tensor, out: Tensor) -> Launch:
     """packed, uint8 [n_out, row_bytes], into out [n_out, n_in], whose type is float32, float64, float16 or bfloat16."""
     n_out, n_in = out.shape
-    return _exact(kernels.expand, type, _grid(type, out), (packed, out, packed.shape[1], n_out, n_in))
+    return _exact(kernels.expand, type, _grid(type, n_out, n_in), (packed, out, packed.shape[1], n_out, n_in))
 
 
 def split(type: GGMLType, packed: Tensor, scale: Tensor, high: Tensor, low: Tensor) -> Launch:
     """packed into two float16 [n_out, n_in] that add up to `scale` (a number on the device) times the weights."""
     n_out, n_in = high.shape
-    return _exact(kernels.halves, type, _grid(type, high), (packed, scale, high, low, packed.shape[1], n_out, n_in))
+    arguments = packed, scale, high, low, packed.shape[1], n_out, n_in
+    return _exact(kernels.halves, type, _grid(type, n_out, n_in), arguments)
 
 
-def magnitude(type: GGMLType, packed: Tensor, n_in: int, out: Tensor) -> Launch:
-    """The largest magnitude in every `EXPANDED.rows` rows into out, float32 [programs]."""
-    arguments = packed, out, packed.shape[1], packed.shape[0], n_in
-    return _exact(kernels.largest, type, (out.shape[0],), arguments)
+def magnitude(type: GGMLType, packed: Tensor, n_in: int) -> tuple[Launch, Tensor]:
+    """The launch that finds the largest magnitude in every tile of the weights, and where it leaves them."""
+    grid = _grid(type, packed.shape[0], n_in)
+    out = packed.new_empty(grid, dtype=torch.float32)
+    return _exact(kernels.largest, type, grid, (packed, out, packed.shape[1], packed.shape[0], n_in)), out
 
 
 def apply_parts(
@@ -174,8 +176,7 @@ def _exact(kernel: Any, type: GGMLType, grid: tuple[int, ...], arguments: tuple[
     return Launch(kernel, grid, arguments, _format(type, EXPANDED), {"enable_fp_fusion": False})
 
 
-def _grid(type: GGMLType, out: Tensor) -> tuple[int, int]:
-    n_out, n_in = out.shape
+def _grid(type: GGMLType, n_out: int, n_in: int) -> tuple[int, int]:
     groups = EXPANDED.groups(type) * LAYOUTS[type].group
     return triton.cdiv(n_out, EXPANDED.rows), triton.cdiv(n_in, groups)
 
