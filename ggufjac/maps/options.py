@@ -25,11 +25,10 @@ class MapOptions(Options):
     dtype: float32 or float64, kept from the embeddings to the logits; or bfloat16 for a quick look: coefficients and
     values in float32, sweeps on columns of bfloat16 with float32 sums. path: the live factor of gated MLPs. memory:
     bytes that everything but the mapped file may take on the device (None: a quarter of what is there; of a card 90% of
-    what is free). device: torch's
-    name for where values live and are computed. run: whose computation is explained, that of exact arithmetic or
-    llama.cpp's own of the file as it is, roundings included; cache, repack, threads: how llama.cpp is run then (threads
-    None: as many as torch uses). n_ctx: the context that the model is run with, where its positions depend on it
-    (LongRoPE; None: as long as the prompt).
+    what is free). device: torch's name for where values live and are computed. run: whose computation is explained,
+    that of exact arithmetic or llama.cpp's own of the file as it is, roundings included; cache, repack, threads: how
+    llama.cpp is run then (threads None: as many as torch uses). n_ctx: the context that the model is run with, where
+    its positions depend on it (LongRoPE; None: as long as the prompt).
     """
 
     #: Whether a command offers bfloat16, and llama.cpp's own run.
@@ -45,8 +44,8 @@ class MapOptions(Options):
     path: Literal["up", "gate"] = option("up", "live factor of gated MLPs (default up)", choices=("up", "gate"))
     memory: int | None = option(
         None,
-        "what everything but the mapped file may take, e.g. 8GiB (default: a quarter of the machine's; of a card 90% of "
-        "what is free there)",
+        "what everything but the mapped file may take, e.g. 8GiB (default: a quarter of the machine's, 90% of what a "
+        "card has free)",
         parse=parse.byte_count,
         metavar="SIZE",
         resource=True,
