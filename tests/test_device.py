@@ -14,6 +14,7 @@ from torch import Tensor
 from conftest import IDS
 from ggufjac.errors import UserError
 from ggufjac.llamacpp.quantize import quantize
+from ggufjac.maps import sweeps
 from ggufjac.maps.costs.planner import Planner
 from ggufjac.maps.costs.rehearsal import EmptyKernels
 from ggufjac.maps.detached import DetachedMap
@@ -93,6 +94,29 @@ def test_what_fits_stays_on_the_device(quantised: Model, share: float) -> None:
     assert store.kept_bytes <= store.keep
     assert (again == 0) == (share == 1.0)
     assert (again == without) == (share == 0.0)
+
+
+@pytest.mark.parametrize("room", [GIB, 0])
+def test_weights_come_once_for_all_pieces_of_a_block(
+    room: int, quantised: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If there is room for those of a layer, and no longer than that."""
+    road = Counting(CPU)
+    store = DeviceWeights(CPU, keep=0, road=road)
+    map_ = stored(quantised, store)
+    x, y = torch.randn(6, len(IDS), quantised.family.d), torch.randn(6, quantised.family.d)
+    monkeypatch.setattr(sweeps, "folded_within", lambda _: room)
+    monkeypatch.setattr(sweeps, "fold", lambda op, *_: op)
+    found, sent = [], []
+    for columns in (6, 2):
+        monkeypatch.setattr(sweeps, "piece_columns", lambda *_, columns=columns: columns)
+        before = road.sent
+        found.append((map_.matmat(x), map_.rmatmat(y)))
+        sent.append(road.sent - before)
+    assert sent[1] == (1 if room else 3) * sent[0]
+    assert store.kept_bytes == 0
+    for whole, pieces in zip(*found, strict=True):
+        assert relative(pieces, whole) < 1e-6
 
 
 def test_layers_that_stay_are_spread_evenly(quantised: Model) -> None:

@@ -36,6 +36,18 @@ def test_deferred_coefficients_give_the_same_map(tiny: Model) -> None:
     assert small.reconstruction_error() < 1e-13
 
 
+def test_rounded_coefficients_leave_room_for_those_they_come_from(tiny: Model) -> None:
+    whole = tiny.linearize(IDS)
+    held, states = coefficient_bytes(whole.operators), whole.forward_pass.states_bytes
+    for memory in (4 * (held + states), 2 * (held + states), held + states):
+        linear = tiny.linearize(IDS, "bfloat16", memory=memory)
+        given = coefficient_bytes((*linear.forward_pass.layers, linear.forward_pass.final))
+        taken = given + coefficient_bytes(linear.operators)
+        assert linear.holding.coefficients == taken
+        assert taken <= memory // 2 + coefficient_bytes([linear.operators[-1]]) * 3
+    assert given < held
+
+
 def test_a_result_beyond_the_budget_lies_on_disk(tiny: Model) -> None:
     whole = tiny.linearize(IDS, dtype=torch.float64)
     d, n_tokens, d_in = whole.shape

@@ -97,6 +97,7 @@ class LinearMap:
         self.output = output
         self.budget = Budget.on(inputs.device) if budget is None else budget
         self.blocks = blocks
+        self._rounded = 0 if blocks is None else coefficient_bytes(operators)
         self._jacobian: Tensor | None = None
         self._most = sys.maxsize  # columns at once, once the device had no room for more
 
@@ -338,7 +339,12 @@ class LinearMap:
     @cached_property
     def room(self) -> int:
         """Bytes for columns, beside the coefficients."""
-        return self.budget.holding(coefficients=coefficient_bytes(self.operators)).room
+        return self.holding.room
+
+    @property
+    def holding(self) -> Budget:
+        """The budget once the coefficients are held, and beside rounded ones those that they come from."""
+        return self.budget.holding(coefficients=self._rounded + coefficient_bytes(self.operators))
 
     def cut(self, columns: int, *, transposed: bool) -> tuple[int, bool]:
         """How many of so many columns a sweep takes at once, and whether the result leaves the device or goes to disk.

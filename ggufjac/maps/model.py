@@ -104,13 +104,15 @@ class Model:
         """
         ids, where = self.ids_of(prompt), device_called(options.device, options.values_dtype)
         budget, store = self._placed(where, options.memory, len(ids))
+        rounded = options.dtype == "bfloat16"
+        keep = budget.most_coefficients * 2 // 3 if rounded else budget.most_coefficients  # beside them, half as much
         with torch.no_grad():
             inputs = self.embed(ids, options.values_dtype).to(where)
             how = run_of(ids, options.n_ctx, path=options.path, store=store)
             if options.run == "llama.cpp":
                 how = follow(self.family, how, options.llama)
-            done = concluded(self._propagated(how, inputs, budget.most_coefficients))
-        blocks = torch.bfloat16 if options.dtype == "bfloat16" else None
+            done = concluded(self._propagated(how, inputs, keep))
+        blocks = torch.bfloat16 if rounded else None
         return DetachedMap(tuple(ids), done, budget.holding(states=done.states_bytes), blocks)
 
     @taking(MapOptions)

@@ -7,12 +7,13 @@ layer's are asked for while this one computes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 
 from torch import Tensor
 
 from ggufjac.operators import One, Operator, built
 from ggufjac.operators.fold import fold
-from ggufjac.operators.walk import positions, read_weights, stored_elsewhere, weights, widest
+from ggufjac.operators.walk import positions, read_weights, stored_elsewhere, stores, weights, widest
 from ggufjac.quants.memory.budget import folded_within
 from ggufjac.quants.memory.readahead import AHEAD, Readahead
 from ggufjac.quants.memory.threads import kernels_first
@@ -59,14 +60,27 @@ def backward(operators: Sequence[Operator], g: Tensor, room: int = ROOM) -> Tens
 
 def through(op: Operator, x: Tensor, one: One, room: int, *, owned: bool) -> Tensor:
     """x [n, T, d] through one operator; an owned x may be overwritten."""
-    return _in_pieces(op.apply, x, one, piece_columns(op, x, room), owned)
+    columns = piece_columns(op, x, room)
+    with _at_hand(op, x.shape[0] > columns, room):
+        return _in_pieces(op.apply, x, one, columns, owned)
 
 
 def back_through(op: Operator, g: Tensor, room: int, *, owned: bool) -> Tensor:
     """g [n, T', d] through one transposed operator, with its MLPs folded where that pays; an owned g may be
     overwritten."""
     cheap = fold(op, g.shape[0], folded_within(room))
-    return _in_pieces(lambda piece, _: cheap.adjoint(piece), g, None, piece_columns(op, g, room), owned)
+    columns = piece_columns(op, g, room)
+    with _at_hand(op, cheap is op and g.shape[0] > columns, room):
+        return _in_pieces(lambda piece, _: cheap.adjoint(piece), g, None, columns, owned)
+
+
+def _at_hand(op: Operator, pieces: bool, room: int) -> ExitStack:
+    """A layer's weights remain on their device while several pieces pass, in half of what folded MLPs would take."""
+    stack = ExitStack()
+    if pieces:
+        for store in stores([op]):
+            stack.enter_context(store.at_hand(weights(op), folded_within(room) // 2))
+    return stack
 
 
 def visited(operators: Sequence[Operator], ahead: Readahead) -> Iterator[Operator]:

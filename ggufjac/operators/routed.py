@@ -45,7 +45,7 @@ class Routed(Operator):
         columns = like.shape[: like.dim() - 1 - len(self.shape)]
         total = like.new_zeros(*columns, math.prod(self.shape), n)
         for tokens, piece in pieces:
-            total = total.index_add(-2, tokens.to(like.device), piece)
+            total.index_add_(-2, tokens.to(like.device), piece)
         return total.reshape(*columns, *self.shape, n)
 
 

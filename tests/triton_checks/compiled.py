@@ -1,7 +1,8 @@
 """Every kernel compiles for the cards that people have, without having one: `python -m pytest compiled.py --target 90`.
 
 What is asserted of the code: where bits are promised, a * b + c rounds twice, and bfloat16 is rounded to the nearest;
-and no kernel puts its tiles on the stack, which is memory.
+no kernel puts its tiles on the stack, which is memory; and what matrix units have summed of a tile is added by other
+units, as they cut digits off.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any
 import pytest
 import torch
 import triton
+import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from ggufjac.quants.triton_kernels import kernels
 from ggufjac.quants.triton_kernels.launch import Card, Launch
 from ggufjac.reader.types import GGMLType
 from triton_checks.samples import TYPES, launches
@@ -66,6 +69,13 @@ def stack(cubin: bytes, folder: Path) -> int:
     return int(found[1])
 
 
+def in_hand(made: Launch) -> int:
+    """Numbers of a product's result that are summed by one thread."""
+    c = made.constants
+    width = c["R"] if made.kernel is kernels.apply else c["G"] * c["PLANES"] * c["WIDE"]
+    return int(c["M"] * width // (32 * made.options["num_warps"]))
+
+
 @pytest.mark.parametrize("type", TYPES, ids=lambda type: type.name)
 def test_kernels_compile(type: GGMLType, target: int, tmp_path: Path) -> None:
     card = Card(528, hopper=target == 90)
@@ -79,3 +89,6 @@ def test_kernels_compile(type: GGMLType, target: int, tmp_path: Path) -> None:
             assert "cvt.rn" in done.asm["ptx"]
         if made.constants.get("DOT"):
             assert "mma" in done.asm["ptx"], what
+        if made.constants.get("DOT") and made.constants["TYPE"] == tl.float32:
+            added = re.findall(r"add(?:\.rn)?\.f32", done.asm["ptx"])
+            assert len(added) >= in_hand(made), what

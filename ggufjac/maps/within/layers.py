@@ -23,7 +23,6 @@ from ggufjac.maps.within.sites import LAYER, Site, Sites
 from ggufjac.maps.within.writes import follow, retrace, write_of, written
 from ggufjac.network.forward import build
 from ggufjac.operators import Operator, Select, Sequential, built
-from ggufjac.operators.walk import coefficient_bytes
 from ggufjac.quants.memory.budget import Budget, search_columns
 from ggufjac.quants.memory.readahead import Readahead
 from ggufjac.quants.memory.threads import kernels_first
@@ -282,7 +281,7 @@ class LayerMaps:
 
     @property
     def _budget(self) -> Budget:
-        return self.linear.budget.holding(coefficients=coefficient_bytes(self.linear.operators))
+        return self.linear.holding
 
     def _groups(self, order: Sequence[int], k: int) -> Iterator[list[int]]:
         """The sites in groups whose vectors fit the budget, neighbours together."""

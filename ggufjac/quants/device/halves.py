@@ -91,11 +91,16 @@ def _product(high: Tensor, low: Tensor, w_high: Tensor, w_low: Tensor) -> Tensor
 
 def _times(a: Tensor, b: Tensor) -> Tensor:
     """a b summed in float32; where torch offers no such product of float16, the exact factors are widened."""
-    return torch.mm(a, b, out_dtype=torch.float32) if a.is_cuda else torch.mm(a.float(), b.float())
+    return torch.mm(a, b, out_dtype=torch.float32) if a.is_cuda else torch.mm(_wide(a), _wide(b))
 
 
 def _add(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """total + a b in place of total, likewise."""
     if a.is_cuda:
         return torch.addmm(total, a, b, out_dtype=torch.float32, out=total)
-    return total.addmm_(a.float(), b.float())
+    return total.addmm_(_wide(a), _wide(b))
+
+
+def _wide(x: Tensor) -> Tensor:
+    """x in float32; in a rehearsal in no memory, since a card needs none for this."""
+    return x.new_empty(1, 1, dtype=torch.float32).expand(x.shape) if x.is_meta else x.float()

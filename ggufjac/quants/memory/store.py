@@ -7,7 +7,8 @@ Without that, those that are asked for first stay, as long as there is room.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ class DeviceWeights:
         self.kept_bytes = 0
         self._kept: dict[tuple[str, int, int], Tensor] = {}
         self._names: Counter[str] = Counter()  # of those; layers of experts are asked for many times a sweep
+        self._guests: dict[tuple[str, int, int], Tensor | None] = {}
         self._stay: frozenset[str] | None = None
         self.arranged = False
         self._kernels, self._given = kernels, road
@@ -92,7 +94,7 @@ class DeviceWeights:
 
         The bytes are there until the next part is asked for.
         """
-        if (there := self._kept.get(_key(weight))) is not None or (there := self._settled(weight)) is not None:
+        if (there := self._found(weight)) is not None or (there := self._settled(weight)) is not None:
             yield slice(0, weight.n_out), there.reshape(weight.n_out, -1)
             return
         step = even_rows(CHUNK // max(1, weight.nbytes // max(1, weight.n_out)))
@@ -104,12 +106,30 @@ class DeviceWeights:
             finally:
                 self.road.passed(there)
 
+    @contextmanager
+    def at_hand(self, weights: Iterable[QuantTensor], room: int) -> Iterator[None]:
+        """Those of these weights that do not stay are there until the end of this, once they are asked for, if `room`
+        bytes hold them: several pieces of a block meet them, and they come but once."""
+        met = {_key(weight): weight.nbytes for weight in weights if _key(weight) not in self._kept}
+        self._guests = dict.fromkeys(met) if sum(met.values()) <= room else {}
+        try:
+            yield
+        finally:
+            self._guests = {}
+
+    def _found(self, weight: QuantTensor) -> Tensor | None:
+        """The bytes of weights that are there already."""
+        key = _key(weight)
+        return self._kept.get(key, self._guests.get(key))
+
     def _settled(self, weight: QuantTensor) -> Tensor | None:
-        """The bytes that have come to stay; None for those that stream by."""
+        """The bytes that have come to stay, or for a while; None for those that stream by."""
         # Left to itself the store keeps what lies in a file: others are gone some day, and one like them may come.
         stays = weight.pages is not None if self._stay is None else weight.name in self._stay
         if not stays or self.kept_bytes + weight.nbytes > self.keep:
-            return None
+            if _key(weight) in self._guests:
+                self._guests[_key(weight)] = self.road.settle(weight.data)
+            return self._guests.get(_key(weight))
         there = self.road.settle(weight.data)
         self._kept[_key(weight)] = there
         self._names[weight.name] += 1
