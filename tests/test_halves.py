@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ggufjac.quants.device import halves, products
-from ggufjac.quants.device.halves import halves_of
+from ggufjac.quants.device.halves import errs_no_more, halves_of
 from ggufjac.quants.device.kernels import Kernels, kernels_of
 from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.memory.threads import kernels_first
@@ -109,3 +109,18 @@ def test_kernels_that_cannot_be_built_are_not_used(monkeypatch: pytest.MonkeyPat
         found = kernels_of.__wrapped__(torch.device("cuda:0"))
     assert type(found) is Kernels
     assert not found.fast_halves
+
+
+def one_by_one(a: Tensor, b: Tensor) -> Tensor:
+    """A product of float32 with one sum for each entry, as a GPU's library makes it."""
+    total = torch.zeros(a.shape[0], b.shape[1])
+    for column, row in zip(a.T, b, strict=True):
+        total.addr_(column, row)
+    return total
+
+
+@pytest.mark.usefixtures("units")
+def test_they_are_taken_where_they_err_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert errs_no_more(torch.device("cpu"), one_by_one)
+    monkeypatch.setattr(halves, "STRETCH", 1 << 20)
+    assert not errs_no_more(torch.device("cpu"), one_by_one)

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from ggufjac.quants.device.halves import Halves, halves_of, offered
+from ggufjac.quants.device.halves import Halves, errs_no_more, halves_of, offered
+from ggufjac.quants.memory.precision import all_digits
 from ggufjac.quants.torch_formats import dequantize_blocks
 from ggufjac.reader.types import GGMLType
 
@@ -21,7 +22,7 @@ FAST_HALVES = frozenset({(8, 0), (9, 0), (10, 0), (10, 3)})
 class Kernels:
     """packed is uint8 [n_out, row_bytes] throughout, the rows of a matrix W [n_out, n_in].
 
-    fast_halves: whether wide float32 products are made as three products of float16 parts, which err as little.
+    fast_halves: whether wide float32 products are made as three products of float16 parts, where these err no more.
     """
 
     def __init__(self, *, fast_halves: bool = False) -> None:
@@ -52,7 +53,7 @@ def described(device: torch.device, dtype: str) -> str | None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     kernels = kernels_of(device)
     if kernels.fast_halves and dtype == "float32":
-        return f"{name}; wide float32 products as three of float16 parts, which err as little"
+        return f"{name}; wide float32 products as three of float16 parts, which err no more"
     return f"{name}; weights expanded by torch's operations" if type(kernels) is Kernels else name
 
 
@@ -62,7 +63,8 @@ def kernels_of(device: torch.device) -> Kernels:
     takes a C compiler), or torch's operations."""
     if device.type != "cuda" or torch.version.cuda is None or not torch.cuda.is_available():
         return Kernels()
-    fast = torch.cuda.get_device_capability(device) in FAST_HALVES and offered(device)
+    with all_digits():
+        fast = torch.cuda.get_device_capability(device) in FAST_HALVES and offered(device) and errs_no_more(device)
     if find_spec("triton") is None:
         return Kernels(fast_halves=fast)
     from ggufjac.quants.triton_kernels.fused import TritonKernels
