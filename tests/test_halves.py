@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ggufjac.quants.device import halves, products
+from ggufjac.quants.device.choice import kernels_of
 from ggufjac.quants.device.halves import errs_no_more, halves_of
-from ggufjac.quants.device.kernels import Kernels, kernels_of
+from ggufjac.quants.device.kernels import Kernels
 from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.memory.threads import kernels_first
 from ggufjac.quants.tensor import QuantTensor
@@ -104,7 +105,7 @@ def test_kernels_that_cannot_be_built_are_not_used(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    monkeypatch.setattr("ggufjac.quants.device.kernels.offered", lambda _: False)
+    monkeypatch.setattr("ggufjac.quants.device.choice.offered", lambda _: False)
     with pytest.warns(UserWarning, match="do not run on cuda:0, torch's operations take their place: "):
         found = kernels_of.__wrapped__(torch.device("cuda:0"))
     assert type(found) is Kernels

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ggufjac.quants.device.kernels import Kernels, kernels_of
+from ggufjac.quants.device.choice import kernels_of
+from ggufjac.quants.device.kernels import Kernels
 from ggufjac.reader.types import GGMLType
 
 if TYPE_CHECKING:

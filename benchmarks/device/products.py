@@ -22,7 +22,8 @@ from benchmarks.device.rows import Row
 from benchmarks.device.timing import Times, each
 from benchmarks.device.weights import matrix
 from ggufjac.quants import products
-from ggufjac.quants.device.kernels import Kernels, kernels_of
+from ggufjac.quants.device.choice import kernels_of
+from ggufjac.quants.device.kernels import Kernels
 from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.tensor import QuantTensor
 from ggufjac.quants.torch_formats import dequantize_blocks

@@ -14,7 +14,7 @@ from ggufjac.analyses.common.result import Result
 from ggufjac.maps.costs.planner import Cost, Planner, Rates, trial
 from ggufjac.maps.linear import GROUPS, OVERSAMPLING, PROBES, usual_sweeps
 from ggufjac.maps.model import Model
-from ggufjac.quants.device.kernels import described
+from ggufjac.quants.device.choice import described
 from ggufjac.quants.memory.devices import default_budget, device_called
 
 #: What can be planned: `ggufjac analyze` with its tables of each token and of all together, one of them alone, or the

@@ -27,7 +27,7 @@ from ggufjac.analyses.options import AnalysisOptions, Token
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD, LinearMap
 from ggufjac.maps.model import Model
-from ggufjac.quants.device.kernels import described
+from ggufjac.quants.device.choice import described
 
 
 class Subject:

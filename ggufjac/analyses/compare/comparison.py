@@ -27,7 +27,7 @@ from ggufjac.analyses.compare.sides import Bench, ComparedSide, Worked
 from ggufjac.analyses.options import CompareOptions
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
-from ggufjac.quants.device.kernels import described
+from ggufjac.quants.device.choice import described
 
 #: A number for every pair of sides.
 Matrix = tuple[tuple[float, ...], ...]

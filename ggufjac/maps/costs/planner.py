@@ -20,7 +20,8 @@ from ggufjac.maps.linear import LinearMap
 from ggufjac.network.forward import path_weights, propagate, run_of
 from ggufjac.operators import Operator, built
 from ggufjac.operators.walk import coefficient_bytes, read_weights, weights
-from ggufjac.quants.device.kernels import Kernels, kernels_of
+from ggufjac.quants.device.choice import kernels_of
+from ggufjac.quants.device.kernels import Kernels
 from ggufjac.quants.memory.budget import Budget
 from ggufjac.quants.memory.devices import synchronize
 from ggufjac.quants.memory.road import CudaRoad, road_to

@@ -50,7 +50,7 @@ class DeviceWeights:
 
     @cached_property
     def kernels(self) -> Kernels:
-        from ggufjac.quants.device.kernels import kernels_of
+        from ggufjac.quants.device.choice import kernels_of
 
         return self._kernels or kernels_of(self.device)
 
