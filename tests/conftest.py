@@ -12,6 +12,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from rich.console import Console, RenderableType
 
+from browser import chromium
 from ggufjac.analyses.common.result import Result
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
@@ -54,6 +55,13 @@ def _two_threads() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _results_show_themselves() -> None:
     views.install()
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser; the test is skipped where there is none."""
+    with chromium(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from browser import chromium, size, until
+from browser import size, until
 from ggufjac.analyses.analyze import Analysis
 from ggufjac.analyses.common.result import Result
 from ggufjac.analyses.layers import Layers
@@ -18,12 +17,6 @@ from results import nasty
 
 By: Any = pytest.importorskip("selenium.webdriver.common.by", reason="selenium is not installed").By
 Keys: Any = pytest.importorskip("selenium.webdriver.common.keys", reason="selenium is not installed").Keys
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

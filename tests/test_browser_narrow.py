@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from browser import chromium, size, until
+from browser import size, until
 from ggufjac.analyses.common.result import Result
 from ggufjac.analyses.table import KINDS
 from ggufjac.reports.page import page
@@ -36,12 +35,6 @@ BOXES = """
 return [...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth + 1).map((box) => [
   getComputedStyle(box).backgroundImage, getComputedStyle(box).backgroundAttachment,
   box.querySelector('table').classList.contains('stack')])"""
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

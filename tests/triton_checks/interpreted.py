@@ -20,7 +20,9 @@ from ggufjac.quants.device import halves, products
 from ggufjac.quants.device.kernels import Kernels
 from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.tensor import QuantTensor
+from ggufjac.quants.triton_kernels import launch
 from ggufjac.quants.triton_kernels.fused import TritonKernels
+from ggufjac.quants.triton_kernels.launch import Card
 from ggufjac.reader.types import GGMLType
 from tinymodels import make
 from triton_checks.samples import ROWS, TYPES, WEIGHTS, packed
@@ -69,6 +71,22 @@ def test_products_of_a_few_rows(type: GGMLType, m: int) -> None:
     assert z is not None
     assert error(y, x.double() @ w.double().T) < 3e-7
     assert error(z, g.double() @ w.double()) < 3e-7
+
+
+@pytest.mark.parametrize("hopper", [False, True])
+@pytest.mark.parametrize("m", [5, 33, 64])
+def test_more_rows_than_a_program_has_in_hand(m: int, hopper: bool) -> None:
+    """As cards of either kind cut them: into blocks of 16, 32 or 64 rows, in parts that are added up."""
+    data, w = weights(GGMLType.Q4_K)
+    x, g = torch.randn(m, WEIGHTS), torch.randn(m, ROWS)
+    card = Card(32, hopper)
+    for (made, parts), exact in (
+        (launch.apply_parts(GGMLType.Q4_K, data, x, card), x.double() @ w.double().T),
+        (launch.adjoint_parts(GGMLType.Q4_K, data, WEIGHTS, g, card), g.double() @ w.double()),
+    ):
+        parts.fill_(torch.nan)
+        made.run(CPU)
+        assert error(parts.sum(0), exact) < 3e-7
 
 
 def test_bfloat16() -> None:

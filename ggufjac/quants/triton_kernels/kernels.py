@@ -63,18 +63,27 @@ def _dot(a, b, TYPE: tl.constexpr):
 
 
 @triton.jit
-def expand(
-    packed, out, row_bytes, n_out, n_in,
+def _own(
+    packed, row_bytes, n_out, n_in,
     DECODE: tl.constexpr, PLANES: tl.constexpr, WIDE: tl.constexpr, R: tl.constexpr, G: tl.constexpr,
 ):  # fmt: skip
-    """out [n_out, n_in] = the weights, in the type of `out`."""
+    """The tile of weights that is this program's, where it lies in [n_out, n_in], and what of it is there."""
     K: tl.constexpr = G * PLANES * WIDE
     r = tl.program_id(0) * R + tl.arange(0, R)
     g = tl.program_id(1) * G + tl.arange(0, G)
     w = _tile(packed, r, g, row_bytes, n_out, n_in // (PLANES * WIDE), DECODE, PLANES, WIDE)
     k = tl.program_id(1) * K + tl.arange(0, K)
-    place = out + r.to(tl.int64)[:, None] * n_in + k[None, :]
-    tl.store(place, w.to(out.dtype.element_ty), mask=(r < n_out)[:, None] & (k < n_in)[None, :])
+    return w, r.to(tl.int64)[:, None] * n_in + k[None, :], (r < n_out)[:, None] & (k < n_in)[None, :]
+
+
+@triton.jit
+def expand(
+    packed, out, row_bytes, n_out, n_in,
+    DECODE: tl.constexpr, PLANES: tl.constexpr, WIDE: tl.constexpr, R: tl.constexpr, G: tl.constexpr,
+):  # fmt: skip
+    """out [n_out, n_in] = the weights, in the type of `out`."""
+    w, place, here = _own(packed, row_bytes, n_out, n_in, DECODE, PLANES, WIDE, R, G)
+    tl.store(out + place, w.to(out.dtype.element_ty), mask=here)
 
 
 @triton.jit
@@ -83,12 +92,8 @@ def largest(
     DECODE: tl.constexpr, PLANES: tl.constexpr, WIDE: tl.constexpr, R: tl.constexpr, G: tl.constexpr,
 ):  # fmt: skip
     """out [programs] = the largest magnitude in each tile of weights."""
-    K: tl.constexpr = G * PLANES * WIDE
-    r = tl.program_id(0) * R + tl.arange(0, R)
-    g = tl.program_id(1) * G + tl.arange(0, G)
-    w = _tile(packed, r, g, row_bytes, n_out, n_in // (PLANES * WIDE), DECODE, PLANES, WIDE)
-    present = (r < n_out)[:, None] & (tl.program_id(1) * K + tl.arange(0, K) < n_in)[None, :]
-    most = tl.max(tl.max(tl.where(present, tl.abs(w), 0.0), 1), 0)
+    w, _, here = _own(packed, row_bytes, n_out, n_in, DECODE, PLANES, WIDE, R, G)
+    most = tl.max(tl.max(tl.where(here, tl.abs(w), 0.0), 1), 0)
     tl.store(out + tl.program_id(0) * tl.num_programs(1) + tl.program_id(1), most)
 
 
@@ -98,13 +103,9 @@ def halves(
     DECODE: tl.constexpr, PLANES: tl.constexpr, WIDE: tl.constexpr, R: tl.constexpr, G: tl.constexpr,
 ):  # fmt: skip
     """scale * weight = high + low, two float16 [n_out, n_in] whose sum is right to 2^-24; scale: a power of two."""
-    K: tl.constexpr = G * PLANES * WIDE
-    r = tl.program_id(0) * R + tl.arange(0, R)
-    g = tl.program_id(1) * G + tl.arange(0, G)
-    w = tl.load(scale) * _tile(packed, r, g, row_bytes, n_out, n_in // (PLANES * WIDE), DECODE, PLANES, WIDE)
+    w, place, here = _own(packed, row_bytes, n_out, n_in, DECODE, PLANES, WIDE, R, G)
+    w = tl.load(scale) * w
     first = w.to(tl.float16)
-    k = tl.program_id(1) * K + tl.arange(0, K)
-    place, here = r.to(tl.int64)[:, None] * n_in + k[None, :], (r < n_out)[:, None] & (k < n_in)[None, :]
     tl.store(high + place, first, mask=here)
     tl.store(low + place, (w - first.to(tl.float32)).to(tl.float16), mask=here)
 
