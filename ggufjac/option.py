@@ -74,7 +74,7 @@ class Options:
     def __post_init__(self) -> None:
         for item in options_of(type(self)):
             choices, value = flag_of(item).choices, getattr(self, item.name)
-            if choices and value not in choices:
+            if choices and value not in choices and not (value is None and item.default is None):
                 raise UserError(f"{item.name}: {value!r} is not supported; use {', '.join(choices)}")
 
     def identity(self) -> dict[str, Any]:

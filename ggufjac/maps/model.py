@@ -108,7 +108,7 @@ class Model:
         keep = budget.most_coefficients * 2 // 3 if rounded else budget.most_coefficients  # beside them, half as much
         with torch.no_grad():
             inputs = self.embed(ids, options.values_dtype).to(where)
-            how = run_of(ids, options.n_ctx, path=options.path, store=store)
+            how = run_of(ids, options.n_ctx, rules=options.linearisation, store=store)
             if options.run == "llama.cpp":
                 how = follow(self.family, how, options.llama)
             done = concluded(self._propagated(how, inputs, keep))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from ggufjac import parse
 from ggufjac.errors import UserError
 from ggufjac.network.followed.settings import LlamaSettings
 from ggufjac.option import Options, option
+from ggufjac.rules import Rules, rules_called
 
 if TYPE_CHECKING:
     import torch
@@ -23,12 +24,13 @@ class MapOptions(Options):
     """How a map is made.
 
     dtype: float32 or float64, kept from the embeddings to the logits; or bfloat16 for a quick look: coefficients and
-    values in float32, sweeps on columns of bfloat16 with float32 sums. path: the live factor of gated MLPs. memory:
-    bytes that everything but the mapped file may take on the device (None: a quarter of what is there; of a card 90% of
-    what is free). device: torch's name for where values live and are computed. run: whose computation is explained,
-    that of exact arithmetic or llama.cpp's own of the file as it is, roundings included; cache, repack, threads: how
-    llama.cpp is run then (threads None: as many as torch uses). n_ctx: the context that the model is run with, where
-    its positions depend on it (LongRoPE; None: as long as the prompt).
+    values in float32, sweeps on columns of bfloat16 with float32 sums. rules: a preset of `ggufjac.rules`, or choices
+    one by one ("product=half,attention=lrp"); path: the live factor of gated MLPs, over the rules'. memory: bytes that
+    everything but the mapped file may take on the device (None: a quarter of what is there; of a card 90% of what is
+    free). device: torch's name for where values live and are computed. run: whose computation is explained, that of
+    exact arithmetic or llama.cpp's own of the file as it is, roundings included; cache, repack, threads: how llama.cpp
+    is run then (threads None: as many as torch uses). n_ctx: the context that the model is run with, where its
+    positions depend on it (LongRoPE; None: as long as the prompt).
     """
 
     #: Whether a command offers bfloat16, and llama.cpp's own run.
@@ -41,7 +43,14 @@ class MapOptions(Options):
         kw_only=False,
         choices=DTYPES,
     )
-    path: Literal["up", "gate"] = option("up", "live factor of gated MLPs (default up)", choices=("up", "gate"))
+    rules: str = option(
+        "detached",
+        "how the model is linearised: detached (default), gate, half, lrp, rlens, ordinary, or NAME=CHOICE,...",
+        metavar="RULES",
+    )
+    path: Literal["up", "gate"] | None = option(
+        None, "live factor of gated MLPs: another word for --rules detached and --rules gate", choices=("up", "gate")
+    )
     memory: int | None = option(
         None,
         "what everything but the mapped file may take, e.g. 8GiB (default: a quarter of the machine's, 90% of what a "
@@ -71,6 +80,14 @@ class MapOptions(Options):
         if not isinstance(self.dtype, str):
             object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
         super().__post_init__()
+        if not self.linearisation.reconstructs:
+            self.require_derivatives()
+
+    @property
+    def linearisation(self) -> Rules:
+        """The rules that are meant. Raises UserError for what there is not."""
+        rules = rules_called(self.rules)
+        return rules if self.path is None else replace(rules, product=self.path)
 
     @property
     def dtype_name(self) -> str:
@@ -102,6 +119,6 @@ class MapOptions(Options):
         flat wherever it is not broken."""
         if self.run != "exact":
             raise UserError(
-                "the ordinary Jacobian of a computation that rounds is 0 almost everywhere; it goes with exact "
-                "arithmetic alone (--run exact)"
+                "the derivatives of a computation that rounds are 0 almost everywhere; the ordinary Jacobian and rules "
+                "with a derivative in them go with exact arithmetic alone (--run exact)"
             )

@@ -31,6 +31,12 @@ def followed(e: Explanation) -> Phrase:
     return ("the logit of ", e.first) if e.other is None else (e.first, " over ", e.other)
 
 
+def rules(name: str) -> str:
+    """How the model was linearised."""
+    frozen = "frozen: norms, attention, gates"
+    return f"{frozen} (rules {name!r})" if name in ("detached", "gate", "half") else f"rules {name!r}"
+
+
 def side(number: int) -> str:
     """A side of a comparison by its letter; by its number where there are more sides than letters."""
     return chr(ord("A") + number) if number < 26 else str(number + 1)

@@ -110,7 +110,7 @@ class Result:
 class PromptResult(Result):
     """What every analysis of one prompt says first: the model, the prompt, how it was computed, what is predicted.
 
-    model: the file; prompt: its text; dtype: the precision; path: the live factor of gated MLPs; seed: of what was
+    model: the file; prompt: its text; dtype: the precision; rules: how the model was linearised; seed: of what was
     drawn at random; predictions: the ten likeliest next tokens; seconds: of each step; device: where it was computed
     and how that multiplies, where it is not the CPU.
     """
@@ -118,7 +118,7 @@ class PromptResult(Result):
     model: ModelFacts
     prompt: str
     dtype: str
-    path: str
+    rules: str
     seed: int
     predictions: tuple[Prediction, ...]
     seconds: dict[str, float]

@@ -118,7 +118,7 @@ class Subject:
             "model": facts_of(self.model.file),
             "prompt": self.prompt,
             "dtype": self.options.dtype_name,
-            "path": self.options.path,
+            "rules": str(self.options.linearisation),
             "seed": self.options.seed,
             "predictions": self.predictions,
             "seconds": self._watch.stop(),

@@ -47,7 +47,7 @@ class Comparison(Result):
     models: tuple[ModelFacts, ...]
     prompts: tuple[str, ...]
     dtype: str
-    path: str
+    rules: str
     seed: int
     run: str
     top: int
@@ -105,7 +105,7 @@ def compare(
         prompts=tuple(p if isinstance(p, str) else models[0].detokenize(p) for p in prompts),
         dtype=options.dtype_name,
         device=described(torch.device(options.device), options.dtype_name),
-        path=options.path,
+        rules=str(options.linearisation),
         seed=options.seed,
         run=options.run,
         top=options.top,

@@ -33,8 +33,8 @@ class GatedMLP(Part):
         frozen = run.freeze(x)
         u = run.value(self.name, self.gate.value(run, frozen))
         ratio = activation_ratio(run, self.ratio, u)
-        live, value = self.up.build(run, x) if run.path == "up" else self.gate.build(run, x)
-        scale = Scale(ratio * (u if run.path == "up" else self.up.value(run, frozen)))
+        live, value = self.up.build(run, x) if run.rules.product == "up" else self.gate.build(run, x)
+        scale = Scale(ratio * (u if run.rules.product == "up" else self.up.value(run, frozen)))
         down, y = self.down.build(run, scale.apply(value))
         return Sequential([live, scale, down]), y
 

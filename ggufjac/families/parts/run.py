@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, TypeAlias
 
 from torch import Tensor
 
@@ -19,6 +19,7 @@ from ggufjac.families.parts.activations import Ratio
 from ggufjac.operators import Identity, MatMul, Operator
 from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.tensor import QuantTensor
+from ggufjac.rules import DETACHED, Rules
 
 #: Sees every named intermediate value (llama.cpp's names, "attn_norm-3") and returns the value to go on with.
 Watch: TypeAlias = "Callable[[str, Tensor], Tensor]"
@@ -42,7 +43,7 @@ class Run:
     are run side by side are [..., T].
     n_ctx: the context length that the run pretends to have (some position encodings depend on it).
     detached: freeze the coefficients (the detached Jacobian) or leave them attached to autograd (the ordinary one).
-    path: which factor of a gated MLP stays live; "up" is the definition, "gate" the named alternative.
+    rules: how every kind of part is linearised.
     gelu_table: evaluate GELU as llama.cpp does on the CPU, through values rounded to float16; for comparisons only.
     rows: the positions whose output is needed from the layer in hand; None for all of them.
     shared: coefficients that earlier layers leave for later ones (keys that are used again), by name.
@@ -59,7 +60,7 @@ class Run:
     positions: Tensor
     n_ctx: int
     detached: bool = True
-    path: Literal["up", "gate"] = "up"
+    rules: Rules = DETACHED
     gelu_table: bool = False
     watch: Watch | None = None
     layer: int = -1

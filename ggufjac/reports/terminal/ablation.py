@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ggufjac.analyses.ablate import Ablation, AblationOutcome, ComponentAblation
 from ggufjac.analyses.common.tokens import readable
-from ggufjac.reports import words
+from ggufjac.reports import phrases, words
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY
 
@@ -33,7 +33,7 @@ def _draw(a: Ablation, width: int) -> Iterable[RenderableType]:
         "left out: the model on the prompt without it; projected: the model with v taken out of what enters it",
         *_whose(a),
         _parting(a),
-        f"frozen: norms, attention, gates (path {a.path!r}); {sum(a.seconds.values()):.1f} s of computing",
+        f"{phrases.rules(a.rules)}; {sum(a.seconds.values()):.1f} s of computing",
     )
 
 

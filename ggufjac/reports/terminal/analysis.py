@@ -14,7 +14,7 @@ from ggufjac.analyses.analyze import Analysis, TokenRow
 from ggufjac.analyses.common.agreement import Agreement
 from ggufjac.analyses.common.predictions import Triplet
 from ggufjac.analyses.common.tokens import readable
-from ggufjac.reports import words
+from ggufjac.reports import phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
@@ -196,6 +196,5 @@ def _foot(a: Analysis, ranks: bool) -> RenderableType:
     total = sum(a.seconds.values())
     return layout.notes(
         "output: share of the final hidden state; logit: exact terms, they add up" + rank,
-        f"frozen: norms, attention, gates (path {a.path!r}); combined stable rank {a.combined_stable_rank:.3g}; "
-        f"{total:.1f} s of computing",
+        f"{phrases.rules(a.rules)}; combined stable rank {a.combined_stable_rank:.3g}; {total:.1f} s of computing",
     )

@@ -35,7 +35,7 @@ def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
     yield layout.notes(
         "last write: the last branch (attn, mlp) that a path goes through; from there it stays in the residual stream",
         "direct: paths through no branch; at last: how much of the sum has reached the last position above that layer",
-        f"frozen: norms, attention, gates (path {a.path!r}); {sum(a.seconds.values()):.1f} s of computing",
+        f"{phrases.rules(a.rules)}; {sum(a.seconds.values()):.1f} s of computing",
     )
 
 

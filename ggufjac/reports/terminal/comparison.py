@@ -181,5 +181,5 @@ def _foot(c: Comparison, shown: int, width: int) -> RenderableType:
         "final state: cosine; KL: of the predictions, in nats; ·: sizes or vocabularies differ",
         f"concepts: they stay from |cosine| {SAME} on, move from {RELATED} on" + kept,
         *([f"{rest} more changes in detail: --json FILE or --save FILE"] if rest else []),
-        f"frozen: norms, attention, gates (path {c.path!r}); {words.duration(sum(c.seconds.values()))} of computing",
+        f"{phrases.rules(c.rules)}; {words.duration(sum(c.seconds.values()))} of computing",
     )

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.analyses.extremes import Extreme, Extremes, Recurring, TokenExtremes
-from ggufjac.reports import words
+from ggufjac.reports import phrases, words
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 
@@ -49,7 +49,7 @@ def _draw(e: Extremes, width: int) -> Iterable[RenderableType]:
         "length: of the column or row; share: its square of ‖J_t‖²"
         + ("; x: the token vector's entry; y: the row times it" if width >= ROOMY else ""),
         "vectors and axes are decoded with the sign of x or y, as this prompt uses them" + chance,
-        f"frozen: norms, attention, gates (path {e.path!r}); {sum(e.seconds.values()):.1f} s of computing",
+        f"{phrases.rules(e.rules)}; {sum(e.seconds.values()):.1f} s of computing",
     )
 
 

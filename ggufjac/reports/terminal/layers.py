@@ -290,5 +290,5 @@ def _foot(a: Layers, width: int) -> RenderableType:
         "σ, u: of the map that ends in the lens; stable rank: ‖J‖²/σ₁² (≈: partly from random probes)",
         *(["; ".join(likeness)] if likeness else []),
         f"contributions add up to the logit within {words.small(missing)} of the largest",
-        f"frozen: norms, attention, gates (path {a.path!r}); {words.duration(sum(a.seconds.values()))} of computing",
+        f"{phrases.rules(a.rules)}; {words.duration(sum(a.seconds.values()))} of computing",
     )

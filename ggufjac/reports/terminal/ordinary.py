@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.analyses.ordinary import JacobianSide, Ordinary
-from ggufjac.reports import words
+from ggufjac.reports import phrases, words
 from ggufjac.reports.phrases import INSIDE, RECONSTRUCTIONS
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY
@@ -36,7 +36,7 @@ def _draw(r: Ordinary, width: int) -> Iterable[RenderableType]:
     yield layout.notes(
         "detached: norms, attention and gates held fixed; ordinary: the derivative, nothing held fixed" + chance,
         f"overlap of the leading left vectors {words.percent(r.left_overlap)}, of the right ones "
-        f"{words.percent(r.right_overlap)}; path {r.path!r}; {sum(r.seconds.values()):.1f} s of computing",
+        f"{words.percent(r.right_overlap)}; {phrases.rules(r.rules)}; {sum(r.seconds.values()):.1f} s of computing",
     )
 
 

@@ -12,7 +12,7 @@ from ggufjac.analyses.common.tokens import readable
 from ggufjac.analyses.steer.control import Exported
 from ggufjac.analyses.steer.leverage import POSITIONS, PRICE, Candidate
 from ggufjac.analyses.steer.steering import Continuation, Steered
-from ggufjac.reports import words
+from ggufjac.reports import phrases, words
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY
 
@@ -178,7 +178,7 @@ def _notes(s: Steered, width: int) -> list[str]:
             f"price: KL(unsteered || steered)"
         )
     step = "one token, keys and values being kept" if s.cached else "the whole text: its layers keep more than keys"
-    lines.append(f"a step costs {step}; frozen: norms, attention, gates (path {s.path!r}); {_took(s)}")
+    lines.append(f"a step costs {step}; {phrases.rules(s.rules)}; {_took(s)}")
     return lines
 
 
