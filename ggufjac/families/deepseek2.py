@@ -14,15 +14,13 @@ import math
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ggufjac.errors import UserError
 from ggufjac.families.bases.mixture import Mixture
 from ggufjac.families.parts import Attention, Linear, Part, Rope, Sequential, Temperature
 from ggufjac.families.parts.elementary import Pick
-from ggufjac.families.parts.latent import LatentAttention
+from ggufjac.families.parts.latent import Absorbed, LatentAttention
 from ggufjac.families.parts.moe import Gating
-from ggufjac.quants import products
 
 #: The Lite models project queries directly; llama.cpp knows them by their layers (and one vocabulary).
 LITE_LAYERS, LITE_LAYERS_AND_VOCABULARY = (26, 27), (48, 128256)
@@ -50,19 +48,13 @@ class DeepSeek2(Mixture):
             keys = self.source.stack(b + "attn_k_b.weight", n_head, rank, n_content)
             apart = Linear(self.source.stack(b + "attn_v_b.weight", n_head, d_value, rank))
             values: Part = apart
-
-            def content(c: Tensor) -> Tensor:
-                heads = [products.adjoint(keys.rows(h * rank, (h + 1) * rank), c) for h in range(n_head)]
-                return torch.stack(heads, -2)
+            content: Part = Absorbed(keys, n_head)
         else:
             apart = None
             both = self.linear(b + "attn_kv_b", n_head * (n_content + d_value), rank)
             entries = torch.arange(n_head * (n_content + d_value)).unflatten(0, (n_head, -1))
             values = Sequential(both, Pick(entries[:, n_content:].flatten(), entries.numel()))
-
-            def content(c: Tensor) -> Tensor:
-                heads: Tensor = products.apply(both.weight, c).unflatten(-1, (n_head, -1))
-                return heads[..., :n_content]
+            content = Sequential(both, Pick(entries[:, :n_content].flatten(), entries.numel()))
 
         return LatentAttention(
             q=self.queries(i),

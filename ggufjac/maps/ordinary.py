@@ -14,6 +14,7 @@ from ggufjac.network.forward import propagate, run_of
 from ggufjac.quants.memory.budget import Budget
 from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.memory.threads import kernels_first
+from ggufjac.rules import PRESETS
 
 #: Numbers that autograd keeps for each layer and position of a copy, in multiples of the stream's width; and how many
 #: positions' scores weigh as much as one of these.
@@ -36,7 +37,7 @@ class OrdinaryMap(LinearMap):
         store: DeviceWeights | None = None,
     ) -> None:
         self.family = family
-        self._run = run_of(tokens, detached=False, store=store)
+        self._run = run_of(tokens, attached=True, rules=PRESETS["ordinary"], store=store)
         with torch.no_grad():
             output = propagate(family, self._run, inputs).output[0]
         super().__init__(inputs, (), output, Budget.on(inputs.device, memory))

@@ -1,44 +1,60 @@
 """The linear operators of which every network is built, each with its transpose."""
 
+from ggufjac.operators.attend import Attend, Shares
 from ggufjac.operators.base import Deferred, Identity, One, Operator, Parallel, Residual, Sequential, Tally, built
 from ggufjac.operators.blocksum import BlockSum
 from ggufjac.operators.convolve import Convolve
+from ggufjac.operators.dense import Dot, Outer, Transposed
+from ggufjac.operators.derivative import Derivative
 from ggufjac.operators.elementwise import Bias, Center, Scale, Select
+from ggufjac.operators.heads import Heads
 from ggufjac.operators.lanes import Blend, Inside, Pad, Slice, Stack
 from ggufjac.operators.matmul import MatMul
 from ggufjac.operators.mix import Mix
 from ggufjac.operators.pick import Pick
 from ggufjac.operators.preceded import Preceded
 from ggufjac.operators.recurrence import Scan
-from ggufjac.operators.routed import Routed
+from ggufjac.operators.reject import Reject
+from ggufjac.operators.rotate import Rotate
+from ggufjac.operators.routed import Routed, Weigh
 from ggufjac.operators.shift import Shift
 
 __all__ = [
+    "Attend",
     "Bias",
     "Blend",
     "BlockSum",
     "Center",
     "Convolve",
     "Deferred",
+    "Derivative",
+    "Dot",
+    "Heads",
     "Identity",
     "Inside",
     "MatMul",
     "Mix",
     "One",
     "Operator",
+    "Outer",
     "Pad",
     "Parallel",
     "Pick",
     "Preceded",
+    "Reject",
     "Residual",
+    "Rotate",
     "Routed",
     "Scale",
     "Scan",
     "Select",
     "Sequential",
+    "Shares",
     "Shift",
     "Slice",
     "Stack",
     "Tally",
+    "Transposed",
+    "Weigh",
     "built",
 ]

@@ -41,6 +41,11 @@ class Operator(ABC):
         """The operators of which this one is made; empty for one that does its own work."""
         return ()
 
+    @property
+    def inner_width(self) -> int:
+        """Numbers that a product holds for each position of a column, where no weight's shape tells it."""
+        return 0
+
 
 class Identity(Operator):
     """y = x."""

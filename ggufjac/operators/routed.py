@@ -49,6 +49,28 @@ class Routed(Operator):
         return total.reshape(*columns, *self.shape, n)
 
 
+class Weigh(Operator):
+    """y[i] = w[i, rank[i]] x[i] for m tokens: from the weights of their experts, w [..., m, used], to [..., m, n].
+
+    rank [m] int64, x [m, n]: what one expert's weights multiply, and as which of the experts of each token.
+    """
+
+    def __init__(self, rank: Tensor, used: int, x: Tensor) -> None:
+        self.rank = rank
+        self.used = used
+        self.x = x
+
+    def apply(self, x: Tensor, one: One = None) -> Tensor:
+        return x.gather(-1, self._ranks(x)) * self.x
+
+    def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
+        worth = (g * self.x).sum(-1, keepdim=True)
+        return worth.new_zeros(*worth.shape[:-1], self.used).scatter(-1, self._ranks(worth), worth)
+
+    def _ranks(self, like: Tensor) -> Tensor:
+        return self.rank[:, None].to(like.device).expand(*like.shape[:-1], 1)
+
+
 def routes_of(chosen: Tensor) -> Iterable[tuple[int, Tensor, Tensor]]:
     """(route, tokens [m], rank [m]) for every number that occurs in chosen [n_tokens, k], in ascending order.
 

@@ -21,6 +21,13 @@ def leaves(op: Operator) -> Iterator[Operator]:
         yield from leaves(child)
 
 
+def everything(op: Operator) -> Iterator[Operator]:
+    """The operator and all that it is made of."""
+    yield op
+    for child in op.children:
+        yield from everything(child)
+
+
 def weights(op: Operator) -> Iterator[QuantTensor]:
     """The packed matrices that a product with `op` reads."""
     return (leaf.weight for leaf in leaves(op) if isinstance(leaf, MatMul))
@@ -48,7 +55,8 @@ def stores(operators: Iterable[Operator]) -> list[DeviceWeights]:
 
 def widest(op: Operator) -> int:
     """The largest dimension of any vector inside a product with `op`; 0 where nothing tells."""
-    return max((n for weight in weights(op) for n in weight.shape), default=0)
+    met = max((n for weight in weights(op) for n in weight.shape), default=0)
+    return max(met, *(part.inner_width for part in everything(op)))
 
 
 def positions(op: Operator) -> int:
@@ -61,8 +69,8 @@ def coefficient_bytes(operators: Iterable[Operator]) -> int:
     held = {
         value.untyped_storage()._cdata: value.untyped_storage().nbytes()
         for op in operators
-        for leaf in leaves(op)
-        for value in vars(leaf).values()
+        for part in everything(op)
+        for value in vars(part).values()
         if isinstance(value, Tensor)
     }
     return sum(held.values())

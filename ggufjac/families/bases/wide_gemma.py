@@ -6,7 +6,8 @@ own, made of the embeddings (a linear map, and a norm) and of the tokens' number
 
     (stream | embeddings | values of the local donor | values of the global donor | the input of the layer in hand)
 
-where each lane is there from the layer on that makes it, and the last one only inside its layer. All as in llama.cpp's
+where each lane is there from the layer on that makes it, and the last one only inside its layer. The keys of the donors
+are no lanes where they are frozen; where they are live, those of each stand before its values. All as in llama.cpp's
 gemma3n.cpp and gemma4.cpp, and in the reuse of layers in llama-model.cpp.
 """
 
@@ -21,7 +22,7 @@ from ggufjac.families.gemma import Gemma
 from ggufjac.families.parts import Append, Attention, GatedMLP, Linear, Part, Scale, Sequential, Slice
 from ggufjac.families.parts.activations import gelu
 from ggufjac.families.parts.heads import HeadNorm
-from ggufjac.families.parts.sharing import BorrowedKeys, LeaveKeys
+from ggufjac.families.parts.sharing import BorrowedKeys, LaneOf, LeaveKeys
 from ggufjac.families.parts.tokens import TokenRows
 
 
@@ -72,6 +73,10 @@ class WideGemma(Gemma):
         before = self.stream + (self.d if self.n_input else 0)
         return before + sum(self.n_head_kv(i) * self.d_value(i) for i in self.donors if i < donor)
 
+    def keys_before(self, donor: int) -> int:
+        """How wide the lanes of keys are, where there are any, before that of a donor; it stands before its values."""
+        return sum(self.n_head_kv(i) * self.d_key(i) for i in self.donors if i < donor)
+
     def attention_on_state(self, i: int, read: Part) -> Attention:
         """The attention of layer i; read: from the state to what its projections see."""
         donor = i if i < self.n_own else self.donor(i)
@@ -79,9 +84,11 @@ class WideGemma(Gemma):
             own = self.normalised_attention(i)
             return replace(own, q=Sequential(read, own.q), k=Sequential(read, own.k), v=Sequential(read, own.v))
         b, n_out, start = f"blk.{i}.", self.n_head(i) * self.d_key(i), self.start_of_values(donor)
+        keys, n_keys = self.keys_before(donor), self.n_head_kv(i) * self.d_key(i)
         return BorrowedKeys(
             q=Sequential(read, self.queries(i)),
-            v=Slice(start, start + self.n_head_kv(i) * self.d_value(i)),
+            v=LaneOf(start, start + self.n_head_kv(i) * self.d_value(i), keys + n_keys),
+            lane=LaneOf(start, start + n_keys, keys),
             out=self.linear(b + "attn_output", self.d, n_out),
             n_head=self.n_head(i),
             n_head_kv=self.n_head_kv(i),

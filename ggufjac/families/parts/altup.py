@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from ggufjac.families.parts.elementary import Linear, constant
+from ggufjac.families.parts.fallback import Differentiated
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.operators import Blend, Identity, Operator, Parallel, Scale, Sequential, Slice, Stack
 
 
-class Predict(Part):
+class Predict(Differentiated):
     """Q_j = P_j + sum_k c_jk P_k for the K planes P; c is a linear function of what the router says of P_0.
 
     router: from a plane to its outputs [..., T, m]; coefficients: [K K, m], c row by row.
@@ -28,7 +29,7 @@ class Predict(Part):
         self.coefficients = coefficients
         self.planes = planes
 
-    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+    def detached(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         n = self.planes
         active = run.freeze(x)[..., : x.shape[-1] // n]
         c = self.coefficients.value(run, self.router.value(run, active)).unflatten(-1, (n, n))
@@ -36,7 +37,7 @@ class Predict(Part):
         return op, op.apply(x)
 
 
-class Correct(Part):
+class Correct(Differentiated):
     """P_k = Q_k + (1 + c_k) (y - Q_0) for the K planes Q of a prediction and y, what the block made of Q_0.
 
     They enter as (y | Q_1 | ... | Q_0). c is a linear function of what the router says of y; coefficients: [K, m].
@@ -47,7 +48,7 @@ class Correct(Part):
         self.coefficients = coefficients
         self.planes = planes
 
-    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+    def detached(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         n = self.planes
         made = run.freeze(x)[..., : x.shape[-1] // (n + 1)]
         c = 1 + self.coefficients.value(run, self.router.value(run, made))[..., None]
@@ -56,13 +57,13 @@ class Correct(Part):
         return op, op.apply(x)
 
 
-class Spread(Part):
+class Spread(Differentiated):
     """(x | W_1 x | W_2 x | ...), every plane as long as x at each position; the ratios of lengths are frozen."""
 
     def __init__(self, projections: Sequence[Linear]) -> None:
         self.projections = projections
 
-    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+    def detached(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         operators: list[Operator] = [Identity()]
         planes = [x]
         for projection in self.projections:
@@ -72,7 +73,7 @@ class Spread(Part):
         return Stack(operators, [x.shape[-1]] * len(planes)), torch.cat(planes, -1)
 
 
-class Gather(Part):
+class Gather(Differentiated):
     """(P_0 + W_1 P_1 + W_2 P_2 + ...) / K, every term as long as P_0; the ratios of lengths are frozen.
 
     The first K planes of the state are read. An embedding that was not spread yet is first: spread.
@@ -83,7 +84,7 @@ class Gather(Part):
         self.spread = spread
         self.d = d
 
-    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+    def detached(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         if x.shape[-1] == self.d:
             first, x = self.spread.build(run.at(run.layer), x)
         else:

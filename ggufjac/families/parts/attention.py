@@ -1,4 +1,4 @@
-"""Self-attention: the probabilities are frozen; values, their mixing and the output projection stay live."""
+"""Self-attention: values, their mixing and the output projection are live, the probabilities as the rules say."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ggufjac.families.parts.elementary import Linear
+from ggufjac.families.parts.elementary import Linear, multiplied
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.rope import Rope
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Mix, Operator, Scale, Sequential
+from ggufjac.operators import Attend, Heads, Identity, Mix, Operator, Rotate, Scale, Sequential, Shares
 from ggufjac.quants.memory.devices import widened
+from ggufjac.rules import Attention as Rule
+
+#: How much of the derivative goes which way. In AttnLRP two factors of a product have half of it each (Achtibat et al.,
+#: arXiv 2402.05602, written as modified gradients).
+SHARES: dict[Rule, Shares] = {
+    "values": Shares(1, 0, 0),
+    "lrp": Shares(0.5, 0.5, 0.5),
+    "tangent": Shares(1, 1, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -39,8 +48,8 @@ class Attention(Part):
     limits the scaled ones to +-softcap. window: the number of positions a query sees, itself included (None: all
     before it). chunk: positions are cut into chunks of this size, and a query sees its own chunk alone. sinks [n_head]:
     a score per head that takes its share of the probability and gives nothing. alibi: the largest slope's exponent of
-    the linear biases that take the place of rotations (0: none). gate: its frozen sigmoid multiplies what the heads
-    read.
+    the linear biases that take the place of rotations (0: none). gate: its sigmoid, a coefficient, multiplies what the
+    heads read.
     """
 
     q: Part
@@ -71,29 +80,62 @@ class Attention(Part):
         return tuple(part for part in parts if part is not None)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        p = run.attended(x, lambda: self.probabilities(run, run.freeze(x)))
+        read, y = self._live(run, x) if run.live("attention") else self._frozen(run, x)
+        if self.gate is not None:
+            keep = kept(run, x)
+            before, u = self.gate.build(run, keep.apply(x))
+            read, y = multiplied(run, (read, y), (Sequential([keep, before]), u), torch.sigmoid)
+        out, y = self.out.build(run, y)
+        return Sequential([read, out]), y
+
+    def _frozen(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        """The values that are live, mixed as the probabilities say."""
+        shares = SHARES[run.rules.attention]
+        p = run.attended(x, lambda: self.probabilities(run, run.freeze(x, "attention")))
         values, v = self.v.build(run, x)
         keep, v = run.stored(v)
-        mix = Mix(p, self.n_head_kv)
-        y = mix.apply(v)
-        operators = [values, keep, mix]
-        if self.gate is not None:
-            gate = Scale(self.gate.value(run, kept(run, x).apply(run.freeze(x))).sigmoid())
-            y = gate.apply(y)
-            operators.append(gate)
-        out, y = self.out.build(run, y)
-        return Sequential([*operators, out]), y
+        mix = Mix(run.share(p, shares.probabilities), self.n_head_kv)
+        return Sequential([values, keep, mix]), mix.apply(run.share(v, shares.values))
+
+    def _live(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        """Values and probabilities with their derivatives."""
+        (queries, q), (keys, k) = self._queries(run, x), self.keys(run, x)
+        everywhere, k = run.all_keys(k)
+        scores, slope = self._scores(run, x, q, k)
+        p = self._softmax(scores)
+        values, v = self.v.build(run, x)
+        keep, v = run.stored(v)
+        op = Attend(
+            queries,
+            Sequential([keys, everywhere]),
+            Sequential([values, keep]),
+            q.unflatten(-1, (self.n_head, -1)),
+            k.unflatten(-1, (self.n_head_kv, -1)),
+            v.unflatten(-1, (self.n_head_kv, -1)),
+            p,
+            self.scale,
+            slope,
+            SHARES[run.rules.attention],
+        )
+        return op, Mix(p, self.n_head_kv).apply(v)
 
     def probabilities(self, run: Run, x: Tensor) -> Tensor:
         """P [..., n_head, Tq, T']: which of the positions that it can see every query reads, and how much."""
-        q = self._heads(run, self.q, self.q_norm, kept(run, x).apply(x), self.n_head, run.rows)
-        if self.temperature is not None:
-            q = q * self._sharpness(run, self.temperature, q)
-        k = run.all_keys(self.keys(run, x))
-        k = k.repeat_interleave(self.n_head // k.shape[-2], -2)
+        share = SHARES[run.rules.attention].factors
+        q = run.share(self._queries(run, x)[1], share)
+        k = run.share(self.keys(run, x)[1], share)
+        return self._softmax(self._scores(run, x, q, run.all_keys(k)[1])[0])
+
+    def _scores(self, run: Run, x: Tensor, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The scores of queries [..., Tq, n] and keys [..., T', n], -inf where a query does not see; and the slope of
+        what limits them, where something does."""
+        q, k = q.unflatten(-1, (self.n_head, -1)), k.unflatten(-1, (self.n_head_kv, -1))
+        k = k.repeat_interleave(self.n_head // self.n_head_kv, -2)
         scores = torch.einsum("...qhd,...khd->...hqk", q, k) * self.scale
+        slope = None
         if self.softcap:
-            scores = self.softcap * torch.tanh(scores / self.softcap)
+            bent = torch.tanh(scores / self.softcap)
+            scores, slope = self.softcap * bent, 1 - bent.square()
         at, there = run.constant(
             ("positions", run.rows), x, lambda: (asked(run, run.rows).to(x.device), run.readable.to(x.device))
         )
@@ -107,32 +149,52 @@ class Attention(Part):
             hidden = hidden | (distance >= self.window)
         if self.chunk is not None:
             hidden = hidden | (at[:, None] // self.chunk != there[None, :] // self.chunk)
-        scores = scores.masked_fill(hidden, -torch.inf)
+        return scores.masked_fill(hidden, -torch.inf), slope
+
+    def _softmax(self, scores: Tensor) -> Tensor:
         if self.sinks is None:
             return scores.softmax(-1)
         sinks = self.sinks.to(scores)[:, None, None].expand(*scores.shape[:-1], 1)
         return torch.cat((scores, sinks), -1).softmax(-1)[..., :-1]
 
-    def keys(self, run: Run, x: Tensor) -> Tensor:
-        """The keys of all positions [..., T, n_head_kv, d_head], normalised and rotated."""
-        return self._heads(run, self.k, self.k_norm, x, self.n_head_kv, None)
+    def keys(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        """The keys of all positions of the run [..., T, n], normalised and rotated, heads side by side."""
+        return self._heads(run, self.k.build(run, x), self.k_norm, self.n_head_kv, None)
+
+    def _queries(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        """The queries of the rows that are asked for, normalised, rotated and sharpened, heads side by side."""
+        keep = kept(run, x)
+        op, q = self.q.build(run, keep.apply(x))
+        sharpen: Operator = Identity()
+        op, q = self._heads(run, (Sequential([keep, op]), q), self.q_norm, self.n_head, run.rows)
+        if self.temperature is not None:
+            sharpen = Scale(self._sharpness(run, self.temperature, q))
+            q = sharpen.apply(q)
+        return Sequential([op, sharpen]), q
 
     def _sharpness(self, run: Run, temperature: Temperature, q: Tensor) -> Tensor:
-        """What the queries are multiplied by, [T, 1, 1]."""
+        """What the queries are multiplied by, [T, 1]."""
         (factors,) = run.constant(
-            (temperature, run.rows), q, lambda: (temperature.factors(asked(run, run.rows))[:, None, None].to(q),)
+            (temperature, run.rows), q, lambda: (temperature.factors(asked(run, run.rows))[:, None].to(q),)
         )
         return factors
 
     def _heads(
-        self, run: Run, part: Part, norm: Part | None, x: Tensor, n: int, rows: tuple[int, ...] | None
-    ) -> Tensor:
-        heads = part.value(run, x).unflatten(-1, (n, -1))
+        self, run: Run, made: tuple[Operator, Tensor], norm: Part | None, n: int, rows: tuple[int, ...] | None
+    ) -> tuple[Operator, Tensor]:
+        op, x = made
+        heads, operators = x.unflatten(-1, (n, -1)), []
         if norm is not None and not self.rope_first:
-            heads = norm.value(run, heads)
+            normalise, heads = norm.build(run, heads)
+            operators.append(normalise)
         if self.rope is not None:
-            heads = rotated(run, self.rope, heads, rows)
-        return norm.value(run, heads) if norm is not None and self.rope_first else heads
+            turn = rotation(run, self.rope, heads, rows)
+            heads = turn.apply(heads)
+            operators.append(turn)
+        if norm is not None and self.rope_first:
+            normalise, heads = norm.build(run, heads)
+            operators.append(normalise)
+        return Sequential([op, Heads(Sequential(operators), n)]), heads.flatten(-2)
 
 
 def asked(run: Run, rows: tuple[int, ...] | None) -> Tensor:
@@ -140,10 +202,10 @@ def asked(run: Run, rows: tuple[int, ...] | None) -> Tensor:
     return run.positions if rows is None else run.positions[list(rows)]
 
 
-def rotated(run: Run, rope: Rope, heads: Tensor, rows: tuple[int, ...] | None) -> Tensor:
-    """Heads [..., T, n_head, d_head] at these rows of the run; the angles are the same in all layers."""
+def rotation(run: Run, rope: Rope, heads: Tensor, rows: tuple[int, ...] | None) -> Rotate:
+    """How heads [..., T, n_head, d_head] turn at these rows of the run; the angles are the same in all layers."""
     cos, sin = run.constant((rope, rows), heads, lambda: rope.turns(asked(run, rows), run.n_ctx, heads))
-    return rope.rotate(heads, (cos, sin))
+    return Rotate(cos, sin, rope.pairing, rope.offset)
 
 
 def alibi_slopes(n_head: int, max_bias: float) -> Tensor:

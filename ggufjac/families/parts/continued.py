@@ -53,10 +53,9 @@ class Continued(Run):
     def readable(self) -> Tensor:
         return torch.cat((self.past.positions, self.positions))
 
-    def all_keys(self, k: Tensor) -> Tensor:
-        _, keys = self.past.joined(self.layer, "keys", k.flatten(-2))
-        heads: Tensor = keys.unflatten(-1, k.shape[-2:])
-        return heads
+    def all_keys(self, k: Tensor) -> tuple[Operator, Tensor]:
+        before, keys = self.past.joined(self.layer, "keys", k)
+        return Preceded(before), keys
 
     def stored(self, v: Tensor) -> tuple[Operator, Tensor]:
         before, values = self.past.joined(self.layer, "values", v)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ggufjac.families.parts.elementary import Linear
+from ggufjac.families.parts.fallback import Differentiated
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.families.parts.statespace import ShortMemory
@@ -17,7 +18,7 @@ from ggufjac.operators.recurrence import delta_mixing
 
 
 @dataclass(frozen=True)
-class GatedDeltaNet(Part):
+class GatedDeltaNet(Differentiated):
     """Gated delta net (Yang et al., arXiv 2412.06464) as in Qwen3-Next.
 
     qk gives queries, then keys, and v values; they pass the short memory; queries and keys are then normalised to
@@ -43,7 +44,7 @@ class GatedDeltaNet(Part):
 
     mixes = True
 
-    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+    def detached(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         n_key, n_all = self.n_key_head * self.d_head, self.memory.kernel.shape[0]
         frozen, keep = run.freeze(x), kept(run, x)
         project, v = self.v.build(run, x)
@@ -57,7 +58,7 @@ class GatedDeltaNet(Part):
         )
         y = mix.apply(v)
         gate = F.silu(self.z.value(run, keep.apply(frozen)))
-        heads = run.freeze(y).unflatten(-1, (-1, self.d_head))
+        heads = run.freeze(y, "norm").unflatten(-1, (-1, self.d_head))
         s = torch.rsqrt(heads.square().mean(-1, keepdim=True) + self.eps) * self.norm.to(x)
         weigh = Scale(gate * s.flatten(-2))
         out, y = self.out.build(run, weigh.apply(y))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -21,16 +23,14 @@ class RMSNorm(Part):
         self.eps = eps
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        frozen = run.freeze(x)
-        s = torch.rsqrt(frozen.square().mean(-1, keepdim=True) + self.eps)
-        if self.weight is not None:
-            s = s * run.fitted(self.weight, x)
-        op = ops.Scale(s)
-        return op, op.apply(x)
+        frozen = run.freeze(x, "norm")
+        length = torch.rsqrt(frozen.square().mean(-1, keepdim=True) + self.eps)
+        scale = ops.Scale(length if self.weight is None else length * run.fitted(self.weight, x))
+        return normed(run, scale, frozen, length), scale.apply(x)
 
 
 class LayerNorm(Part):
-    """y = w (x - mean x) / sqrt(var x + eps) + b: centring stays live, the deviation is frozen, b is a constant."""
+    """y = w (x - mean x) / sqrt(var x + eps) + b: centring is live under all rules, b is a constant."""
 
     def __init__(self, weight: Tensor | None, bias: Tensor | None, eps: float) -> None:
         self.weight = weight
@@ -38,15 +38,26 @@ class LayerNorm(Part):
         self.eps = eps
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        frozen = run.freeze(x)
-        s = torch.rsqrt(frozen.var(-1, keepdim=True, correction=0) + self.eps)
-        if self.weight is not None:
-            s = s * run.fitted(self.weight, x)
-        operators: list[Operator] = [ops.Center(), ops.Scale(s)]
+        frozen = run.freeze(x, "norm")
+        length = torch.rsqrt(frozen.var(-1, keepdim=True, correction=0) + self.eps)
+        scale = ops.Scale(length if self.weight is None else length * run.fitted(self.weight, x))
+        center = ops.Center()
+        operators: list[Operator] = [center, normed(run, scale, center.apply(frozen), length)]
+        y = scale.apply(center.apply(x))
         if self.bias is not None:
-            operators.append(ops.Bias(run.fitted(self.bias, x)))
-        op = ops.Sequential(operators)
-        return op, op.apply(x, 1.0)
+            operators.append(bias := ops.Bias(run.fitted(self.bias, x)))
+            y = bias.apply(y, 1.0)
+        return ops.Sequential(operators), y
+
+
+def normed(run: Run, scale: ops.Scale, x: Tensor, length: Tensor, groups: int = 1) -> Operator:
+    """The scale of a norm, and under the rule "tangent" what it keeps from changing: x (centred) over its length.
+
+    length: what each of the equal groups of x is multiplied by to be normalised, as wide as x or one number for each.
+    """
+    if not run.live("norm"):
+        return scale
+    return ops.Sequential([ops.Reject(x * length * (groups / x.shape[-1]) ** 0.5, groups), scale])
 
 
 class Linear(Part):
@@ -103,7 +114,7 @@ class Bias(Part):
 
 
 class Gated(Part):
-    """y = sigmoid(<w, x>) part(x): a whole part behind one frozen gate per position."""
+    """y = sigmoid(<w, x>) part(x): a whole part behind one gate per position, a coefficient."""
 
     def __init__(self, w: Tensor, part: Part) -> None:
         self.w = w
@@ -115,19 +126,18 @@ class Gated(Part):
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.part.build(run, x)
-        scale = ops.Scale(torch.sigmoid(run.freeze(x) @ self.w.to(x))[..., None])
-        return ops.Sequential([op, scale]), scale.apply(y)
+        gate = ops.Dot(self.w.to(x))
+        return multiplied(run, (op, y), (gate, gate.apply(run.freeze(x))), torch.sigmoid)
 
 
 class Elementwise(Part):
-    """y = f(x), elementwise: the ratio f(x)/x is frozen, x stays live."""
+    """y = f(x), elementwise."""
 
     def __init__(self, ratio: Ratio) -> None:
         self.ratio: Ratio = ratio
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        op = ops.Scale(activation_ratio(run, self.ratio, run.freeze(x)))
-        return op, op.apply(x)
+        return activated(run, self.ratio, x)
 
 
 def constant(value: float | Tensor, like: Tensor) -> Tensor:
@@ -135,6 +145,36 @@ def constant(value: float | Tensor, like: Tensor) -> Tensor:
     return value.to(like) if isinstance(value, Tensor) else like.new_full((), value)
 
 
-def activation_ratio(run: Run, ratio: Ratio, u: Tensor) -> Tensor:
-    """f(u)/u; how GELU is evaluated, the run decides."""
-    return run.gelu(u) if ratio is activations.gelu else ratio(u)
+def activated(run: Run, ratio: Ratio, u: Tensor) -> tuple[ops.Scale, Tensor]:
+    """An activation f at u: by its ratio f(u)/u, or by its slope f'(u); and f(u). How GELU is evaluated, the run
+    decides."""
+    f = run.gelu if ratio is activations.gelu else ratio
+    by_ratio = ops.Scale(f(run.freeze(u, "activation")))
+    value = by_ratio.apply(u)
+    return (ops.Scale(slope(lambda v: v * f(v), u)) if run.live("activation") else by_ratio), value
+
+
+def slope(f: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
+    """f'(u) of an elementwise function."""
+    with torch.enable_grad():
+        point = u.detach().requires_grad_()
+        (found,) = torch.autograd.grad(f(point).sum(), point)
+    return found
+
+
+def multiplied(
+    run: Run,
+    live: tuple[Operator, Tensor],
+    gate: tuple[Operator, Tensor],
+    f: Callable[[Tensor], Tensor],
+) -> tuple[Operator, Tensor]:
+    """y f(u), elementwise, of two branches with the same input: `live` gives y, `gate` gives u, and f(u) is a
+    coefficient."""
+    (op, y), (before, u) = live, gate
+    scale = ops.Scale(f(run.freeze(u)))
+    product = ops.Sequential([op, scale])
+    if not run.live("coefficients"):
+        return product, scale.apply(y)
+    spread = ops.Outer(y) if u.shape[-1] == 1 else ops.Scale(y)
+    through = ops.Sequential([before, ops.Scale(slope(f, u)), spread])
+    return ops.Parallel([product, through]), scale.apply(y)

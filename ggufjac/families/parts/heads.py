@@ -5,22 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ggufjac.families.parts.elementary import normed
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.operators import Bias, Center, Operator, Scale, Sequential
 
 
 class HeadNorm(Part):
-    """RMSNorm without a weight over each of the n_head heads that lie side by side; its scale is frozen."""
+    """RMSNorm without a weight over each of the n_head heads that lie side by side."""
 
     def __init__(self, n_head: int, eps: float) -> None:
         self.n_head = n_head
         self.eps = eps
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        heads = run.freeze(x).unflatten(-1, (self.n_head, -1))
-        s = torch.rsqrt(heads.square().mean(-1, keepdim=True) + self.eps)
-        op = Scale(s.expand(heads.shape).flatten(-2))
-        return op, op.apply(x)
+        frozen = run.freeze(x, "norm")
+        heads = frozen.unflatten(-1, (self.n_head, -1))
+        length = torch.rsqrt(heads.square().mean(-1, keepdim=True) + self.eps).expand(heads.shape).flatten(-2)
+        scale = Scale(length)
+        return normed(run, scale, frozen, length, self.n_head), scale.apply(x)
 
 
 class HeadLayerNorm(Part):
@@ -33,7 +35,9 @@ class HeadLayerNorm(Part):
         self.eps = eps
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        heads = run.freeze(x).unflatten(-1, (self.n_head, -1))
-        s = torch.rsqrt(heads.var(-1, keepdim=True, correction=0) + self.eps).expand(heads.shape).flatten(-2)
-        op = Sequential([Center(self.n_head), Scale(s * self.weight.to(x)), Bias(self.bias.to(x))])
-        return op, op.apply(x, 1.0)
+        frozen = run.freeze(x, "norm")
+        heads = frozen.unflatten(-1, (self.n_head, -1))
+        length = torch.rsqrt(heads.var(-1, keepdim=True, correction=0) + self.eps).expand(heads.shape).flatten(-2)
+        center, scale, bias = Center(self.n_head), Scale(length * self.weight.to(x)), Bias(self.bias.to(x))
+        op = Sequential([center, normed(run, scale, center.apply(frozen), length, self.n_head), bias])
+        return op, bias.apply(scale.apply(center.apply(x)), 1.0)

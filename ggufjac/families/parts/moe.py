@@ -1,10 +1,11 @@
-"""Mixtures of experts: the routing is frozen, each chosen expert is its own MLP on the tokens routed to it."""
+"""Mixtures of experts: the choice is frozen, each chosen expert is its own MLP on the tokens routed to it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, TypeAlias
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ggufjac.families.parts.elementary import Linear
 from ggufjac.families.parts.run import Part, Run, Taken
-from ggufjac.operators import Identity, Operator, Routed, Scale, Sequential
+from ggufjac.operators import Derivative, Identity, Operator, Parallel, Routed, Scale, Sequential, Weigh
 from ggufjac.operators.routed import routes_of
 
 #: From the router's logits to scores: over all experts, or of the chosen ones alone, which the logits then choose.
@@ -53,14 +54,21 @@ class Routing:
         if self.groups > 1:
             ranking = self._within_groups(ranking)
         chosen = settle(dealt(ranking, self.used) if ranking.is_meta else ranking.topk(self.used, -1).indices)
-        weights = scores.gather(-1, chosen.to(scores.device))
+        return chosen, self.weights(logits, chosen)
+
+    def weights(self, logits: Tensor, chosen: Tensor) -> Tensor:
+        """The weights [..., used] of experts that are chosen already; chosen: [..., used], or the same for all columns
+        of logits."""
+        scores = self._scores(logits)
+        chosen = chosen.to(scores.device).expand(*scores.shape[:-1], self.used)
+        weights = scores.gather(-1, chosen)
         if self.gating == "softmax of chosen":
             weights = weights.softmax(-1)
         elif self.gating == "sigmoid of chosen":
             weights = weights.sigmoid()
         if self.normalised:
             weights = weights / weights.sum(-1, keepdim=True).clamp(min=SMALLEST_SUM)
-        return chosen, weights * self.scale
+        return weights * self.scale
 
     def _scores(self, logits: Tensor) -> Tensor:
         if self.gating == "softmax":
@@ -107,7 +115,8 @@ class Experts(Part):
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         biased = isinstance(self.router, Linear) and self.router.bias is not None
         name = "ffn_moe_logits_biased" if biased else "ffn_moe_logits"
-        logits = run.value(name, self.router.value(run, run.freeze(x)))
+        read, logits = self.router.build(run, x)
+        logits = run.value(name, run.freeze(logits))
         chosen, weights = (t.flatten(0, -2) for t in self.routing.choose(logits, run.routed))
         before: Operator = Identity()
         if self.before is not None:
@@ -116,22 +125,29 @@ class Experts(Part):
         total = torch.zeros_like(tokens_in)
         gates = None if run.watch is None else self._announced_gates(run, tokens_in, chosen, weights)
         routes: list[tuple[Tensor, Operator]] = []
+        by_weight: list[tuple[Tensor, Operator]] = []
         for number, tokens, rank in routes_of(chosen):
             # an expert's values are those of a few tokens: names would be announced once per expert, each for others
             gate = None if gates is None else _Given(gates[tokens, rank])
             inside = replace(run, watch=gate, taken=Taken(tokens, rank, len(tokens_in)))
-            weigh, y = Scale(weights[tokens, rank, None]), tokens_in[tokens]
+            weigh, entering = Scale(weights[tokens, rank, None]), tokens_in[tokens]
             if self.weigh_first:
-                expert, y = self.expert(number).build(inside, weigh.apply(y))
-                route = Sequential([weigh, expert])
+                expert, y = self.expert(number).build(inside, weigh.apply(entering))
+                routes.append((tokens, Sequential([weigh, expert])))
+                by_weight.append((tokens, Sequential([Weigh(rank, self.routing.used, entering), expert])))
             else:
-                expert, y = self.expert(number).build(inside, y)
-                route, y = Sequential([expert, weigh]), weigh.apply(y)
-            routes.append((tokens, route))
+                expert, given = self.expert(number).build(inside, entering)
+                y = weigh.apply(given)
+                routes.append((tokens, Sequential([expert, weigh])))
+                by_weight.append((tokens, Weigh(rank, self.routing.used, given)))
             total = total.index_add(0, tokens.to(y.device), y)
-        n = x.shape[-1]
-        routed = Routed(routes, tuple(x.shape[:-1]), n, n)
-        return routed if self.before is None else Sequential([before, routed]), total.reshape(x.shape)
+        n, shape = x.shape[-1], tuple(x.shape[:-1])
+        op: Operator = Sequential([before, Routed(routes, shape, n, n)])
+        if run.live("coefficients"):
+            choice = chosen.unflatten(0, shape)
+            weigh_all = Derivative(partial(self.routing.weights, chosen=choice), logits)
+            op = Parallel([op, Sequential([read, weigh_all, Routed(by_weight, shape, self.routing.used, n)])])
+        return op, total.reshape(x.shape)
 
     def _announced_gates(self, run: Run, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor | None:
         """What the activations of the chosen experts are taken of, [n_tokens, used, n_ff], after it was announced as

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
+
+from ggufjac.operators.rotate import Pairing
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Rope:
 
     n_rot: int
     base: float
-    pairing: Literal["adjacent", "halves"]
+    pairing: Pairing
     scale: float = 1.0
     magnitude: float = 1.0
     yarn: Yarn | None = None
@@ -80,20 +81,8 @@ class Rope:
         return self.n_rot * math.log(n_ctx / (rotations * 2 * math.pi)) / (2 * math.log(self.base))
 
     def turns(self, positions: Tensor, n_ctx: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and sine [T, 1, n_rot / 2] at positions [T], in a context of n_ctx positions; as precise as a value,
-        and where that is."""
+        """Cosine and sine [T, 1, n_rot / 2] at positions [T], in a context of n_ctx positions, with the magnitude; as
+        precise as a value, and where that is."""
         angles = positions.double()[:, None] * self.frequencies(n_ctx)
         cos, sin = (f(angles)[:, None, :] * self.magnitude for f in (torch.cos, torch.sin))
         return cos.to(like), sin.to(like)
-
-    def rotate(self, x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
-        """x [..., T, n_head, d_head] turned by the angles whose cosine and sine these are."""
-        cos, sin = turns
-        before, turned, rest = x.split([self.offset, self.n_rot, x.shape[-1] - self.offset - self.n_rot], -1)
-        if self.pairing == "adjacent":
-            a, b = turned[..., 0::2], turned[..., 1::2]
-            y = torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2)
-        else:
-            a, b = turned.chunk(2, -1)
-            y = torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
-        return torch.cat((before, y, rest), -1) if before.shape[-1] + rest.shape[-1] else y

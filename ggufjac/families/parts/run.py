@@ -1,8 +1,9 @@
 """One prompt's pass through the network, and the shape of a building block.
 
-A part is handed the value that enters it and returns the operator of that part for this value, together with the
-operator's output. What the part freezes it computes from `run.freeze(x)`, so one description yields the forward
-value, the detached map (coefficients constant) and, when nothing is detached, the ordinary derivative.
+A part is handed the value that enters it and returns the operator of that part at this value, by the run's rules,
+together with the part's output. The output is the same under all rules, and where the run is attached to autograd, the
+derivative of the output follows the rules as well: that judges the operators, and serves parts that have none of
+their own.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class Run:
     tokens, positions: [T] int64, the numbers of the prompt's tokens and their positions; tokens of several texts that
     are run side by side are [..., T].
     n_ctx: the context length that the run pretends to have (some position encodings depend on it).
-    detached: freeze the coefficients (the detached Jacobian) or leave them attached to autograd (the ordinary one).
-    rules: how every kind of part is linearised.
+    rules: how every kind of part is linearised. attached: autograd differentiates the outputs, by the rules; what
+    operators a part returns then is of no account.
     gelu_table: evaluate GELU as llama.cpp does on the CPU, through values rounded to float16; for comparisons only.
     rows: the positions whose output is needed from the layer in hand; None for all of them.
     shared: coefficients that earlier layers leave for later ones (keys that are used again), by name.
@@ -59,7 +60,7 @@ class Run:
     tokens: Tensor
     positions: Tensor
     n_ctx: int
-    detached: bool = True
+    attached: bool = False
     rules: Rules = DETACHED
     gelu_table: bool = False
     watch: Watch | None = None
@@ -74,9 +75,20 @@ class Run:
         """The same run inside one layer."""
         return replace(self, layer=layer, rows=rows)
 
-    def freeze(self, x: Tensor) -> Tensor:
-        """x as the coefficients see it."""
-        return x.detach() if self.detached else x
+    def live(self, *kinds: str) -> bool:
+        """Whether operators need the derivative of any part of these kinds, the names of rules."""
+        return not self.attached and any(getattr(self.rules, kind) != getattr(DETACHED, kind) for kind in kinds)
+
+    def freeze(self, x: Tensor, kind: str = "coefficients") -> Tensor:
+        """x as a part of this kind, the name of a rule, sees it for what the rule may freeze."""
+        frozen = getattr(self.rules, kind) == getattr(DETACHED, kind)
+        return x.detach() if frozen or not self.attached else x
+
+    def share(self, x: Tensor, amount: float) -> Tensor:
+        """x as one of several factors sees it: autograd takes so much of its derivative."""
+        if not self.attached or amount == 1:
+            return x
+        return x.detach() if amount == 0 else amount * x + (1 - amount) * x.detach()
 
     def value(self, name: str, x: Tensor) -> Tensor:
         """Announce a named intermediate value; what comes back is the value to go on with."""
@@ -107,9 +119,9 @@ class Run:
         """The positions [T'] that a query can look at; the run's own are the last ones."""
         return self.positions
 
-    def all_keys(self, k: Tensor) -> Tensor:
-        """The keys [..., T', n_head_kv, d_head] of those positions, k being those of the run's own."""
-        return k
+    def all_keys(self, k: Tensor) -> tuple[Operator, Tensor]:
+        """From the keys k [..., T, n] of the run's own positions to those of all, [..., T', n]."""
+        return Identity(), k
 
     # --- where computing with rounded numbers differs ---------------------------------------------------------
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ggufjac.families.parts.elementary import Linear
+from ggufjac.families.parts.elementary import Linear, multiplied
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Convolve, Operator, Scale, Sequential
+from ggufjac.operators import Convolve, Operator, Sequential
 
 
 @dataclass(frozen=True)
 class ShortConv(Part):
-    """y = out(c(x) * conv(b(x) * v(x))): both gates are frozen, v, the convolution and out are live.
+    """y = out(c(x) * conv(b(x) * v(x))): both gates are coefficients, v, the convolution and out are live.
 
     projection gives b, c and v, one below the other; kernel [d, K].
     """
@@ -27,13 +27,16 @@ class ShortConv(Part):
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         d = self.kernel.shape[0]
-        frozen = run.freeze(x)
         keep = kept(run, x)
-        b = self.projection.rows(0, d).value(run, frozen)
-        c = self.projection.rows(d, 2 * d).value(run, keep.apply(frozen))
-        live, v = self.projection.rows(2 * d, 3 * d).build(run, x)
-        mix = Sequential([Scale(b), Convolve(self.kernel.to(x)), keep])
+        b = self.projection.rows(0, d).build(run, x)
+        c, u = self.projection.rows(d, 2 * d).build(run, keep.apply(x))
+        enters, v = multiplied(run, self.projection.rows(2 * d, 3 * d).build(run, x), b, _same)
+        mix = Sequential([Convolve(self.kernel.to(x)), keep])
         y = run.value("model.layers.{}.conv.conv", mix.apply(v))
-        gate = Scale(c)
-        out, y = self.out.build(run, gate.apply(y))
-        return Sequential([live, mix, gate, out]), y
+        gated, y = multiplied(run, (Sequential([enters, mix]), y), (Sequential([keep, c]), u), _same)
+        out, y = self.out.build(run, y)
+        return Sequential([gated, out]), y
+
+
+def _same(u: Tensor) -> Tensor:
+    return u

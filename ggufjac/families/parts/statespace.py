@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ggufjac.families.parts.elementary import Linear
+from ggufjac.families.parts.fallback import Differentiated
 from ggufjac.families.parts.interleave import interleaved
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.run import Part, Run
@@ -34,12 +35,12 @@ class ShortMemory:
             operators.append(Bias(self.bias.to(x)))
         before = Sequential(operators)
         u = before.apply(x, 1.0)
-        ratio = Scale(torch.sigmoid(run.freeze(u)))
+        ratio = Scale(torch.sigmoid(run.freeze(u, "activation")))
         return Sequential([before, ratio]), ratio.apply(u)
 
 
 @dataclass(frozen=True)
-class Mamba2Mixer(Part):
+class Mamba2Mixer(Differentiated):
     """Mamba 2's mixer (Dao and Gu, arXiv 2405.21060): heads that decay as a whole.
 
     projection gives z (the gate), v, B, C and dt, one below the other; v, B and C pass the short memory. With
@@ -62,7 +63,7 @@ class Mamba2Mixer(Part):
 
     mixes = True
 
-    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+    def detached(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         n, n_key = self.n_inner, self.n_group * self.n_state
         frozen, keep = run.freeze(x), kept(run, x)
         project, v = self.projection.rows(n, 2 * n).build(run, x)
@@ -76,7 +77,7 @@ class Mamba2Mixer(Part):
         z = self.projection.rows(0, n).value(run, keep.apply(frozen))
         gate = F.silu(z)
         if self.norm is not None:
-            gate = gate * self._scale(run.freeze(y) * gate)
+            gate = gate * self._scale(run.freeze(y * gate, "norm"))
         weigh = Scale(gate)
         out, y = self.out.build(run, weigh.apply(y))
         return Sequential([project, remember, mix, weigh, out]), run.value("mamba_out", y)
@@ -90,7 +91,7 @@ class Mamba2Mixer(Part):
 
 
 @dataclass(frozen=True)
-class Plamo2Mixer(Part):
+class Plamo2Mixer(Differentiated):
     """PLaMo 2's mixer: the heads of Mamba 2, whose coefficients are computed from the values as in Mamba.
 
     projection gives z and v of every head in turn; v passes the short memory. coefficients then gives B, C and dt from
@@ -109,7 +110,7 @@ class Plamo2Mixer(Part):
 
     mixes = True
 
-    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+    def detached(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         n_head = self.a.shape[0]
         frozen, period = run.freeze(x), self.projection.weight.n_out // n_head
         project, v = interleaved(self.projection, period // 2, period, period).build(run, x)
@@ -138,7 +139,7 @@ def mixing(run: Run, dt: Tensor, a: Tensor, d: Tensor, b: Tensor, c: Tensor) -> 
 
 
 @dataclass(frozen=True)
-class Mamba1Mixer(Part):
+class Mamba1Mixer(Differentiated):
     """Mamba's mixer (Gu and Dao, arXiv 2312.00752): every channel has a state of its own, whose entries all decay
     differently.
 
@@ -159,7 +160,7 @@ class Mamba1Mixer(Part):
 
     mixes = True
 
-    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+    def detached(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         n, n_state = self.a.shape
         keep = kept(run, x)
         project, v = self.projection.rows(0, n).build(run, x)

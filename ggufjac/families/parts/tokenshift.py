@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
-from ggufjac.families.parts.elementary import Linear
+from ggufjac.families.parts.elementary import Linear, multiplied
+from ggufjac.families.parts.fallback import Differentiated
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Operator, Scale, Sequential, Shift
+from ggufjac.operators import Operator, Sequential, Shift
 
 #: What stands between the two matrices of a small network.
 Squash: TypeAlias = "Callable[[Tensor], Tensor]"
@@ -29,8 +31,8 @@ class LowRank:
         return self.second.value(run, self.f(self.first.value(run, x)))
 
 
-class TokenShift(Part):
-    """x + m (x_prev - x) with the position before; m [n] is the file's, or found from x (RWKV 6) and frozen."""
+class TokenShift(Differentiated):
+    """x + m (x_prev - x) with the position before; m [n] is the file's, or found from x (RWKV 6), a coefficient."""
 
     mixes = True
 
@@ -38,13 +40,16 @@ class TokenShift(Part):
         self.m = m
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        return self.detached(run, x) if isinstance(self.m, Tensor) else super().build(run, x)
+
+    def detached(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         m = self.m.to(x) if isinstance(self.m, Tensor) else self.m.value(run.at(run.layer), run.freeze(x))
         op = Sequential([Shift(m), kept(run, x)])
         return op, op.apply(x)
 
 
 class Receptive(Part):
-    """sigmoid(receptance(x)) part(x), of which the first factor is frozen; both look at the position before."""
+    """sigmoid(receptance(x)) part(x), of which the first factor is a coefficient; both look at the position before."""
 
     def __init__(self, receptance: Part, part: Part) -> None:
         self.receptance = receptance
@@ -55,6 +60,4 @@ class Receptive(Part):
         return (self.receptance, self.part)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        op, y = self.part.build(run, x)
-        scale = Scale(self.receptance.value(run, run.freeze(x)).sigmoid())
-        return Sequential([op, scale]), scale.apply(y)
+        return multiplied(run, self.part.build(run, x), self.receptance.build(run, x), torch.sigmoid)

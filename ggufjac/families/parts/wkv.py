@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ggufjac.families.parts.elementary import Linear
+from ggufjac.families.parts.fallback import Differentiated
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.families.parts.tokenshift import LowRank
@@ -20,7 +21,7 @@ DECAY = -0.606531
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimeMix6(Part):
+class TimeMix6(Differentiated):
     """RWKV 6's mixer (Peng et al., arXiv 2404.05892): heads whose keys decay entry by entry, w = exp(-exp(decay(x))).
 
     With bonus [n_head, d_head] a position sees its own values through it and those before it through the state; what
@@ -41,7 +42,7 @@ class TimeMix6(Part):
 
     mixes = True
 
-    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+    def detached(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         everywhere, frozen, keep = run.at(run.layer), run.freeze(x), kept(run, x)
         project, v = self.v.build(everywhere, x)
         w = _heads(torch.exp(-self.decay.value(everywhere, frozen).exp()), self.d_head)
@@ -69,7 +70,7 @@ class ValueResidual:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimeMix7(Part):
+class TimeMix7(Differentiated):
     """RWKV 7's mixer (Peng et al., arXiv 2503.14456), of a state that carries the first layer's values beside x.
 
     norm takes the normalised x from the state, first the first layer's values; own: those of this layer, if it is not
@@ -96,7 +97,7 @@ class TimeMix7(Part):
 
     mixes = True
 
-    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+    def detached(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         everywhere, keep = run.at(run.layer), kept(run, x)
         normalise, n = self.norm.build(everywhere, x)
         frozen = run.freeze(n)

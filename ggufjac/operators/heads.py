@@ -1,0 +1,32 @@
+"""Operators that act on every head of a projection alone."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ggufjac.operators.base import One, Operator, Tally
+
+
+class Heads(Operator):
+    """`op` on blocks [..., T, n_head, d], which lie side by side in the blocks of this one, [..., T, n_head * d]."""
+
+    def __init__(self, op: Operator, n_head: int) -> None:
+        self.op = op
+        self.n_head = n_head
+
+    def apply(self, x: Tensor, one: One = None) -> Tensor:
+        return self.op.apply(x.unflatten(-1, (self.n_head, -1)), one).flatten(-2)
+
+    def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
+        heads = None if tally is None else _of_heads(tally)
+        return self.op.adjoint(g.unflatten(-1, (self.n_head, -1)), heads).flatten(-2)
+
+    @property
+    def children(self) -> tuple[Operator, ...]:
+        return (self.op,)
+
+
+def _of_heads(tally: Tally) -> Tally:
+    """Inside, a constant is told for every position apart: [..., T], whose axes before the last are the columns."""
+    assert tally is not None
+    return lambda worth: tally(worth.sum(-1))
