@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from rich.text import Text
 
 from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.common.words import Word
 from ggufjac.reports.cells import Bar, Cell
 from ggufjac.reports.phrases import Phrase
 
@@ -20,6 +21,11 @@ LONGEST = 18
 def token(piece: Piece, style: str = TOKEN) -> Text:
     shown = piece.shown
     return Text(shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…", style=style)
+
+
+def word(of: Word, style: str = TOKEN) -> Text:
+    """A word as a token is shown."""
+    return token(Piece(-1, of.text), style)
 
 
 def column_of(piece: Piece, position: int, longest: int = LONGEST) -> Text:

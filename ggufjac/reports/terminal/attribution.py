@@ -9,12 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.attribute import Attribution, WriteTerms
-from ggufjac.analyses.common.questions import Question
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
-from ggufjac.reports.terminal import layout, runs
+from ggufjac.reports.terminal import account, layout, runs
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
+from ggufjac.rules import rules_called
 
 #: What a column of numbers takes, and the columns beside the tokens' in the table of layers.
 CELL, BESIDE = 8, 46
@@ -27,30 +27,29 @@ def report(attribution: Attribution) -> RenderableType:
 
 def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
     main = words.phrase(phrases.question(a.questions[0])).plain
+    exact = rules_called(a.rules).reconstructs
     yield _head(a, width)
-    yield from layout.titled("Input tokens", "exact terms; each column adds up to its logit", _tokens(a, width))
+    first = a.accounts[0]
+    table = account.table(a.accounts, a.words, [row.token for row in a.tokens], width)
+    yield from layout.titled(account.title(a.rules), account.about(first), table)
     explained = f"what the leading singular triplets of the whole map give to {main}"
     yield from layout.titled("Components", explained, _components(a, width))
     explained = f"paths to {main} by the token where they begin and their last write"
     yield from layout.titled("Layers", explained, _layers(a, width))
     yield layout.notes(
+        *account.notes(first),
         "last write: the last branch (attn, mlp) that a path goes through; from there it stays in the residual stream",
-        "direct: paths through no branch; at last: how much of the sum has reached the last position above that layer",
+        "direct: paths through no branch; at last: "
+        + (
+            "how much of the sum has reached the last position above that layer"
+            if exact
+            else "what the last position's state above that layer is worth"
+        ),
         f"{phrases.rules(a.rules)}; {sum(a.seconds.values()):.1f} s of computing",
     )
 
 
 def _head(a: Attribution, width: int) -> RenderableType:
-    main = a.questions[0]
-    what = Text.assemble(words.phrase(phrases.question(main)), (f" {main.value:+.4f}", "bold"))
-    if main.against is None:
-        what.append(f"  rank {main.target.rank}, {words.percent(main.target.probability)}", style=words.DIM)
-        what.append(f", logit {main.target.logit:.2f}" if main.above != "zero" else "", style=words.DIM)
-    else:
-        sides = f"  {words.percent(main.target.probability)} and {words.percent(main.against.probability)}"
-        what.append(f"{sides}: their ratio is e to the difference", style=words.DIM)
-    missing = abs(a.sums[0] - main.value) / max(1.0, abs(main.target.logit))
-    what.append(f"; the terms add up to it within {words.small(missing)}", style=words.DIM)
     return layout.frame(
         "ggufjac attribute",
         [
@@ -58,43 +57,10 @@ def _head(a: Attribution, width: int) -> RenderableType:
             ("prompt", Text(readable(a.prompt), style="italic")),
             *runs.run_facts(a.llama, a.device),
             ("predicts", layout.predictions_line(a.predictions, width)),
-            ("explains", what),
-            ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama)),
+            ("explains", account.explains(a.accounts[0])),
+            ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama, a.rules)),
         ],
     )
-
-
-def _column(question: Question) -> Text:
-    target = words.token(question.target.token)
-    if question.against is not None:
-        return Text.assemble(target, "\nover ", words.token(question.against.token))
-    if question.above == "zero":
-        return Text.assemble("logit of\n", target)
-    return Text.assemble(target, f"\nabove {'mean' if question.above == 'mean' else 'ten'}")
-
-
-def _tokens(a: Attribution, width: int) -> Table:
-    table = layout.table()
-    table.add_column("#", justify="right", style=words.DIM)
-    table.add_column("token", no_wrap=True)
-    table.add_column(_column(a.questions[0]), justify="right")
-    table.add_column("")
-    shown = a.questions
-    for question in shown[1:]:
-        table.add_column(_column(question), justify="right")
-    largest = max(abs(row.terms[0]) for row in (a.tokens[1:] or a.tokens))
-    for i, row in enumerate(a.tokens):
-        bar = words.bar(row.terms[0], largest)
-        others = [words.signed(row.terms[j]) for j in range(1, len(shown))]
-        table.add_row(str(i), words.token(row.token), words.signed(row.terms[0]), bar, *others)
-    if any(a.constants):
-        first, *others = (words.signed(constant) for constant in a.constants[: len(shown)])
-        table.add_row("", Text("constants", style=words.DIM), first, "", *others)
-    table.add_section()
-    first, *others = (words.signed(total) for total in a.sums[: len(shown)])
-    table.add_row("", Text("sum", style=words.DIM), first, "", *others)
-    # the picture of the first is worth more than the numbers of the others, the last of which goes first
-    return layout.narrowed(table, width, [layout.named(column) for column in reversed(table.columns[4:])])
 
 
 def _components(a: Attribution, width: int) -> Table:
@@ -124,8 +90,10 @@ def _components(a: Attribution, width: int) -> Table:
     table.add_row("", "", words.signed(a.rest[0]), "", Text("all other components", style=words.DIM), "")
     if a.constants[0]:
         table.add_row("", "", words.signed(a.constants[0]), "", Text("constants", style=words.DIM), "")
+    if abs(a.missed[0]) >= account.WORTH:
+        table.add_row("", "", words.signed(a.missed[0]), "", Text("not credited", style=words.DIM), "")
     table.add_section()
-    total = sum(c.terms[0] for c in a.components) + a.rest[0] + a.constants[0]
+    total = sum(c.terms[0] for c in a.components) + a.rest[0] + a.constants[0] + a.missed[0]
     table.add_row("", "", words.signed(total), "", Text("sum", style=words.DIM), "")
     return layout.narrowed(table, width, ("mostly through", "σ"))
 
