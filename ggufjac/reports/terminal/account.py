@@ -18,16 +18,17 @@ from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
 from ggufjac.analyses.options import FAITHFUL
 from ggufjac.reports import phrases, words
+from ggufjac.reports.phrases import Phrase
 from ggufjac.reports.terminal import layout
 from ggufjac.reports.terminal.layout import EVERYTHING, ROOMY
 from ggufjac.rules import rules_called
 
 #: Words that a table lists at most, and how many of them where there are more; a page lists all of them.
 LISTED, LARGEST = 24, 16
+#: The longest word that is shown whole where there is room.
+LONGEST = 32
 #: Cells of a bar, and of one in a narrow terminal.
 BAR, NARROW = 24, 12
-#: What a row below the words must come to before it is worth a line.
-WORTH = 0.005
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,10 @@ def title(rules: str) -> str:
     return "Which words mattered" if rules == FAITHFUL else "What each word gives"
 
 
-def about(account: Account) -> str:
-    """What the table shows, in words."""
-    rules = account.rules
-    how = "exact terms" if rules_called(rules).reconstructs else "terms"
-    return f"{how} of {words.phrase(phrases.question(account.question)).plain} by rules {rules!r}"
+def about(account: Account) -> Phrase:
+    """What the table shows."""
+    how = "exact terms" if rules_called(account.rules).reconstructs else "terms"
+    return f"{how} of ", *phrases.question(account.question), f" by rules {account.rules!r}"
 
 
 def explains(account: Account) -> Text:
@@ -88,8 +88,8 @@ def notes(account: Account) -> list[str]:
         )
     if not rules_called(account.rules).reconstructs:
         lines.append(
-            "not credited: what these rules leave out; compare words with each other, not with the sum; for terms that "
-            "are exact: attribute --rules detached"
+            "not credited: what these rules leave out; compare words with each other, not with the sum "
+            "(attribute --rules detached: exact terms)"
         )
     return lines
 
@@ -115,7 +115,7 @@ def table(accounts: Sequence[Account], of: Sequence[Word], pieces: Sequence[Piec
         start, stop = row.word.start, row.word.stop
         made.add_row(
             str(start) if stop == start + 1 else f"{start}–{stop - 1}",
-            words.word(row.word),
+            words.token(row.word, longest=LONGEST if width >= ROOMY else words.LONGEST),
             words.signed(row.terms[0]),
             words.bar(row.terms[0], largest, cells if width >= layout.USUAL else NARROW),
             *(words.signed(term) for term in row.terms[1:]),
@@ -141,7 +141,7 @@ def below(accounts: Sequence[Account], pieces: Sequence[Piece]) -> list[tuple[st
         found.append((f"shared by all ({named})", [sum(a.terms[t] for t in first.sinks) for a in accounts]))
     found.append(("constants (biases)", [a.constants for a in accounts]))
     found.append(("not credited", [a.missed for a in accounts]))
-    return [(name, values) for name, values in found if max(map(abs, values)) >= WORTH or name.startswith("shared")]
+    return [(name, values) for name, values in found if any(map(words.worth, values))]
 
 
 def heading(question: Question) -> Text:

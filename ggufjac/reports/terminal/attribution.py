@@ -31,7 +31,7 @@ def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
     first = a.accounts[0]
     table = account.table(a.accounts, a.words, [row.token for row in a.tokens], width)
-    yield from layout.titled(account.title(a.rules), account.about(first), table)
+    yield from layout.titled(account.title(a.rules), words.phrase(account.about(first)).plain, table)
     explained = f"what the leading singular triplets of the whole map give to {main}"
     yield from layout.titled("Components", explained, _components(a, width))
     explained = f"paths to {main} by the token where they begin and their last write"
@@ -90,7 +90,7 @@ def _components(a: Attribution, width: int) -> Table:
     table.add_row("", "", words.signed(a.rest[0]), "", Text("all other components", style=words.DIM), "")
     if a.constants[0]:
         table.add_row("", "", words.signed(a.constants[0]), "", Text("constants", style=words.DIM), "")
-    if abs(a.missed[0]) >= account.WORTH:
+    if words.worth(a.missed[0]):
         table.add_row("", "", words.signed(a.missed[0]), "", Text("not credited", style=words.DIM), "")
     table.add_section()
     total = sum(c.terms[0] for c in a.components) + a.rest[0] + a.constants[0] + a.missed[0]
