@@ -22,8 +22,8 @@ RULES = {
     "detached": "frozen: norms, attention, gates",
     "gate": "frozen: norms, attention, and what gates let through",
     "half": "frozen: norms, attention, and half of each gated product",
-    "lrp": "frozen: norms; halved: gated products, and attention between its values and its probabilities",
-    "rlens": "frozen: norms; halved: gated products; attention as it is",
+    "lrp": "frozen: norms, half of each gated product, half of attention's probabilities and half of its values",
+    "rlens": "frozen: norms, half of each gated product",
     "ordinary": "nothing frozen",
 }
 #: The arrays that the reconstructions of both Jacobians are drawn from.

@@ -19,8 +19,8 @@ def words(account: Account, of: Sequence[Word], pieces: Sequence[Piece]) -> Pict
     rows = report.rows((account,), of)
     shown = [rows[i] for i in shapes.most([row.terms[0] for row in rows])]
     below = report.below((account,), pieces)
-    labels = [label(row.word) for row in shown] + [drawable(name) for name, _ in below]
-    values = [row.terms[0] for row in shown] + [first for _, (first, *_) in below]
+    labels = [label(row.word) for row in shown] + [drawable(row.name) for row in below]
+    values = [row.terms[0] for row in shown] + [row.values[0] for row in below]
     title = report.title(account.rules)
     about = f"{phrase(report.about(account))}{shapes.of_all(len(shown), len(rows), 'words')}"
     fig = figure(7.4, 1.3 + 0.3 * len(values), title, about)

@@ -30,6 +30,15 @@ LONGEST = 32
 #: Cells of a bar, and of one in a narrow terminal.
 BAR, NARROW = 24, 12
 
+SHARED = (
+    "shared by all: the term of a sink, a token whose state outgrows all others and on which attention rests whatever "
+    "it says"
+)
+NOT_CREDITED = (
+    "not credited: what these rules leave out; compare words with each other, not with the sum (exact terms are those "
+    "of attribute --rules detached)"
+)
+
 
 @dataclass(frozen=True)
 class WordRow:
@@ -78,20 +87,10 @@ def explains(account: Account) -> Text:
     return out.append(f"; {account.missed:+.2f} of it is credited to no token", style=words.DIM)
 
 
-def notes(account: Account) -> list[str]:
+def notes(accounts: Sequence[Account], pieces: Sequence[Piece]) -> list[str]:
     """What the rows below the words are."""
-    lines = []
-    if account.sinks:
-        lines.append(
-            "shared by all: the term of a sink, a token whose state outgrows all others and on which attention rests "
-            "whatever it says"
-        )
-    if not rules_called(account.rules).reconstructs:
-        lines.append(
-            "not credited: what these rules leave out; compare words with each other, not with the sum "
-            "(attribute --rules detached: exact terms)"
-        )
-    return lines
+    shown = {row.meaning for row in below(accounts, pieces)}
+    return [line for line in (SHARED, NOT_CREDITED) if line in shown]
 
 
 def table(accounts: Sequence[Account], of: Sequence[Word], pieces: Sequence[Piece], width: int) -> Table:
@@ -124,24 +123,33 @@ def table(accounts: Sequence[Account], of: Sequence[Word], pieces: Sequence[Piec
     left = [row for row in found if row not in shown]
     if left:
         _add(made, f"… {len(left)} others", [sum(row.terms[i] for row in left) for i in range(len(accounts))])
-    for name, values in below(accounts, pieces):
-        _add(made, name, values)
+    for extra in below(accounts, pieces):
+        _add(made, extra.name, extra.values)
     made.add_section()
     _add(made, "sum", [account.question.value for account in accounts])
     spare = [layout.named(column) for column in reversed(made.columns[4:])]
     return layout.narrowed(made, width, spare)
 
 
-def below(accounts: Sequence[Account], pieces: Sequence[Piece]) -> list[tuple[str, list[float]]]:
-    """What tells of no word, by its name, for every question."""
-    first = accounts[0]
-    found = []
-    if first.sinks:
-        named = ", ".join(words.token(pieces[t]).plain for t in first.sinks)
-        found.append((f"shared by all ({named})", [sum(a.terms[t] for t in first.sinks) for a in accounts]))
-    found.append(("constants (biases)", [a.constants for a in accounts]))
-    found.append(("not credited", [a.missed for a in accounts]))
-    return [(name, values) for name, values in found if any(map(words.worth, values))]
+@dataclass(frozen=True)
+class Below:
+    """A row that tells of no word: its name, its values for every question, and a note on what it is."""
+
+    name: str
+    values: list[float]
+    meaning: str = ""
+
+
+def below(accounts: Sequence[Account], pieces: Sequence[Piece]) -> list[Below]:
+    """What tells of no word, as far as it is worth a line."""
+    sinks = accounts[0].sinks
+    named = ", ".join(words.token(pieces[t]).plain for t in sinks)
+    found = (
+        Below(f"shared by all ({named})", [sum(a.terms[t] for t in sinks) for a in accounts], SHARED),
+        Below("constants (biases)", [a.constants for a in accounts]),
+        Below("not credited", [a.missed for a in accounts], NOT_CREDITED),
+    )
+    return [row for row in found if (row.meaning == SHARED and sinks) or any(map(words.worth, row.values))]
 
 
 def heading(question: Question) -> Text:

@@ -201,7 +201,7 @@ def _foot(a: Analysis, ranks: bool) -> RenderableType:
     rank = "; stable rank: ‖J‖²/σ₁²" + ("" if a.norms_exact else "; ≈: from random probes") if ranks else ""
     total = sum(a.seconds.values())
     return layout.notes(
-        *account.notes(a.account),
+        *account.notes((a.account,), [row.token for row in a.tokens]),
         "output: share of the final hidden state"
         + ("; a sink has what all tokens share" if a.account.sinks else "")
         + rank,

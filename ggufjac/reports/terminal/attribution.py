@@ -30,14 +30,15 @@ def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
     exact = rules_called(a.rules).reconstructs
     yield _head(a, width)
     first = a.accounts[0]
-    table = account.table(a.accounts, a.words, [row.token for row in a.tokens], width)
+    pieces = [row.token for row in a.tokens]
+    table = account.table(a.accounts, a.words, pieces, width)
     yield from layout.titled(account.title(a.rules), words.phrase(account.about(first)).plain, table)
     explained = f"what the leading singular triplets of the whole map give to {main}"
     yield from layout.titled("Components", explained, _components(a, width))
     explained = f"paths to {main} by the token where they begin and their last write"
     yield from layout.titled("Layers", explained, _layers(a, width))
     yield layout.notes(
-        *account.notes(first),
+        *account.notes(a.accounts, pieces),
         "last write: the last branch (attn, mlp) that a path goes through; from there it stays in the residual stream",
         "direct: paths through no branch; at last: "
         + (
