@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -84,7 +84,7 @@ def analyze(
     ordinary = None
     if options.ordinary:
         subject.lap("ordinary Jacobian")
-        derivative = model.ordinary(subject.ids, linear.dtype, options.memory, options.device, linear.store)
+        derivative = model.linearize_with(subject.ids, replace(options, rules="ordinary", path=None), linear.held_bytes)
         ordinary = derivative.reconstruction_error()
 
     subject.lap("singular vectors")

@@ -15,7 +15,8 @@ class Heads(Operator):
         self.n_head = n_head
 
     def apply(self, x: Tensor, one: One = None) -> Tensor:
-        return self.op.apply(x.unflatten(-1, (self.n_head, -1)), one).flatten(-2)
+        unit = one[..., None] if isinstance(one, Tensor) and one.dim() else one
+        return self.op.apply(x.unflatten(-1, (self.n_head, -1)), unit).flatten(-2)
 
     def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
         heads = None if tally is None else _of_heads(tally)
