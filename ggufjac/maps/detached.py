@@ -51,5 +51,7 @@ class DetachedMap(LinearMap):
     def functional(self, of_logits: Tensor) -> tuple[Tensor, float]:
         """(w, b): the sum of the logits with the weights `of_logits` [n_vocab] is w . y + b, with w [d]."""
         offsets: list[float] = []
-        w = self.head.adjoint(of_logits.to(self.inputs)[None, None], lambda b: offsets.append(float(b)))
+        w = self.head.adjoint(
+            of_logits.to(self.inputs)[None, None], lambda _, worth: offsets.append(float(worth.sum()))
+        )
         return w[0, 0], sum(offsets)
