@@ -68,7 +68,7 @@ def test_float32_adds_up_to_five_digits(tiny: Model) -> None:
 
 def test_above_the_mean_of_all_logits(tiny: Model) -> None:
     with torch.no_grad():
-        found = attribute(tiny, IDS[:4], AttributeOptions(above_mean=True, top=1, dtype=torch.float64))
+        found = attribute(tiny, IDS[:4], AttributeOptions(above="mean", top=1, dtype=torch.float64))
     linear = tiny.linearize(IDS[:4], dtype=torch.float64)
     assert found.questions[0].value == pytest.approx(float(linear.logits.max() - linear.logits.mean()))
     assert found.sums[0] == pytest.approx(found.questions[0].value, rel=1e-10)
@@ -79,7 +79,7 @@ def test_wrong_questions(tiny: Model) -> None:
         (AttributeOptions(target=(99999,)), "no token 99999"),
         (AttributeOptions(against=-1), "no token -1"),
         (AttributeOptions(target=(5,), against=5), "against itself"),
-        (AttributeOptions(against=5, above_mean=True), "not both"),
+        (AttributeOptions(against=5, above="mean"), "not both"),
     ):
         with pytest.raises(UserError, match=message):
             attribute(tiny, IDS, options)

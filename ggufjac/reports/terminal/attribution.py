@@ -8,7 +8,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.attribute import Attribution, Question, WriteTerms
+from ggufjac.analyses.attribute import Attribution, WriteTerms
+from ggufjac.analyses.common.questions import Question
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
@@ -44,7 +45,7 @@ def _head(a: Attribution, width: int) -> RenderableType:
     what = Text.assemble(words.phrase(phrases.question(main)), (f" {main.value:+.4f}", "bold"))
     if main.against is None:
         what.append(f"  rank {main.target.rank}, {words.percent(main.target.probability)}", style=words.DIM)
-        what.append(f", logit {main.target.logit:.2f}" if main.above_mean else "", style=words.DIM)
+        what.append(f", logit {main.target.logit:.2f}" if main.above != "zero" else "", style=words.DIM)
     else:
         sides = f"  {words.percent(main.target.probability)} and {words.percent(main.against.probability)}"
         what.append(f"{sides}: their ratio is e to the difference", style=words.DIM)
@@ -64,11 +65,12 @@ def _head(a: Attribution, width: int) -> RenderableType:
 
 
 def _column(question: Question) -> Text:
-    if question.above_mean:
-        return Text.assemble(words.token(question.target.token), "\nover mean")
-    if question.against is None:
-        return Text.assemble("logit of\n", words.token(question.target.token))
-    return Text.assemble(words.token(question.target.token), "\nover ", words.token(question.against.token))
+    target = words.token(question.target.token)
+    if question.against is not None:
+        return Text.assemble(target, "\nover ", words.token(question.against.token))
+    if question.above == "zero":
+        return Text.assemble("logit of\n", target)
+    return Text.assemble(target, f"\nabove {'mean' if question.above == 'mean' else 'ten'}")
 
 
 def _tokens(a: Attribution, width: int) -> Table:
