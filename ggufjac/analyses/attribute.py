@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ggufjac.analyses.common.constants import ConstantTerms, constant_terms, constants_of
 from ggufjac.analyses.common.predictions import Triplet
 from ggufjac.analyses.common.questions import Question, ask, functionals
 from ggufjac.analyses.common.result import MapResult
@@ -34,10 +35,12 @@ QUESTIONS = 4
 
 @dataclass(frozen=True)
 class TokenTerms:
-    """One input token. terms: its term of every question."""
+    """One input token. terms: its term of every question; constants: what the constants give to every question that
+    enter at its position."""
 
     token: Piece
     terms: tuple[float, ...]
+    constants: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,12 @@ class WriteTerms:
 class Attribution(MapResult):
     """One or more logits, or differences of logits, explained; the first question in more detail.
 
-    tokens: the prompt's, with their terms. components: the leading triplets. constants: what biases give to every
-    question. rest: what the components that are not listed give. writes: the direct paths first, then in the order of
-    the network; their columns add up to the tokens' terms. carried: for every block l what the first question draws
-    from each position of the state that enters it, with the constants to come last; the last row is the state that
-    leaves the network. Every row adds up to the value.
+    tokens: the prompt's, with their terms. components: the leading triplets. constants: what the network's constants
+    give to every question; constant_sources: each of them, whose terms add up to that; constants_at_tokens: whether
+    reports show them with the tokens at whose positions they enter. rest: what the components that are not listed give.
+    writes: the direct paths first, then in the order of the network; their columns add up to the tokens' terms.
+    carried: for every block l what the first question draws from each position of the state that enters it, with the
+    constants to come last; the last row is the state that leaves the network. Every row adds up to the value.
     """
 
     kind: ClassVar[str] = "attribution"
@@ -83,10 +87,24 @@ class Attribution(MapResult):
     questions: tuple[Question, ...]
     tokens: tuple[TokenTerms, ...]
     constants: tuple[float, ...]
+    constant_sources: tuple[ConstantTerms, ...] = ()
+    constants_at_tokens: bool = False
     components: tuple[Component, ...]
     rest: tuple[float, ...]
     writes: tuple[WriteTerms, ...]
     carried: tuple[tuple[float, ...], ...]
+
+    @property
+    def given(self) -> tuple[tuple[float, ...], ...]:
+        """What every token gives to every question, with the constants at its position where these are not apart."""
+        if not self.constants_at_tokens:
+            return tuple(row.terms for row in self.tokens)
+        return tuple(tuple(map(sum, zip(row.terms, row.constants, strict=True))) for row in self.tokens)
+
+    @property
+    def apart(self) -> tuple[float, ...]:
+        """What is left beside `given`: the constants of every question, where they have a row of their own."""
+        return tuple(0.0 for _ in self.constants) if self.constants_at_tokens else self.constants
 
     @property
     def sums(self) -> tuple[float, ...]:
@@ -113,6 +131,8 @@ def attribute(
     asked = _questions(subject, targets, against, options)
     w, offsets = functionals(linear, asked)
     terms = linear.attribute(w)
+    told = constants_of(linear, w, offsets.tolist())
+    entering = told.worth.sum(0).T.tolist()
     reconstruction = linear.reconstruction_error()
 
     subject.lap("layers")
@@ -128,8 +148,12 @@ def attribute(
     return Attribution(
         **subject.map_facts(reconstruction),
         questions=asked,
-        tokens=tuple(TokenTerms(token, tuple(terms[:, t].tolist())) for t, token in enumerate(subject.pieces)),
+        tokens=tuple(
+            TokenTerms(token, tuple(terms[:, t].tolist()), tuple(entering[t])) for t, token in enumerate(subject.pieces)
+        ),
         constants=tuple(constants),
+        constant_sources=constant_terms(told),
+        constants_at_tokens=options.constants == "tokens",
         components=tuple(
             Component(triplet, tuple(grid[:, i].sum(-1).tolist()), tuple(grid[0, i].tolist()))
             for i, triplet in enumerate(triplets)
@@ -140,6 +164,7 @@ def attribute(
         arrays={
             **subject.arrays(functionals=w, components=grid, carried=carried),
             **svd.arrays("combined"),
+            "constants": told.worth,
             "terms": torch.cat((terms[:, :-1], torch.tensor(constants).to(terms)[:, None]), 1),
             "writes": torch.cat((writes.terms, writes.constants[:, None]), 1),
         },

@@ -25,7 +25,7 @@ _Told: TypeAlias = "Callable[[str | None, str, Tensor], None]"
 
 
 @dataclass(frozen=True)
-class Source:
+class ConstantSource:
     """Where a constant enters.
 
     layer: from 0, None behind the last one; part: the write in whose branch it is added ("attn", "mlp", ...), None for
@@ -44,7 +44,7 @@ class Constants:
     sources: in the order of the network. worth [S, m, T]: over sources and positions it adds up to f . c.
     """
 
-    sources: tuple[Source, ...]
+    sources: tuple[ConstantSource, ...]
     worth: Tensor
 
 
@@ -69,7 +69,7 @@ class _Found:
 
     def __init__(self, nothing: Tensor) -> None:
         self._nothing = nothing
-        self._worth: dict[Source, Tensor] = {}
+        self._worth: dict[ConstantSource, Tensor] = {}
 
     def through(self, op: Operator, g: Tensor, layer: int | None, room: int) -> Tensor:
         """The cotangents g [m, T', n] below `op`, in pieces that fit into `room` bytes."""
@@ -77,7 +77,7 @@ class _Found:
         for start in range(0, len(g), step):
 
             def told(part: str | None, name: str, worth: Tensor, start: int = start) -> None:
-                self._add(Source(layer, part, name), start, worth)
+                self._add(ConstantSource(layer, part, name), start, worth)
 
             pieces.append(_back(op, g[start : start + step], None, told))
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
@@ -88,7 +88,7 @@ class _Found:
         empty = self._nothing.new_zeros(0, *self._nothing.shape)
         return Constants(sources, torch.stack([self._worth[s] for s in sources]) if sources else empty)
 
-    def _add(self, source: Source, start: int, worth: Tensor) -> None:
+    def _add(self, source: ConstantSource, start: int, worth: Tensor) -> None:
         """worth [k, T'], of the columns from `start` on; where T' are not all positions, they are the last ones."""
         missing = self._nothing.shape[1] - worth.shape[1]
         if missing < 0:

@@ -13,7 +13,9 @@ from ggufjac.analyses.common.questions import Question
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
+from ggufjac.reports.constants import matter, mostly
 from ggufjac.reports.terminal import layout, runs
+from ggufjac.reports.terminal.constants import table as constants_table
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 
 #: What a column of numbers takes, and the columns beside the tokens' in the table of layers.
@@ -28,7 +30,13 @@ def report(attribution: Attribution) -> RenderableType:
 def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
     main = words.phrase(phrases.question(a.questions[0])).plain
     yield _head(a, width)
-    yield from layout.titled("Input tokens", "exact terms; each column adds up to its logit", _tokens(a, width))
+    entering = ", with the constants that enter at each position" if a.constants_at_tokens else ""
+    explained = f"exact terms{entering}; each column adds up to its logit"
+    yield from layout.titled("Input tokens", explained, _tokens(a, width))
+    if matter(a.constant_sources, a.questions[0].value):
+        explained = f"what in the network itself gives to {main}, and where it enters"
+        pieces = [row.token for row in a.tokens]
+        yield from layout.titled("Constants", explained, constants_table(a.constant_sources, pieces, width))
     explained = f"what the leading singular triplets of the whole map give to {main}"
     yield from layout.titled("Components", explained, _components(a, width))
     explained = f"paths to {main} by the token where they begin and their last write"
@@ -82,14 +90,14 @@ def _tokens(a: Attribution, width: int) -> Table:
     shown = a.questions
     for question in shown[1:]:
         table.add_column(_column(question), justify="right")
-    largest = max(abs(row.terms[0]) for row in (a.tokens[1:] or a.tokens))
-    for i, row in enumerate(a.tokens):
-        bar = words.bar(row.terms[0], largest)
-        others = [words.signed(row.terms[j]) for j in range(1, len(shown))]
-        table.add_row(str(i), words.token(row.token), words.signed(row.terms[0]), bar, *others)
-    if any(a.constants):
-        first, *others = (words.signed(constant) for constant in a.constants[: len(shown)])
-        table.add_row("", Text("constants", style=words.DIM), first, "", *others)
+    largest = max(abs(terms[0]) for terms in (a.given[1:] or a.given))
+    for i, (row, terms) in enumerate(zip(a.tokens, a.given, strict=True)):
+        bar = words.bar(terms[0], largest)
+        others = [words.signed(terms[j]) for j in range(1, len(shown))]
+        table.add_row(str(i), words.token(row.token), words.signed(terms[0]), bar, *others)
+    if any(a.apart):
+        first, *others = (words.signed(constant) for constant in a.apart[: len(shown)])
+        table.add_row("", Text(mostly(a.constant_sources), style=words.DIM), first, "", *others)
     table.add_section()
     first, *others = (words.signed(total) for total in a.sums[: len(shown)])
     table.add_row("", Text("sum", style=words.DIM), first, "", *others)
