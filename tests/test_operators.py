@@ -46,6 +46,7 @@ from ggufjac.operators import (
     Weigh,
 )
 from ggufjac.operators.fold import PerToken, fold
+from ggufjac.operators.preceded import PAST, Preceded
 from ggufjac.operators.recurrence import decayed_mixing, decays, delta_mixing
 from ggufjac.operators.routed import routes_of
 from ggufjac.quants import native
@@ -249,10 +250,11 @@ class TestEveryOperator:
         close(op.apply(x, one) - linear, (one * b).expand_as(linear), dtype)
         g = draw.normal(*linear.shape)
         tallies: list[Tensor] = []
-        with_tally = op.adjoint(g, tallies.append)
+        with_tally = op.adjoint(g, lambda _, worth: tallies.append(worth))
         close(with_tally, op.adjoint(g), dtype)
-        assert all(tally.shape == columns for tally in tallies)
-        close(sum(tallies, torch.zeros(columns, dtype=dtype)), (g * b).sum((-2, -1)), dtype)
+        assert all(tally.shape[:-1] == columns and tally.shape[-1] in (1, n_tokens) for tally in tallies)
+        total = sum((tally.sum(-1) for tally in tallies), torch.zeros(columns, dtype=dtype))
+        close(total, (g * b).sum((-2, -1)), dtype)
 
     @sizes
     @settings(max_examples=10)
@@ -326,6 +328,29 @@ def test_mix_shares_values_among_the_heads_of_a_group(heads: int, kv: int, lead:
             close(y[n, :, head], own @ v[n].unflatten(-1, (kv, 6))[:, group], torch.float64)
     g = draw.normal(*op.apply(v).shape)
     close((op.apply(v) * g).sum((-2, -1)), (v * op.adjoint(g)).sum((-2, -1)), torch.float64)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 5)], ids=["one text", "two"])
+def test_a_routes_constant_is_told_at_the_tokens_that_take_it(shape: tuple[int, ...]) -> None:
+    draw, tokens = Draw(5, torch.float64, 5, 4), torch.tensor([1, 3])
+    bias = draw.normal(4)
+    op = Routed([(tokens, Bias(bias, "of an expert"))], shape, 4, 4)
+    g = draw.normal(3, *shape, 4)
+    told: dict[str, Tensor] = {}
+    op.adjoint(g, told.__setitem__)
+    expected = torch.zeros(3, *shape, dtype=torch.float64)
+    expected.flatten(1)[:, tokens] = (g.flatten(1, -2)[:, tokens] * bias).sum(-1)
+    close(told["of an expert"], expected, torch.float64)
+
+
+def test_positions_before_are_told_where_they_are() -> None:
+    draw = Draw(6, torch.float64, 3, 4)
+    past = draw.normal(2, 4)
+    g = draw.normal(7, 5, 4)
+    told: dict[str, Tensor] = {}
+    Preceded(past).adjoint(g, told.__setitem__)
+    close(told[PAST][:, :2], (g[:, :2] * past).sum(-1), torch.float64)
+    assert not told[PAST][:, 2:].any()
 
 
 def test_mix_refuses_heads_that_do_not_divide() -> None:

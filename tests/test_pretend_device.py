@@ -195,7 +195,7 @@ MORE: list[tuple[str, dict[str, Any]]] = [
     ("analyze", {"ordinary": True, "tokens": "combined", "target": "#300"}),
     ("analyze", {"run": "llama.cpp", "verify": True, "top": 2}),
     ("attribute", {"against": "#7", "target": ("#300", "#8"), "memory": 24 << 20}),
-    ("attribute", {"above_mean": True, "top": 2}),
+    ("attribute", {"above": "mean", "top": 2}),
     ("extremes", {"method": "probes", "top": 2}),
     ("layers", {"run": "llama.cpp", "what": ("layer", "attn"), "top": 2}),
     ("ablate", {"run": "llama.cpp", "components": 1, "tokens": (0, 2)}),

@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ggufjac.analyses.common.divergence import kl_divergence
+from ggufjac.analyses.common.agreement import kl_divergence
 from ggufjac.analyses.common.predictions import Prediction, Triplet
 from ggufjac.analyses.common.result import MapResult
 from ggufjac.analyses.common.stopwatch import Progress, silent

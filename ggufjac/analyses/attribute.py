@@ -14,13 +14,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ggufjac.analyses.common.predictions import Prediction, Triplet, logit_functionals
+from ggufjac.analyses.common.constants import ConstantTerms, constant_terms, constants_of
+from ggufjac.analyses.common.predictions import Triplet
+from ggufjac.analyses.common.questions import Question, ask, functionals
 from ggufjac.analyses.common.result import MapResult
 from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.targets import tokens_named
 from ggufjac.analyses.common.tokens import Piece
-from ggufjac.analyses.options import AttributeOptions
+from ggufjac.analyses.options import ABOVE, AttributeOptions
 from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD
@@ -32,25 +34,13 @@ QUESTIONS = 4
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is explained: the target's logit, or how far it is above that of `against`, or above the mean of all logits.
-
-    Differences say more about the prediction than a logit, of which much is common to all tokens and moves none.
-    against: None for a logit, and above the mean; value: what the terms add up to.
-    """
-
-    target: Prediction
-    against: Prediction | None
-    above_mean: bool
-    value: float
-
-
-@dataclass(frozen=True)
 class TokenTerms:
-    """One input token. terms: its term of every question."""
+    """One input token. terms: its term of every question; constants: what the constants give to every question that
+    enter at its position."""
 
     token: Piece
     terms: tuple[float, ...]
+    constants: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,11 +74,12 @@ class WriteTerms:
 class Attribution(MapResult):
     """One or more logits, or differences of logits, explained; the first question in more detail.
 
-    tokens: the prompt's, with their terms. components: the leading triplets. constants: what biases give to every
-    question. rest: what the components that are not listed give. writes: the direct paths first, then in the order of
-    the network; their columns add up to the tokens' terms. carried: for every block l what the first question draws
-    from each position of the state that enters it, with the constants to come last; the last row is the state that
-    leaves the network. Every row adds up to the value.
+    tokens: the prompt's, with their terms. components: the leading triplets. constants: what the network's constants
+    give to every question; constant_sources: each of them, whose terms add up to that; constants_at_tokens: whether
+    reports show them with the tokens at whose positions they enter. rest: what the components that are not listed give.
+    writes: the direct paths first, then in the order of the network; their columns add up to the tokens' terms.
+    carried: for every block l what the first question draws from each position of the state that enters it, with the
+    constants to come last; the last row is the state that leaves the network. Every row adds up to the value.
     """
 
     kind: ClassVar[str] = "attribution"
@@ -96,10 +87,24 @@ class Attribution(MapResult):
     questions: tuple[Question, ...]
     tokens: tuple[TokenTerms, ...]
     constants: tuple[float, ...]
+    constant_sources: tuple[ConstantTerms, ...] = ()
+    constants_at_tokens: bool = False
     components: tuple[Component, ...]
     rest: tuple[float, ...]
     writes: tuple[WriteTerms, ...]
     carried: tuple[tuple[float, ...], ...]
+
+    @property
+    def given(self) -> tuple[tuple[float, ...], ...]:
+        """What every token gives to every question, with the constants at its position where these are not apart."""
+        if not self.constants_at_tokens:
+            return tuple(row.terms for row in self.tokens)
+        return tuple(tuple(map(sum, zip(row.terms, row.constants, strict=True))) for row in self.tokens)
+
+    @property
+    def apart(self) -> tuple[float, ...]:
+        """What is left beside `given`: the constants of every question, where they have a row of their own."""
+        return tuple(0.0 for _ in self.constants) if self.constants_at_tokens else self.constants
 
     @property
     def sums(self) -> tuple[float, ...]:
@@ -115,34 +120,40 @@ def attribute(
     subject = Subject(model, prompt, options, progress)
     targets = tokens_named(model, options.target, "target")
     against = None if options.against is None else subject.token(options.against, "against")
-    if against is not None and options.above_mean:
-        raise UserError("a logit is explained against another token's or above the mean of all, not both")
+    if against is not None and options.above is not None:
+        raise UserError("a logit is taken above another token's (against) or above what `above` names, not both")
     if against in targets:
         raise UserError("a token cannot be explained against itself; give two different ones")
 
     subject.lap("forward pass")
     linear = subject.linear
     subject.lap("tokens")
-    asked = _questions(subject, targets, against, options.above_mean)
-    functionals, offsets = _functionals(linear, asked)
-    terms = linear.attribute(functionals)
+    asked = _questions(subject, targets, against, options)
+    w, offsets = functionals(linear, asked)
+    terms = linear.attribute(w)
+    told = constants_of(linear, w, offsets.tolist())
+    entering = told.worth.sum(0).T.tolist()
     reconstruction = linear.reconstruction_error()
 
     subject.lap("layers")
-    writes = last_writes(linear, functionals[0])
-    carried = positions(linear, functionals[0])
+    writes = last_writes(linear, w[0])
+    carried = positions(linear, w[0])
     subject.lap("components")
     svd = linear.svd(options.top, "combined", seed=options.seed)
-    grid = _components(linear, functionals, svd)
-    triplets = subject.combined_triplets(functionals[0], svd)
+    grid = _components(linear, w, svd)
+    triplets = subject.combined_triplets(w[0], svd)
 
     # what the head adds to a logit is a constant like those of the network
     constants = (terms[:, -1].cpu().double() + offsets).tolist()
     return Attribution(
         **subject.map_facts(reconstruction),
         questions=asked,
-        tokens=tuple(TokenTerms(token, tuple(terms[:, t].tolist())) for t, token in enumerate(subject.pieces)),
+        tokens=tuple(
+            TokenTerms(token, tuple(terms[:, t].tolist()), tuple(entering[t])) for t, token in enumerate(subject.pieces)
+        ),
         constants=tuple(constants),
+        constant_sources=constant_terms(told),
+        constants_at_tokens=options.constants == "tokens",
         components=tuple(
             Component(triplet, tuple(grid[:, i].sum(-1).tolist()), tuple(grid[0, i].tolist()))
             for i, triplet in enumerate(triplets)
@@ -151,38 +162,24 @@ def attribute(
         writes=_writes(writes, float(offsets[0])),
         carried=tuple((*row[:-1], row[-1] + float(offsets[0])) for row in carried.tolist()),
         arrays={
-            **subject.arrays(functionals=functionals, components=grid, carried=carried),
+            **subject.arrays(functionals=w, components=grid, carried=carried),
             **svd.arrays("combined"),
+            "constants": told.worth,
             "terms": torch.cat((terms[:, :-1], torch.tensor(constants).to(terms)[:, None]), 1),
             "writes": torch.cat((writes.terms, writes.constants[:, None]), 1),
         },
     )
 
 
-def _questions(subject: Subject, targets: Sequence[int], against: int | None, above_mean: bool) -> tuple[Question, ...]:
-    logits = subject.linear.logits
+def _questions(
+    subject: Subject, targets: Sequence[int], against: int | None, options: AttributeOptions
+) -> tuple[Question, ...]:
+    """One about each target, or about each of the likeliest tokens."""
+    linear = subject.linear
     if not targets:
-        likeliest = logits.topk(min(QUESTIONS + 1, len(logits))).indices.tolist()
+        likeliest = linear.logits.topk(min(QUESTIONS + 1, len(linear.logits))).indices.tolist()
         targets = [token for token in likeliest if token != against][:QUESTIONS]
-    minus = None if against is None else subject.prediction(against)
-    below = 0.0 if minus is None else minus.logit
-    if above_mean:
-        below = float(logits.double().mean())
-    asked = (subject.prediction(token) for token in targets)
-    return tuple(Question(target, minus, above_mean, target.logit - below) for target in asked)
-
-
-def _functionals(linear: DetachedMap, questions: Sequence[Question]) -> tuple[Tensor, Tensor]:
-    """w [m, d] and b [m] float64 with w . y + b the value of each question."""
-    w, b = logit_functionals(linear, [question.target.token.id for question in questions])
-    first = questions[0]
-    if first.against is not None:
-        minus, offset = linear.logit_functional(first.against.token.id)
-        w, b = w - minus, b - offset
-    if first.above_mean:
-        minus, offset = linear.functional(torch.full_like(linear.logits, 1 / len(linear.logits)))
-        w, b = w - minus, b - offset
-    return w, b
+    return tuple(ask(linear, subject.speller, target, options.above or ABOVE, against) for target in targets)
 
 
 def _components(linear: DetachedMap, functionals: Tensor, svd: SVD) -> Tensor:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias, get_args
 
 from ggufjac import parse
 from ggufjac.maps.options import MapOptions
 from ggufjac.option import flag_of, option, options_of
+from ggufjac.rules import rules_called
 
 #: A token: its text, "#ID", or its id.
 Token: TypeAlias = "str | int"
@@ -16,6 +17,18 @@ Tokens: TypeAlias = "Token | Sequence[Token]"
 
 #: What leaves a layer, among its parts.
 LAYER = "layer"
+
+#: What a target's logit is taken above: nothing, the likeliest other token, the mean of the ten likeliest, or of all.
+Above: TypeAlias = Literal["zero", "rival", "likeliest", "mean"]
+#: The account of a prediction that is shown first: the rules and the quantity whose terms foretell best what the model
+#: does without a token (measured: docs/faithfulness.md).
+FAITHFUL = "lrp"
+ABOVE: Above = "likeliest"
+
+
+def faithful_rules(run: str) -> str:
+    """`FAITHFUL`; for a run that has no derivatives, the nearest rules that reconstruct."""
+    return FAITHFUL if run == "exact" else str(rules_called(FAITHFUL).exact)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +83,9 @@ class LayersOptions(AnalysisOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeOptions(AnalysisOptions):
-    """target: the tokens to explain, the most interesting first (None: the likeliest ones); against: the token whose
-    logit is subtracted from each; above_mean: the mean of all logits is; top: how many components.
+    """target: the tokens to explain, the most interesting first (None: the likeliest ones); above: what their logits
+    are taken above (None: `ABOVE`); against: the token that they are taken above instead; top: how many components;
+    constants: where biases and other constants are shown, apart or with the tokens at whose positions they enter.
     """
 
     target: Tokens | None = option(
@@ -84,8 +98,18 @@ class AttributeOptions(AnalysisOptions):
     against: Token | None = option(
         None, "explain how far the target's logit is above this one's", metavar="TOKEN", token=True
     )
-    above_mean: bool = option(False, "explain how far it is above the mean of all logits")
+    above: Above | None = option(
+        None,
+        "explain how far it is above the mean of the ten likeliest (default), the mean of all, the likeliest other "
+        "token (rival), or the logit itself (zero)",
+        choices=get_args(Above),
+    )
     top: int = option(8, "components (default 8)", parse=parse.positive, metavar="K")
+    constants: Literal["apart", "tokens"] = option(
+        "apart",
+        "biases and other constants: in a row of their own (default), or with the token at whose position each enters",
+        choices=("apart", "tokens"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

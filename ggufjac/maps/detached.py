@@ -73,5 +73,7 @@ class DetachedMap(LinearMap):
         Where the rules say "tangent" of activations and the head bends its logits, it is their derivative alone.
         """
         offsets: list[float] = []
-        w = self.head.adjoint(of_logits.to(self.inputs)[None, None], lambda b: offsets.append(float(b)))
+        w = self.head.adjoint(
+            of_logits.to(self.inputs)[None, None], lambda _, worth: offsets.append(float(worth.sum()))
+        )
         return w[0, 0], sum(offsets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from ggufjac.analyses.attribute import Question
+from ggufjac.analyses.common.questions import Question
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.judge.explain import Explanation
 from ggufjac.analyses.options import LAYER
@@ -14,6 +14,8 @@ Phrase: TypeAlias = "tuple[str | Piece, ...]"
 
 #: The share of a state's entries that a scatter plot has room for; the others lie on its edge.
 INSIDE = 0.98
+#: What a logit is taken above, where that is no token.
+ABOVE = {"likeliest": "the ten likeliest", "mean": "the mean logit"}
 #: The arrays that the reconstructions of both Jacobians are drawn from.
 RECONSTRUCTIONS = frozenset({"output", "detached.output", "ordinary.output"})
 
@@ -21,9 +23,9 @@ RECONSTRUCTIONS = frozenset({"output", "detached.output", "ordinary.output"})
 def question(asked: Question) -> Phrase:
     """The quantity that is attributed."""
     target = asked.target.token
-    if asked.above_mean:
-        return target, " above the mean logit"
-    return ("the logit of ", target) if asked.against is None else (target, " over ", asked.against.token)
+    if asked.against is not None:
+        return target, " over ", asked.against.token
+    return ("the logit of ", target) if asked.above == "zero" else (target, f" above {ABOVE[asked.above]}")
 
 
 def followed(e: Explanation) -> Phrase:

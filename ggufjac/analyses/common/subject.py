@@ -23,6 +23,7 @@ from ggufjac.analyses.common.predictions import (
 from ggufjac.analyses.common.stopwatch import Progress, Stopwatch, silent
 from ggufjac.analyses.common.targets import token_named
 from ggufjac.analyses.common.tokens import Piece, Speller
+from ggufjac.analyses.common.words import Word, words_of
 from ggufjac.analyses.options import AnalysisOptions, Token
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD, LinearMap
@@ -69,6 +70,11 @@ class Subject:
     def pieces(self) -> tuple[Piece, ...]:
         """The prompt's tokens."""
         return tuple(map(self.speller.piece, self.ids))
+
+    @cached_property
+    def words(self) -> tuple[Word, ...]:
+        """The words that they make."""
+        return words_of([self.speller.raw(i) for i in self.ids], [self.speller.special(i) for i in self.ids])
 
     def token(self, named: Token, option: str = "target") -> int:
         """The id of a token that an option names. Raises UserError where there is none."""

@@ -33,10 +33,17 @@ class Speller:
 
     def piece(self, token: int) -> Piece:
         if token not in self._known:
-            # a head may have more rows than the tokenizer has tokens (padding)
-            raw = self._vocab.piece(token) if token < self._vocab.n_tokens else f"<{token}>".encode()
-            self._known[token] = Piece(token, raw.decode("utf-8", "backslashreplace"))
+            self._known[token] = Piece(token, self.raw(token).decode("utf-8", "backslashreplace"))
         return self._known[token]
+
+    def special(self, token: int) -> bool:
+        """Whether a token is no text of its own."""
+        return token >= self._vocab.n_tokens or self._vocab.is_special(token)
+
+    def raw(self, token: int) -> bytes:
+        """What a token stands for, perhaps a part of a character."""
+        # a head may have more rows than the tokenizer has tokens (padding)
+        return self._vocab.piece(token) if token < self._vocab.n_tokens else f"<{token}>".encode()
 
     def rows(self, ids: Tensor) -> list[tuple[Piece, ...]]:
         """ids [n, m] as n tuples of pieces."""

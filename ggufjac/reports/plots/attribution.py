@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ggufjac.analyses.attribute import Attribution
+from ggufjac.reports.constants import mostly
 from ggufjac.reports.phrases import question
 from ggufjac.reports.plots import shapes
 from ggufjac.reports.plots.analysis import names, said
@@ -23,18 +24,18 @@ def pictures(a: Attribution) -> Iterator[Picture]:
 
 
 def _shown(a: Attribution) -> list[int]:
-    return shapes.most([row.terms[0] for row in a.tokens])
+    return shapes.most([terms[0] for terms in a.given])
 
 
 def _terms(a: Attribution) -> Picture:
     title = f"Terms of {phrase(question(a.questions[0]))}"
     shown = _shown(a)
-    labels = names((row.token for row in a.tokens), shown) + (["constants"] if any(a.constants) else [])
+    labels = names((row.token for row in a.tokens), shown) + ([mostly(a.constant_sources)] if any(a.apart) else [])
     n = len(a.questions)
     about = f"exact terms of each input token{shapes.of_all(len(shown), len(a.tokens))}"
     fig = figure(2.2 + 2.8 * n, 1.7 + 0.3 * len(labels), title if n == 1 else "Terms of the likeliest answers", about)
     for i, axes in enumerate(fig.subplots(1, n, sharey=True, squeeze=False)[0]):
-        values = [a.tokens[t].terms[i] for t in shown] + ([a.constants[i]] if any(a.constants) else [])
+        values = [a.given[t][i] for t in shown] + ([a.apart[i]] if any(a.apart) else [])
         shapes.bars(axes, labels, values)
         axes.set_title(f"{phrase(question(a.questions[i]))}: {a.questions[i].value:+.2f}")
     return Picture("terms", title, fig)

@@ -8,11 +8,14 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.attribute import Attribution, Question, WriteTerms
+from ggufjac.analyses.attribute import Attribution, WriteTerms
+from ggufjac.analyses.common.questions import Question
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
+from ggufjac.reports.constants import matter, mostly
 from ggufjac.reports.terminal import layout, runs
+from ggufjac.reports.terminal.constants import table as constants_table
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 
 #: What a column of numbers takes, and the columns beside the tokens' in the table of layers.
@@ -27,7 +30,13 @@ def report(attribution: Attribution) -> RenderableType:
 def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
     main = words.phrase(phrases.question(a.questions[0])).plain
     yield _head(a, width)
-    yield from layout.titled("Input tokens", "exact terms; each column adds up to its logit", _tokens(a, width))
+    entering = ", with the constants that enter at each position" if a.constants_at_tokens else ""
+    explained = f"exact terms{entering}; each column adds up to its logit"
+    yield from layout.titled("Input tokens", explained, _tokens(a, width))
+    if matter(a.constant_sources, a.questions[0].value):
+        explained = f"what in the network itself gives to {main}, and where it enters"
+        pieces = [row.token for row in a.tokens]
+        yield from layout.titled("Constants", explained, constants_table(a.constant_sources, pieces, width))
     explained = f"what the leading singular triplets of the whole map give to {main}"
     yield from layout.titled("Components", explained, _components(a, width))
     explained = f"paths to {main} by the token where they begin and their last write"
@@ -44,7 +53,7 @@ def _head(a: Attribution, width: int) -> RenderableType:
     what = Text.assemble(words.phrase(phrases.question(main)), (f" {main.value:+.4f}", "bold"))
     if main.against is None:
         what.append(f"  rank {main.target.rank}, {words.percent(main.target.probability)}", style=words.DIM)
-        what.append(f", logit {main.target.logit:.2f}" if main.above_mean else "", style=words.DIM)
+        what.append(f", logit {main.target.logit:.2f}" if main.above != "zero" else "", style=words.DIM)
     else:
         sides = f"  {words.percent(main.target.probability)} and {words.percent(main.against.probability)}"
         what.append(f"{sides}: their ratio is e to the difference", style=words.DIM)
@@ -64,11 +73,12 @@ def _head(a: Attribution, width: int) -> RenderableType:
 
 
 def _column(question: Question) -> Text:
-    if question.above_mean:
-        return Text.assemble(words.token(question.target.token), "\nover mean")
-    if question.against is None:
-        return Text.assemble("logit of\n", words.token(question.target.token))
-    return Text.assemble(words.token(question.target.token), "\nover ", words.token(question.against.token))
+    target = words.token(question.target.token)
+    if question.against is not None:
+        return Text.assemble(target, "\nover ", words.token(question.against.token))
+    if question.above == "zero":
+        return Text.assemble("logit of\n", target)
+    return Text.assemble(target, f"\nabove {'mean' if question.above == 'mean' else 'ten'}")
 
 
 def _tokens(a: Attribution, width: int) -> Table:
@@ -80,14 +90,14 @@ def _tokens(a: Attribution, width: int) -> Table:
     shown = a.questions
     for question in shown[1:]:
         table.add_column(_column(question), justify="right")
-    largest = max(abs(row.terms[0]) for row in (a.tokens[1:] or a.tokens))
-    for i, row in enumerate(a.tokens):
-        bar = words.bar(row.terms[0], largest)
-        others = [words.signed(row.terms[j]) for j in range(1, len(shown))]
-        table.add_row(str(i), words.token(row.token), words.signed(row.terms[0]), bar, *others)
-    if any(a.constants):
-        first, *others = (words.signed(constant) for constant in a.constants[: len(shown)])
-        table.add_row("", Text("constants", style=words.DIM), first, "", *others)
+    largest = max(abs(terms[0]) for terms in (a.given[1:] or a.given))
+    for i, (row, terms) in enumerate(zip(a.tokens, a.given, strict=True)):
+        bar = words.bar(terms[0], largest)
+        others = [words.signed(terms[j]) for j in range(1, len(shown))]
+        table.add_row(str(i), words.token(row.token), words.signed(terms[0]), bar, *others)
+    if any(a.apart):
+        first, *others = (words.signed(constant) for constant in a.apart[: len(shown)])
+        table.add_row("", Text(mostly(a.constant_sources), style=words.DIM), first, "", *others)
     table.add_section()
     first, *others = (words.signed(total) for total in a.sums[: len(shown)])
     table.add_row("", Text("sum", style=words.DIM), first, "", *others)

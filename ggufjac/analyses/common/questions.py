@@ -1,0 +1,69 @@
+"""What is explained of a prediction: how far a token's logit is above something, as a functional of the final state.
+
+What all logits have in common moves no prediction, so a difference says more than a logit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ggufjac.analyses.common.predictions import Prediction, prediction_of
+from ggufjac.analyses.common.tokens import Speller
+from ggufjac.analyses.options import Above
+from ggufjac.maps.detached import DetachedMap
+
+#: How many of the likeliest tokens a mean is taken of.
+LIKELIEST = 10
+
+
+@dataclass(frozen=True)
+class Question:
+    """How far the target's logit is above something.
+
+    above: "zero" (it is the logit itself), "token" (another token's logit), "likeliest" (the mean logit of the ten
+    likeliest tokens) or "mean" (of all tokens). against: the other token, where it is one; value: how far, which is
+    what the terms add up to.
+    """
+
+    target: Prediction
+    above: str
+    against: Prediction | None
+    value: float
+
+
+def ask(linear: DetachedMap, speller: Speller, target: int | None, above: Above, against: int | None) -> Question:
+    """The question about one token (None: the likeliest), above what is named, or above the token `against`."""
+    wanted = prediction_of(linear, speller, target)
+    if against is None and above == "rival":
+        against = next(i for i in linear.logits.topk(2).indices.tolist() if i != wanted.token.id)
+    rival = None if against is None else prediction_of(linear, speller, against)
+    named = above if rival is None else "token"
+    weights = _weights(linear.logits, wanted.token.id, named, against)
+    return Question(wanted, named, rival, float(weights @ linear.logits.double()))
+
+
+def functionals(linear: DetachedMap, questions: Sequence[Question]) -> tuple[Tensor, Tensor]:
+    """w [m, d] and b [m] float64 with w . y + b the value of each question."""
+    found = []
+    for q in questions:
+        against = None if q.against is None else q.against.token.id
+        found.append(linear.functional(_weights(linear.logits, q.target.token.id, q.above, against)))
+    return torch.stack([w for w, _ in found]), torch.tensor([b for _, b in found], dtype=torch.float64)
+
+
+def _weights(logits: Tensor, target: int, above: str, against: int | None) -> Tensor:
+    """[n_vocab] float64: the quantity as a sum over the logits."""
+    weights = torch.zeros(len(logits), dtype=torch.float64)
+    if above == "token":
+        weights[against] = -1
+    elif above == "likeliest":
+        likeliest = logits.topk(min(LIKELIEST, len(logits))).indices
+        weights[likeliest] = -1 / len(likeliest)
+    elif above == "mean":
+        weights -= 1 / len(logits)
+    weights[target] += 1
+    return weights
