@@ -13,6 +13,7 @@ import sys
 
 NAMES = (
     "full_map",
+    "rules",
     "precision",
     "layers",
     "command",

@@ -50,7 +50,7 @@ def rows(name: str) -> Iterator[list[str]]:
             with torch.no_grad():
                 return model.linearize(ids).svd(8, method="sweeps")
 
-        inputs, run = model.linearize(ids).inputs, run_of(ids)
+        inputs, run = model.linearize(ids).inputs, run_of(ids, attached=True)
         baseline, median = timed(lambda: autograd_map(model, run, inputs), 1)
         error = float((autograd_map(model, run, inputs) - full()).norm() / full().norm())
         yield [f"{name}, full map by autograd", f"{baseline:.2f}", f"{median:.2f}", "1.0x", ""]

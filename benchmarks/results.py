@@ -130,6 +130,7 @@ def _checked(sources: Sources) -> Log:
 
 SECTIONS: dict[str, Section] = {
     "full_map": _table("full_map"),
+    "rules": _table("rules"),
     "precision": _table("precision"),
     "layers": _table("layers"),
     "command": _table("command"),

@@ -20,6 +20,7 @@ from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.reports.terminal.account import title
 from ggufjac.rules import rules_called
+from tinymodels import make
 
 TARGETS = (42, 280)
 
@@ -52,6 +53,44 @@ def test_everything_adds_up(result: Attribution) -> None:
     assert all((sum(row) == pytest.approx(values[0], rel=1e-10)) or not exact for row in result.carried)
     assert max(map(abs, result.missed)) < 1e-10 if exact else min(map(abs, result.missed)) > 1e-4
     assert abs(result.constants[0]) > 1e-4  # this model has biases
+
+
+def test_constants_are_told_apart(tiny: Model, result: Attribution) -> None:
+    for i, constant in enumerate(result.constants):
+        assert sum(source.terms[i] for source in result.constant_sources) == pytest.approx(constant, abs=1e-11)
+        assert sum(row.constants[i] for row in result.tokens) == pytest.approx(constant, abs=1e-11)
+    for source in result.constant_sources:
+        assert sum(source.positions) == pytest.approx(source.terms[0], abs=1e-12)
+        assert source.name in tiny.file.tensors
+    by_position = [sum(source.positions[t] for source in result.constant_sources) for t in range(len(IDS))]
+    assert by_position == pytest.approx([row.constants[0] for row in result.tokens], abs=1e-11)
+    assert result.arrays["constants"].shape == (len(result.constant_sources), len(TARGETS), len(IDS))
+
+
+def test_constants_are_shown_with_the_tokens_where_they_enter(tiny: Model) -> None:
+    asked = AttributeOptions(target=TARGETS, top=1, dtype=torch.float64, constants="tokens")
+    with torch.no_grad():
+        found = attribute(tiny, IDS[:5], asked)
+    assert not any(found.apart)
+    for i, question in enumerate(found.questions):
+        assert sum(terms[i] for terms in found.given) == pytest.approx(question.value, rel=1e-10)
+    assert any(abs(row.constants[0]) > 1e-3 for row in found.tokens)
+    rows = text(found, 120).split("Which words mattered")[1].split("Constants")[0]
+    assert "biases" not in rows
+    assert f"{found.given[4][0]:+.2f}" in rows
+    apart = text(replace(found, constants_at_tokens=False), 120).split("Which words mattered")[1].split("Constants")[0]
+    assert "biases" in apart
+    with pytest.raises(UserError, match="apart, tokens"):
+        AttributeOptions(constants="layers")  # type: ignore[arg-type]
+
+
+def test_the_heads_bias_is_a_constant_at_the_last_position(tmp_path: Path) -> None:
+    with Model.open(make("phi2", tmp_path / "tiny.gguf")) as model, torch.no_grad():
+        found = attribute(model, IDS[:4], AttributeOptions(top=1, dtype=torch.float64))
+    head = found.constant_sources[-1]
+    assert (head.layer, head.part, head.name) == (None, None, "output.bias")
+    assert not any(head.positions[:-1])
+    assert sum(source.terms[0] for source in found.constant_sources) == pytest.approx(found.constants[0], rel=1e-9)
 
 
 def test_values_and_terms_are_those_of_the_full_map(tiny: Model, result: Attribution) -> None:

@@ -14,6 +14,7 @@ from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import LinearMap
 from ggufjac.maps.model import Model
 from ggufjac.network.forward import propagate, run_of
+from ggufjac.rules import PRESETS
 
 T = len(IDS)
 
@@ -53,7 +54,7 @@ def test_a_wrong_coefficient_shows(tiny: Model) -> None:
 
 def test_the_jacobian_is_autograds(tiny: Model, exact: DetachedMap, jacobian: Tensor) -> None:
     """The same graph with its coefficients detached, differentiated by torch."""
-    run: Run = run_of(IDS)
+    run: Run = run_of(IDS, attached=True)
 
     def output(x: Tensor) -> Tensor:
         return propagate(tiny.family, run, x).output[0]
@@ -63,10 +64,10 @@ def test_the_jacobian_is_autograds(tiny: Model, exact: DetachedMap, jacobian: Te
 
 
 def test_the_ordinary_jacobian_is_autograds_and_differs(tiny: Model, exact: DetachedMap, jacobian: Tensor) -> None:
-    ordinary = tiny.ordinary(IDS, torch.float64)
+    ordinary = tiny.linearize(IDS, dtype=torch.float64, rules="ordinary")
 
     def output(x: Tensor) -> Tensor:
-        return propagate(tiny.family, run_of(IDS, detached=False), x).output[0]
+        return propagate(tiny.family, run_of(IDS, attached=True, rules=PRESETS["ordinary"]), x).output[0]
 
     reference = torch.autograd.functional.jacobian(output, exact.inputs)
     y = columns(3, tiny.family.d)
@@ -173,7 +174,7 @@ def test_the_functional_of_a_logit(exact: DetachedMap) -> None:
 
 
 def test_both_paths_reconstruct_and_differ(tiny: Model, jacobian: Tensor) -> None:
-    gate = tiny.linearize(IDS, dtype=torch.float64, path="gate")
+    gate = tiny.linearize(IDS, dtype=torch.float64, rules="gate")
     assert gate.reconstruction_error() < 1e-13
     assert (gate.jacobian() - jacobian).norm() > 0.1 * jacobian.norm()
 

@@ -13,29 +13,40 @@ from torch import Tensor
 
 from ggufjac.families.parts.moe import Routing
 from ggufjac.operators import (
+    Attend,
     Bias,
     Blend,
     Center,
     Convolve,
+    Derivative,
+    Dot,
+    Heads,
     Identity,
     Inside,
     MatMul,
     Mix,
     Operator,
+    Outer,
     Pad,
     Parallel,
     Pick,
+    Reject,
     Residual,
+    Rotate,
     Routed,
     Scale,
     Scan,
     Select,
     Sequential,
+    Shares,
     Shift,
     Slice,
     Stack,
+    Transposed,
+    Weigh,
 )
 from ggufjac.operators.fold import PerToken, fold
+from ggufjac.operators.preceded import PAST, Preceded
 from ggufjac.operators.recurrence import decayed_mixing, decays, delta_mixing
 from ggufjac.operators.routed import routes_of
 from ggufjac.quants import native
@@ -44,6 +55,9 @@ from ggufjac.reader.types import INTEGERS, GGMLType
 
 DTYPES = (torch.float32, torch.float64)
 PACKED = [kind for kind in GGMLType if kind not in INTEGERS]
+
+
+WHOLE = Shares(1, 1, 1)
 
 
 class Draw:
@@ -85,6 +99,33 @@ class Draw:
         return Sequential(
             [MatMul(up), Bias(self.normal(2 * self.n)), coefficient, MatMul(down), Bias(self.normal(self.n))]
         )
+
+    def square(self) -> MatMul:
+        w = self.rng.standard_normal((self.n, 32)).astype(np.float32)
+        return MatMul(QuantTensor("w", GGMLType.F32, 32, w.view(np.uint8)))
+
+    def rotate(self, n_rot: int, offset: int = 0) -> Rotate:
+        angles = self.normal(self.n_tokens, 1, n_rot // 2)
+        return Rotate(1.1 * angles.cos(), 1.1 * angles.sin(), "halves" if offset else "adjacent", offset)
+
+    def attend(self, heads: int = 2, rows: int | None = None, shares: Shares = WHOLE) -> Attend:
+        """Two heads of keys and values, whose projections have biases; a sink takes half of the probability."""
+        n_q, d, d_v, t = rows or self.n_tokens, 3, 2, self.n_tokens
+        keep: Operator = Identity() if rows is None else Select(range(rows), t)
+        made = [Sequential([self.matmul(n), Bias(self.normal(n))]) for n in (heads * d, 2 * d, 2 * d_v)]
+        p = 0.5 * self.probabilities(heads=heads, rows=n_q)
+        q, k, v = self.normal(n_q, heads, d), self.normal(t, 2, d), self.normal(t, 2, d_v)
+        slope = self.normal(heads, n_q, t)
+        return Attend(Sequential([keep, made[0]]), made[1], made[2], q, k, v, p, 0.7, slope, shares)
+
+    def routed_by_weight(self) -> Routed:
+        """What the weights of three experts bring, two of them for each token; the first expert is behind them."""
+        chosen = torch.stack([torch.randperm(3, generator=self.generator)[:2] for _ in range(self.n_tokens)])
+        routes: list[tuple[Tensor, Operator]] = []
+        for number, tokens, rank in routes_of(chosen):
+            weigh = Weigh(rank, self.n, self.normal(len(tokens), self.n))
+            routes.append((tokens, weigh if number else Sequential([weigh, self.matmul()])))
+        return Routed(routes, (self.n_tokens,), self.n, self.n)
 
     def routed(self) -> Routed:
         """Three experts, two for each token, every expert with a bias."""
@@ -130,6 +171,18 @@ MAKERS: dict[str, Callable[[Draw], Operator]] = {
     "inside": lambda d: Inside(
         Sequential([Stack([Identity(), Scale(d.normal(1))], [1, 1]), Bias(d.normal(d.n_tokens, 2))]), 1, 2, 2
     ),
+    "reject": lambda d: Reject(d.normal(d.n_tokens, d.n)),
+    "reject, groups": lambda d: Reject(d.normal(d.n_tokens, d.n), 2),
+    "heads": lambda d: Heads(Sequential([d.rotate(d.n // 2), Scale(d.normal(2, d.n // 2)), Bias(d.normal(1))]), 2),
+    "rotate, some of a head": lambda d: Heads(d.rotate(2 * ((d.n - 1) // 2), offset=1), 1),
+    "dot and outer": lambda d: Sequential([Dot(d.normal(d.n)), Outer(d.normal(d.n_tokens, 3))]),
+    "transposed": lambda d: Transposed(d.square()),
+    "attend": lambda d: d.attend(),
+    "attend, shared keys": lambda d: d.attend(heads=6, shares=Shares(0.5, 0.5, 0.5)),
+    "attend, some rows": lambda d: d.attend(rows=1),
+    "derivative": lambda d: Derivative(torch.tanh, d.normal(d.n_tokens, d.n)),
+    "derivative, constants": lambda d: Derivative(torch.exp, d.normal(d.n_tokens, d.n), Bias(d.normal(d.n))),
+    "routed by weight": lambda d: d.routed_by_weight(),
     "blend": lambda d: Blend(d.normal(d.n_tokens, 3, 2)),
     "write into a lane": lambda d: Residual(
         Sequential([Slice(0, 1, d.n), Bias(d.normal(1)), Pad(1, 2, d.n)]), Identity(), "mlp"
@@ -197,10 +250,11 @@ class TestEveryOperator:
         close(op.apply(x, one) - linear, (one * b).expand_as(linear), dtype)
         g = draw.normal(*linear.shape)
         tallies: list[Tensor] = []
-        with_tally = op.adjoint(g, tallies.append)
+        with_tally = op.adjoint(g, lambda _, worth: tallies.append(worth))
         close(with_tally, op.adjoint(g), dtype)
-        assert all(tally.shape == columns for tally in tallies)
-        close(sum(tallies, torch.zeros(columns, dtype=dtype)), (g * b).sum((-2, -1)), dtype)
+        assert all(tally.shape[:-1] == columns and tally.shape[-1] in (1, n_tokens) for tally in tallies)
+        total = sum((tally.sum(-1) for tally in tallies), torch.zeros(columns, dtype=dtype))
+        close(total, (g * b).sum((-2, -1)), dtype)
 
     @sizes
     @settings(max_examples=10)
@@ -274,6 +328,29 @@ def test_mix_shares_values_among_the_heads_of_a_group(heads: int, kv: int, lead:
             close(y[n, :, head], own @ v[n].unflatten(-1, (kv, 6))[:, group], torch.float64)
     g = draw.normal(*op.apply(v).shape)
     close((op.apply(v) * g).sum((-2, -1)), (v * op.adjoint(g)).sum((-2, -1)), torch.float64)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 5)], ids=["one text", "two"])
+def test_a_routes_constant_is_told_at_the_tokens_that_take_it(shape: tuple[int, ...]) -> None:
+    draw, tokens = Draw(5, torch.float64, 5, 4), torch.tensor([1, 3])
+    bias = draw.normal(4)
+    op = Routed([(tokens, Bias(bias, "of an expert"))], shape, 4, 4)
+    g = draw.normal(3, *shape, 4)
+    told: dict[str, Tensor] = {}
+    op.adjoint(g, told.__setitem__)
+    expected = torch.zeros(3, *shape, dtype=torch.float64)
+    expected.flatten(1)[:, tokens] = (g.flatten(1, -2)[:, tokens] * bias).sum(-1)
+    close(told["of an expert"], expected, torch.float64)
+
+
+def test_positions_before_are_told_where_they_are() -> None:
+    draw = Draw(6, torch.float64, 3, 4)
+    past = draw.normal(2, 4)
+    g = draw.normal(7, 5, 4)
+    told: dict[str, Tensor] = {}
+    Preceded(past).adjoint(g, told.__setitem__)
+    close(told[PAST][:, :2], (g[:, :2] * past).sum(-1), torch.float64)
+    assert not told[PAST][:, 2:].any()
 
 
 def test_mix_refuses_heads_that_do_not_divide() -> None:

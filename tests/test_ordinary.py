@@ -16,7 +16,6 @@ from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
-from ggufjac.maps.ordinary import OrdinaryMap
 from ggufjac.reports.terminal.scatter import scatter
 
 PROMPT, TARGET = IDS[:5], 42
@@ -30,12 +29,12 @@ def result(tiny: Model) -> Ordinary:
 
 def test_both_sides_are_those_of_dense_maps(tiny: Model, result: Ordinary) -> None:
     linear = tiny.linearize(PROMPT, dtype=torch.float64)
-    derivative = tiny.ordinary(PROMPT, torch.float64)
+    derivative = tiny.linearize(PROMPT, dtype=torch.float64, rules="ordinary")
     w, offset = linear.logit_functional(TARGET)
     dense = derivative.rmatmat(torch.eye(tiny.family.d, dtype=torch.float64))
     for side, full, constant in (
         (result.detached, linear.jacobian(), linear.constant),
-        (result.ordinary, dense, torch.zeros_like(linear.constant)),
+        (result.ordinary, dense, derivative.constant),
     ):
         made = torch.einsum("dtn,tn->d", full, linear.inputs) + constant
         y = linear.output
@@ -54,16 +53,6 @@ def test_both_sides_are_those_of_dense_maps(tiny: Model, result: Ordinary) -> No
     left = torch.linalg.svd(linear.jacobian().flatten(1)).U[:, :4].T
     other = torch.linalg.svd(dense.flatten(1)).U[:, :4].T
     assert result.left_overlap == pytest.approx(overlap(left, other), abs=1e-4)
-
-
-def test_columns_in_batches(tiny: Model) -> None:
-    whole = tiny.ordinary(PROMPT, torch.float64)
-    tight = OrdinaryMap(tiny.family, PROMPT, whole.inputs, memory=1 << 20)
-    assert tight._copies < 6
-    x = torch.randn(6, *whole.inputs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    y = torch.randn(6, tiny.family.d, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    torch.testing.assert_close(tight._in_batches(tight._forward, x), whole.matmat(x))
-    torch.testing.assert_close(tight._in_batches(tight._reverse, y), whole.rmatmat(y))
 
 
 def test_overlaps() -> None:

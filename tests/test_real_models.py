@@ -43,7 +43,7 @@ def test_reconstruction(model: Model, n: int) -> None:
 
 
 def test_the_ordinary_jacobian_does_not_reconstruct(model: Model) -> None:
-    assert model.ordinary(BRIDGE).reconstruction_error() > 0.1
+    assert model.linearize(BRIDGE, rules="ordinary").reconstruction_error() > 0.1
 
 
 def test_llama_cpp_agrees_on_the_file_as_it_is(model: Model) -> None:

@@ -88,7 +88,7 @@ def test_the_report_fits_its_width_and_needs_no_colour(result: Analysis, width: 
         "not credited",
         "Input tokens",
         "Whole map",
-        "constant c",
+        "biases of",
         "sum",
     ):
         assert word in shown.replace("\n", " ")

@@ -69,7 +69,7 @@ def test_maps_to_the_stream_are_autograds(family: str, opened: Opened) -> None:
     """Of the detached graph, with no norm behind the layer."""
     model = opened(family)
     x = model.embed(CONCEPT, torch.float64).requires_grad_()
-    states = propagate(model.family, run_of(CONCEPT), x).states
+    states = propagate(model.family, run_of(CONCEPT, attached=True), x).states
     for layer in (0, 1, model.family.n_layer - 1):
         y = torch.randn(3, model.family.leaving, generator=torch.Generator().manual_seed(layer), dtype=x.dtype)
         stream = states[layer + 1][-1, : model.family.leaving]

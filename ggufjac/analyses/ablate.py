@@ -14,13 +14,13 @@ What is followed is ln p of one token: logits themselves may all move together, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ggufjac.analyses.common.divergence import kl_divergence
+from ggufjac.analyses.common.agreement import kl_divergence
 from ggufjac.analyses.common.predictions import Prediction, Triplet
 from ggufjac.analyses.common.result import MapResult
 from ggufjac.analyses.common.stopwatch import Progress, silent
@@ -125,7 +125,7 @@ def ablate(
     frozen = linear.head.apply((linear.output - lost_outputs)[:, None], 1.0)[:, 0]
 
     subject.lap("derivative")
-    ordinary = model.ordinary(ids, linear.dtype, options.memory, options.device, linear.store)
+    ordinary = model.linearize_with(ids, replace(options, rules="ordinary", path=None, run="exact"), linear.held_bytes)
     gradient = ordinary.rmatmat(ordinary.surprise(target.token.id)[None])[0]
     slopes = -(lost * gradient).sum((1, 2))
     subject.lap("model with parts of its input taken away")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ggufjac.analyses.common.account import Account, account_of
 from ggufjac.analyses.common.agreement import Agreement
+from ggufjac.analyses.common.constants import ConstantTerms, constant_terms, constants_of
 from ggufjac.analyses.common.predictions import Prediction, Triplet
 from ggufjac.analyses.common.result import MapResult
 from ggufjac.analyses.common.stopwatch import Progress, silent
@@ -42,12 +43,11 @@ class Analysis(MapResult):
 
     account, words: what every token gives to the prediction under the most faithful rules, and the words that the
     tokens make. target: the token whose logit is attributed. constant_share, constant_logit: what constants (biases)
-    give to the output and to that logit. combined, combined_stable_rank: of the map of all tokens together.
-    norms_exact: whether the stable ranks come from the full map or from random probes. ordinary: the reconstruction
-    error of the ordinary Jacobian (None: not asked for). agreement: None when llama.cpp was not asked, with the reason
-    in agreement_note.
-    llama_prediction: llama.cpp's first token. Where llama.cpp's own run is explained, the output, its logits and the
-    predictions are llama.cpp's.
+    give to the output and to that logit; constant_sources: what each of them gives to the logit. combined,
+    combined_stable_rank: of the map of all tokens together. norms_exact: whether the stable ranks come from the full
+    map or from random probes. ordinary: the reconstruction error of the ordinary Jacobian (None: not asked for).
+    agreement: None when llama.cpp was not asked, with the reason in agreement_note. llama_prediction: llama.cpp's first
+    token. Where llama.cpp's own run is explained, the output, its logits and the predictions are llama.cpp's.
     """
 
     kind: ClassVar[str] = "analysis"
@@ -58,6 +58,7 @@ class Analysis(MapResult):
     tokens: tuple[TokenRow, ...]
     constant_share: float
     constant_logit: float
+    constant_sources: tuple[ConstantTerms, ...] = ()
     combined: tuple[Triplet, ...]
     combined_stable_rank: float
     norms_exact: bool
@@ -90,10 +91,11 @@ def analyze(
     y = linear.output
     shares, logits = linear.attribute(torch.stack((y / (y @ y), functional))).cpu()
     rebuilt = linear.reconstruction()
+    told = constants_of(linear, functional[None], [offset])
     ordinary = None
     if options.ordinary:
         subject.lap("ordinary Jacobian")
-        derivative = model.ordinary(subject.ids, linear.dtype, options.memory, options.device, linear.store)
+        derivative = model.linearize_with(subject.ids, replace(options, rules="ordinary", path=None), linear.held_bytes)
         ordinary = derivative.reconstruction_error()
 
     subject.lap("singular vectors")
@@ -115,6 +117,7 @@ def analyze(
         tokens=rows,
         constant_share=float(shares[-1]),
         constant_logit=float(logits[-1]) + offset,
+        constant_sources=constant_terms(told),
         combined=triplets,
         combined_stable_rank=float(norms.sum() / combined.S[0].square()),
         norms_exact=norms_exact,

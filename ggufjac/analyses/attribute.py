@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ggufjac.analyses.common.account import Account, sinks
+from ggufjac.analyses.common.constants import ConstantTerms, constant_terms, constants_of
 from ggufjac.analyses.common.predictions import Triplet
 from ggufjac.analyses.common.questions import Question, ask, functionals
 from ggufjac.analyses.common.result import MapResult
@@ -38,10 +39,12 @@ QUESTIONS = 4
 
 @dataclass(frozen=True)
 class TokenTerms:
-    """One input token. terms: its term of every question."""
+    """One input token. terms: its term of every question; constants: what the constants give to every question that
+    enter at its position."""
 
     token: Piece
     terms: tuple[float, ...]
+    constants: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,13 @@ class Attribution(MapResult):
     """One or more logits, or how far they are above others, explained; the first question in more detail.
 
     tokens: the prompt's, with their terms. words: that they make. sinks: positions of tokens whose states outgrow all
-    others, whatever they say. components: the leading triplets. constants: what biases give to every question. missed:
-    what the rules leave out of it, so that terms, constants and this add up to its value. rest: what the components
-    that are not listed give. writes: the direct paths first, then in the order of the network; their columns add up to
-    the tokens' terms. carried: for every block l what the first question draws from each position of the state that
-    enters it, with the constants to come last; the last row is the state that leaves the network. Under rules that
-    reconstruct every row adds up to the value.
+    others, whatever they say. components: the leading triplets. constants: what the network's constants give to every
+    question; constant_sources: each of them, whose terms add up to that; constants_at_tokens: whether reports show them
+    with the tokens at whose positions they enter. missed: what the rules leave out of every question, so that terms,
+    constants and this add up to its value. rest: what the components that are not listed give. writes: the direct paths
+    first, then in the order of the network; their columns add up to the tokens' terms. carried: for every block l what
+    the first question draws from each position of the state that enters it, with the constants to come last; the last
+    row is the state that leaves the network. Under rules that reconstruct every row adds up to the value.
     """
 
     kind: ClassVar[str] = "attribution"
@@ -91,6 +95,8 @@ class Attribution(MapResult):
     words: tuple[Word, ...]
     sinks: tuple[int, ...]
     constants: tuple[float, ...]
+    constant_sources: tuple[ConstantTerms, ...] = ()
+    constants_at_tokens: bool = False
     missed: tuple[float, ...]
     components: tuple[Component, ...]
     rest: tuple[float, ...]
@@ -98,13 +104,23 @@ class Attribution(MapResult):
     carried: tuple[tuple[float, ...], ...]
 
     @property
+    def given(self) -> tuple[tuple[float, ...], ...]:
+        """What every token gives to every question, with the constants at its position where these are not apart."""
+        if not self.constants_at_tokens:
+            return tuple(row.terms for row in self.tokens)
+        return tuple(tuple(map(sum, zip(row.terms, row.constants, strict=True))) for row in self.tokens)
+
+    @property
+    def apart(self) -> tuple[float, ...]:
+        """What is left beside `given`: the constants of every question, where they have a row of their own."""
+        return tuple(0.0 for _ in self.constants) if self.constants_at_tokens else self.constants
+
+    @property
     def accounts(self) -> tuple[Account, ...]:
-        """The account of every question."""
+        """The account of every question, by what tokens are given."""
         return tuple(
-            Account(question, self.rules, tuple(row.terms[i] for row in self.tokens), constant, missed, self.sinks)
-            for i, (question, constant, missed) in enumerate(
-                zip(self.questions, self.constants, self.missed, strict=True)
-            )
+            Account(question, self.rules, tuple(row[i] for row in self.given), constants, missed, self.sinks)
+            for i, (question, constants, missed) in enumerate(zip(self.questions, self.apart, self.missed, strict=True))
         )
 
 
@@ -127,6 +143,8 @@ def attribute(
     asked = _questions(subject, targets, against, options)
     w, offsets = functionals(linear, asked)
     terms = linear.attribute(w)
+    told = constants_of(linear, w, offsets.tolist())
+    entering = told.worth.sum(0).T.tolist()
     reconstruction = linear.reconstruction_error()
 
     subject.lap("layers")
@@ -146,10 +164,14 @@ def attribute(
     return Attribution(
         **subject.map_facts(reconstruction),
         questions=asked,
-        tokens=tuple(TokenTerms(token, tuple(terms[:, t].tolist())) for t, token in enumerate(subject.pieces)),
+        tokens=tuple(
+            TokenTerms(token, tuple(terms[:, t].tolist()), tuple(entering[t])) for t, token in enumerate(subject.pieces)
+        ),
         words=subject.words,
         sinks=sinks(linear.forward_pass.states),
         constants=tuple(constants),
+        constant_sources=constant_terms(told),
+        constants_at_tokens=options.constants == "tokens",
         missed=tuple(missed),
         components=tuple(
             Component(triplet, tuple(grid[:, i].sum(-1).tolist()), tuple(grid[0, i].tolist()))
@@ -161,6 +183,7 @@ def attribute(
         arrays={
             **subject.arrays(functionals=w, components=grid, carried=carried),
             **svd.arrays("combined"),
+            "constants": told.worth,
             "terms": torch.cat((terms[:, :-1], torch.tensor(constants).to(terms)[:, None]), 1),
             "writes": torch.cat((writes.terms, writes.constants[:, None]), 1),
         },

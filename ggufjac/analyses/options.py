@@ -85,7 +85,8 @@ class LayersOptions(AnalysisOptions):
 @dataclass(frozen=True, kw_only=True)
 class AttributeOptions(AnalysisOptions):
     """target: the tokens to explain, the most interesting first (None: the likeliest ones); above: what their logits
-    are taken above (None: `ABOVE`); against: the token that they are taken above instead; top: how many components.
+    are taken above (None: `ABOVE`); against: the token that they are taken above instead; top: how many components;
+    constants: where biases and other constants are shown, apart or with the tokens at whose positions they enter.
     rules: those whose terms foretell best what the model does without a token (`FAITHFUL`), where none are named.
     """
 
@@ -106,6 +107,11 @@ class AttributeOptions(AnalysisOptions):
         choices=get_args(Above),
     )
     top: int = option(8, "components (default 8)", parse=parse.positive, metavar="K")
+    constants: Literal["apart", "tokens"] = option(
+        "apart",
+        "biases and other constants: in a row of their own (default), or with the token at whose position each enters",
+        choices=("apart", "tokens"),
+    )
     rules: str | None = option(
         None,
         f"how the model is linearised: {FAITHFUL} (default; {rules_called(FAITHFUL).exact} with --run llama.cpp), "

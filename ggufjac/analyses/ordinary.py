@@ -8,7 +8,7 @@ when the vectors do) and gives back no state, since the network is not homogeneo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -20,6 +20,7 @@ from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.compare.overlap import overlap
 from ggufjac.analyses.options import OrdinaryOptions
+from ggufjac.errors import UserError
 from ggufjac.maps.linear import SVD, LinearMap
 from ggufjac.maps.model import Model
 
@@ -68,15 +69,20 @@ class Ordinary(PromptResult):
 def ordinary(
     model: Model, prompt: str | Sequence[int], options: OrdinaryOptions | None = None, progress: Progress = silent
 ) -> Ordinary:
-    """Both Jacobians at one prompt. Raises UserError for a target that does not exist, and for llama.cpp's own run,
-    which has no derivatives."""
+    """Both Jacobians at one prompt. Raises UserError for a target that does not exist, for llama.cpp's own run,
+    which has no derivatives, and for rules that do not reconstruct."""
     options = options or OrdinaryOptions()
     options.require_derivatives()
+    if not options.linearisation.reconstructs:
+        raise UserError(
+            f"rules: the derivative is set beside a map that gives the output, and {options.rules!r} does not; use "
+            "detached, gate or half"
+        )
     subject = Subject(model, prompt, options, progress)
     target = subject.target(options.target)
     linear = subject.linear
     functional, offset = linear.logit_functional(target.token.id)
-    derivative = model.ordinary(subject.ids, linear.dtype, options.memory, options.device, linear.store)
+    derivative = model.linearize_with(subject.ids, replace(options, rules="ordinary", path=None), linear.held_bytes)
 
     sides, spectra, made = [], [], []
     maps: tuple[tuple[str, LinearMap], ...] = (("detached Jacobian", linear), ("ordinary Jacobian", derivative))

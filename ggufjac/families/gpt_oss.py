@@ -32,7 +32,7 @@ class GptOss(Family):
             routing,
             self.source.per_layer("expert_feed_forward_length", i),
             oai_swish(ALPHA, LIMIT),
-            after_up=[Elementwise(clamp(LIMIT)), Bias(1.0)],
+            after_up=[Elementwise(clamp(LIMIT)), Bias(1.0, "up + 1")],
         )
         ffn_norm = Named("attn_post_norm", self.norm(f"blk.{i}.post_attention_norm", self.d))
         return self.block(i, replace(self.attention(i), sinks=sinks), experts, ffn_norm=ffn_norm)

@@ -1,4 +1,4 @@
-"""The detached map of one prompt: the whole network as a linear operator, with its analyses' raw material."""
+"""The linear map of one prompt: the whole network as a linear operator, with its analyses' raw material."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from torch import Tensor
 
 from ggufjac.maps.linear import LinearMap
 from ggufjac.network.forward import ForwardPass
+from ggufjac.operators.walk import coefficient_bytes
 from ggufjac.quants.memory.budget import Budget
 from ggufjac.quants.memory.store import DeviceWeights
+from ggufjac.rules import Rules
 
 
 class DetachedMap(LinearMap):
-    """y = sum_t J_t x_t + c for one prompt: from the embeddings to the final state after the output norm.
+    """sum_t J_t x_t + c for one prompt: from the embeddings to the final state y after the output norm.
 
-    tokens [T]; inputs x [T, d], the vectors that enter block 0; output y [d]; logits [n_vocab]; forward_pass: where the
-    coefficients come from, with the states between the blocks.
+    Under rules that reconstruct, the detached ones among them, it is y. tokens [T]; inputs x [T, d], the vectors that
+    enter block 0; output y [d]; logits [n_vocab]; forward_pass: where the coefficients come from, with the states
+    between the blocks.
     """
 
     def __init__(
@@ -42,14 +45,35 @@ class DetachedMap(LinearMap):
         # that of operators which are made anew for every sweep is not seen in them
         return super()._stores() if self.store is None else [self.store]
 
+    @property
+    def rules(self) -> Rules:
+        """By which the network was linearised."""
+        return self.forward_pass.run.rules
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that the map takes between products."""
+        return coefficient_bytes(self.operators) + self.forward_pass.states_bytes
+
+    def surprise(self, token: int) -> Tensor:
+        """The derivative of the logarithm of a token's probability by the final state y, by the rules: [d]."""
+        of_logits = -self.logits.softmax(-1)
+        of_logits[token] += 1
+        return self.functional(of_logits)[0]
+
     def logit_functional(self, token: int) -> tuple[Tensor, float]:
-        """(w, b): the logit of a token is w . y + b, with w [d]; whatever the head scales by is frozen into w."""
+        """(w, b): the logit of a token is w . y + b, with w [d], as in `functional`."""
         unit = self.inputs.new_zeros(self.logits.shape[0])
         unit[token] = 1
         return self.functional(unit)
 
     def functional(self, of_logits: Tensor) -> tuple[Tensor, float]:
-        """(w, b): the sum of the logits with the weights `of_logits` [n_vocab] is w . y + b, with w [d]."""
+        """(w, b): the sum of the logits with the weights `of_logits` [n_vocab] is w . y + b, with w [d].
+
+        Where the rules say "tangent" of activations and the head bends its logits, it is their derivative alone.
+        """
         offsets: list[float] = []
-        w = self.head.adjoint(of_logits.to(self.inputs)[None, None], lambda b: offsets.append(float(b)))
+        w = self.head.adjoint(
+            of_logits.to(self.inputs)[None, None], lambda _, worth: offsets.append(float(worth.sum()))
+        )
         return w[0, 0], sum(offsets)

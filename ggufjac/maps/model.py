@@ -17,7 +17,6 @@ from ggufjac.families.parts import Run
 from ggufjac.llamacpp.vocab import Vocab
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.options import MapOptions
-from ggufjac.maps.ordinary import OrdinaryMap
 from ggufjac.maps.within.hooks import Activations
 from ggufjac.network.followed.follow import concluded, follow
 from ggufjac.network.forward import ForwardPass, path_weights, propagate, run_of
@@ -96,14 +95,16 @@ class Model:
         """The vectors [T, d] that enter block 0."""
         return self.family.embed(np.asarray(ids, dtype=np.int64), dtype)
 
-    def linearize_with(self, prompt: str | Sequence[int], options: MapOptions) -> DetachedMap:
-        """The detached map of one prompt (text or token ids) at its last position, made as the options say.
+    def linearize_with(self, prompt: str | Sequence[int], options: MapOptions, beside: int = 0) -> DetachedMap:
+        """The linear map of one prompt (text or token ids) at its last position, made as the options say.
 
+        beside: bytes of the budget that other maps hold, of which half of it is taken into account.
         Raises UserError for a prompt that does not fit the model, for a device that this machine does not have or that
         lacks the precision, and for a file that llama.cpp cannot run or whose run cannot be followed.
         """
         ids, where = self.ids_of(prompt), device_called(options.device, options.values_dtype)
         budget, store = self._placed(where, options.memory, len(ids))
+        budget = budget.less(beside)
         rounded = options.dtype == "bfloat16"
         keep = budget.most_coefficients * 2 // 3 if rounded else budget.most_coefficients  # beside them, half as much
         with torch.no_grad():
@@ -117,9 +118,10 @@ class Model:
 
     @taking(MapOptions)
     def linearize(self, prompt: str | Sequence[int], options: MapOptions) -> DetachedMap:
-        """The detached map of one prompt (text or token ids) at its last position.
+        """The linear map of one prompt (text or token ids) at its last position: the detached one, unless the rules are
+        others.
 
-        The options are those of `MapOptions`, by their names: linearize(text, "float64", memory=8 << 30). Raises as
+        The options are those of `MapOptions`, by their names: linearize(text, "float64", rules="lrp"). Raises as
         `linearize_with`.
         """
         return self.linearize_with(prompt, options)
@@ -167,21 +169,6 @@ class Model:
                         f"{inputs.device} has too little free memory for one layer of this prompt; close what else "
                         "uses it, shorten the prompt, or compute on the cpu"
                     ) from None
-
-    def ordinary(
-        self,
-        prompt: str | Sequence[int],
-        dtype: torch.dtype = torch.float32,
-        memory: int | None = None,
-        device: str | torch.device = "cpu",
-        store: DeviceWeights | None = None,
-    ) -> OrdinaryMap:
-        """The ordinary Jacobian at the same prompt; memory, device: as for `linearize`, roughly. store: where the
-        device has the weights already (None: in room of their own)."""
-        ids, where = self.ids_of(prompt), device_called(device, dtype)
-        if store is None:
-            store = self._placed(where, memory, len(ids))[1]
-        return OrdinaryMap(self.family, ids, self.embed(ids, dtype).to(where), memory, store)
 
     def run(self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, **options: Any) -> ForwardPass:
         """A plain forward pass with the logits of every position; `options` are those of `run_of`."""

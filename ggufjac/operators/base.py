@@ -16,8 +16,9 @@ from torch import Tensor
 #: The homogeneous coordinate of a block: a float, or a tensor that broadcasts against it; None stands for 0.
 One: TypeAlias = "float | Tensor | None"
 
-#: Receives, in an adjoint pass, what each constant b contributes to every column: <g, b>, shape [...] (no T, no n).
-Tally: TypeAlias = "Callable[[Tensor], None] | None"
+#: Receives, in an adjoint pass, what each constant b contributes to every column: its name, and <g, b> by the position
+#: at which it enters, shape [..., T] (no n), where T is the number of positions of the block that it is added to.
+Tally: TypeAlias = "Callable[[str, Tensor], None] | None"
 
 
 class Operator(ABC):
@@ -29,7 +30,7 @@ class Operator(ABC):
 
     @abstractmethod
     def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
-        """A^T g; with `tally`, <g, b> is handed to it, so that constants can be attributed."""
+        """A^T g; with `tally`, every constant is handed to it by name, so that constants can be attributed."""
 
     @property
     def affine(self) -> bool:

@@ -29,9 +29,7 @@ class Derivative(Operator):
         self.copies = max(1, COPIES // max(1, point.numel() * point.element_size()))
 
     def apply(self, x: Tensor, one: One = None) -> Tensor:
-        columns, point = x.flatten(0, -3), self.point()
-        y = torch.cat([self._forward(point, piece.to(point)) for piece in columns.split(self.copies)]).to(x)
-        y = y.unflatten(0, x.shape[:-2]) if x.dim() > 2 else y[0]
+        y = self._in_copies(self._forward, x)
         if one is None or self.frozen is None or not self.frozen.affine:
             return y
         return y + self.frozen.apply(torch.zeros_like(x), one)
@@ -39,13 +37,16 @@ class Derivative(Operator):
     def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
         if tally is not None and self.frozen is not None and self.frozen.affine:
             self.frozen.adjoint(g, tally)
-        columns, point = g.flatten(0, -3), self.point()
-        x = torch.cat([self._reverse(point, piece.to(point)) for piece in columns.split(self.copies)]).to(g)
-        return x.unflatten(0, g.shape[:-2]) if g.dim() > 2 else x[0]
+        return self._in_copies(self._reverse, g)
 
     @property
     def children(self) -> tuple[Operator, ...]:
         return () if self.frozen is None else (self.frozen,)
+
+    def _in_copies(self, differentiate: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
+        point, columns = self.point(), x.reshape(-1, *x.shape[-2:])
+        found = torch.cat([differentiate(point, piece.to(point)) for piece in columns.split(self.copies)]).to(x)
+        return found.reshape(*x.shape[:-2], *found.shape[1:])
 
     def _forward(self, point: Tensor, x: Tensor) -> Tensor:
         with dual.dual_level():

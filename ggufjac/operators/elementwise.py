@@ -41,17 +41,21 @@ class Center(Operator):
 
 
 class Bias(Operator):
-    """y = x + one * b with b [n] or [T, n]: everything that is added and does not come from the tokens' vectors."""
+    """y = x + one * b with b [n] or [T, n]: everything that is added and does not come from the tokens' vectors.
 
-    def __init__(self, b: Tensor) -> None:
+    name: what it is called where constants are told apart; the tensor's own name, if it is one of the file's.
+    """
+
+    def __init__(self, b: Tensor, name: str = "constant") -> None:
         self.b = b
+        self.name = name
 
     def apply(self, x: Tensor, one: One = None) -> Tensor:
         return x if one is None else x + one * self.b
 
     def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
         if tally is not None:
-            tally((g * self.b).sum((-2, -1)))
+            tally(self.name, (g * self.b).sum(-1))
         return g
 
     @property

@@ -1,16 +1,20 @@
 """Fewer operations for many columns: a token's MLP, scale and all, as one matrix.
 
 With its gate frozen, the MLP of token t is the matrix F_t = W_down diag(s_t) W_up. Making it costs 2 d^2 d_ff
-operations a token and saves 2 (2 d d_ff - d^2) a column, so it pays beyond d d_ff / (2 d_ff - d) columns.
+operations a token and saves 2 (2 d d_ff - d^2) a column, so it pays beyond d d_ff / (2 d_ff - d) columns. Where gate
+and projection are both live, F_t = W_down (diag(s_t) W_up + diag(r_t) W_gate).
 Constants are left out: folded operators serve columns of the linear map, never values.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from ggufjac.operators.base import One, Operator, Residual, Sequential, Tally
+from ggufjac.operators.base import One, Operator, Parallel, Residual, Sequential, Tally
 from ggufjac.operators.elementwise import Bias, Scale
 from ggufjac.operators.matmul import MatMul
 from ggufjac.quants import products
@@ -40,6 +44,14 @@ class PerToken(Operator):
         return self.matrices.device.type == "cpu" and self.matrices.dtype == torch.float32
 
 
+@dataclass(frozen=True)
+class _Scaled:
+    """One way into a product: a projection up, and what each of its T outputs is multiplied by, s [T, n_ff]."""
+
+    up: MatMul
+    s: Tensor
+
+
 #: Rows of the down projection that are expanded at a time; and rows, those of all tokens together, that a device
 #: multiplies at a time, for which the weights of the up projection are expanded once.
 ROWS, DEVICE_ROWS = 1 << 10, 1 << 12
@@ -63,54 +75,75 @@ def fold(op: Operator, columns: int, room: int) -> Operator:
 
 
 def _fold_tail(out: list[Operator], columns: int, room: int) -> None:
+    """Fold what `out` ends in, if it is a product, a scale and a product, or several of the first two side by side."""
     live = [(i, part) for i, part in enumerate(out) if not isinstance(part, Bias)][-3:]
-    if len(live) < 3:
+    if len(live) < 2 or not isinstance(live[-1][1], MatMul):
         return
-    (start, up), (_, scale), (_, down) = live
-    if (
-        isinstance(up, MatMul)
-        and isinstance(scale, Scale)
-        and isinstance(down, MatMul)
-        and _pays(up, scale, down, columns)
-        and _folded_bytes(up, scale, down) <= room
-    ):
-        out[start:] = [PerToken(_matrices(up, scale, down))]
+    down, (before, last) = live[-1][1], live[-2]
+    if isinstance(last, Parallel):
+        start, branches = before, [_branch(branch) for branch in last.operators]
+    else:
+        start, branches = live[0][0], [_scaled([part for _, part in live[:-1]])]
+    found = [branch for branch in branches if branch is not None]
+    if len(found) == len(branches) and _pays(found, down, columns) and _folded_bytes(found, down) <= room:
+        out[start:] = [PerToken(_matrices(found, down))]
 
 
-def _pays(up: MatMul, scale: Scale, down: MatMul, columns: int) -> bool:
-    (n_ff, n_in), n_out = up.weight.shape, down.weight.n_out
+def _branch(op: Operator) -> _Scaled | None:
+    parts = op.operators if isinstance(op, Sequential) else (op,)
+    return _scaled([part for part in parts if not isinstance(part, Bias)])
+
+
+def _scaled(parts: list[Operator]) -> _Scaled | None:
+    if len(parts) == 2 and isinstance(parts[0], MatMul) and isinstance(parts[1], Scale) and parts[1].s.dim() == 2:
+        return _Scaled(parts[0], parts[1].s)
+    return None
+
+
+def _pays(branches: list[_Scaled], down: MatMul, columns: int) -> bool:
+    n_out = down.weight.n_out
     # Where products with packed weights are made of halves, those with dense matrices of float32 would be slower.
-    halved = down.store is not None and down.store.kernels.fast_halves and scale.s.dtype == torch.float32
-    if scale.s.dim() != 2 or halved:
+    if down.store is not None and down.store.kernels.fast_halves and branches[0].s.dtype == torch.float32:
         return False
-    return columns * (n_ff * (n_in + n_out) - n_in * n_out) > n_ff * n_in * n_out
+    n_ff, n_in = branches[0].up.weight.shape
+    as_they_are = n_ff * (len(branches) * n_in + n_out)
+    return columns * (as_they_are - n_in * n_out) > len(branches) * n_ff * n_in * n_out
 
 
-def _folded_bytes(up: MatMul, scale: Scale, down: MatMul) -> int:
+def _folded_bytes(branches: list[_Scaled], down: MatMul) -> int:
     """Of the matrices of all tokens, and of what is expanded on the way to them."""
-    (n_ff, n_in), n_out = up.weight.shape, down.weight.n_out
+    s, n_out = branches[0].s, down.weight.n_out
+    n_ff, n_in = branches[0].up.weight.shape
     rows = 2 * min(ROWS, n_out) if down.store is None else 2 * DEVICE_ROWS
-    return (scale.s.shape[0] * n_in * n_out + rows * n_ff) * scale.s.element_size()
+    return (s.shape[0] * n_in * n_out + rows * n_ff) * s.element_size()
 
 
-def _matrices(up: MatMul, scale: Scale, down: MatMul) -> Tensor:
+def _matrices(branches: list[_Scaled], down: MatMul) -> Tensor:
     """F_t for every token: [T, n_out, n_in]."""
-    n_tokens, n_out = scale.s.shape[0], down.weight.n_out
-    made = scale.s.new_empty(n_tokens, n_out, up.weight.n_in)
+    like = branches[0].s
+    n_tokens, n_out = like.shape[0], down.weight.n_out
+    made = like.new_empty(n_tokens, n_out, branches[0].up.weight.n_in)
     if down.store is None:
         for start in range(0, n_out, ROWS):
-            rows = _expanded(down.weight.rows(start, start + ROWS), scale.s)
-            for matrix, s in zip(made, scale.s, strict=True):
-                matrix[start : start + ROWS] = products.adjoint(up.weight, rows * s)
+            rows = _expanded(down.weight.rows(start, start + ROWS), like)
+            for t, matrix in enumerate(made):
+                matrix[start : start + ROWS] = _sum(products.adjoint(b.up.weight, rows * b.s[t]) for b in branches)
         return made
     start, step = 0, max(1, DEVICE_ROWS // n_tokens)
-    for tile in device.expanded(down.store, down.weight, scale.s):
+    for tile in device.expanded(down.store, down.weight, like):
         for rows in tile.split(step):
-            scaled = (rows * scale.s[:, None]).flatten(0, 1)
-            product = products.adjoint(up.weight, scaled, up.store)
+            scaled = ((b, (rows * b.s[:, None]).flatten(0, 1)) for b in branches)
+            product = _sum(products.adjoint(b.up.weight, x, b.up.store) for b, x in scaled)
             made[:, start : start + rows.shape[0]] = product.unflatten(0, (n_tokens, -1))
             start += rows.shape[0]
     return made
+
+
+def _sum(pieces: Iterable[Tensor]) -> Tensor:
+    first, *rest = pieces
+    for piece in rest:
+        first += piece
+    return first
 
 
 def _expanded(weight: QuantTensor, like: Tensor) -> Tensor:

@@ -15,11 +15,11 @@ class Heads(Operator):
         self.n_head = n_head
 
     def apply(self, x: Tensor, one: One = None) -> Tensor:
-        return self.op.apply(x.unflatten(-1, (self.n_head, -1)), one).flatten(-2)
+        unit = one[..., None] if isinstance(one, Tensor) and one.dim() else one
+        return self.op.apply(x.unflatten(-1, (self.n_head, -1)), unit).flatten(-2)
 
     def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
-        heads = None if tally is None else _of_heads(tally)
-        return self.op.adjoint(g.unflatten(-1, (self.n_head, -1)), heads).flatten(-2)
+        return self.op.adjoint(g.unflatten(-1, (self.n_head, -1)), _of_heads(tally)).flatten(-2)
 
     @property
     def children(self) -> tuple[Operator, ...]:
@@ -27,6 +27,7 @@ class Heads(Operator):
 
 
 def _of_heads(tally: Tally) -> Tally:
-    """Inside, a constant is told for every position apart: [..., T], whose axes before the last are the columns."""
-    assert tally is not None
-    return lambda worth: tally(worth.sum(-1))
+    """Inside, a constant is told for every head apart: [..., T, n_head]."""
+    if tally is None:
+        return None
+    return lambda name, worth: tally(name, worth.sum(-1))

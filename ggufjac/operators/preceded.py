@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ggufjac.operators.base import One, Operator, Tally
+
+#: What the constant is called that comes from positions before.
+PAST = "positions before"
 
 
 class Preceded(Operator):
@@ -22,7 +26,8 @@ class Preceded(Operator):
     def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
         n = self.past.shape[-2]
         if tally is not None:
-            tally((g[..., :n, :] * self.past).sum((-2, -1)))
+            worth = (g[..., :n, :] * self.past).sum(-1)
+            tally(PAST, F.pad(worth, (0, g.shape[-2] - n)))
         return g[..., n:, :]
 
     @property

@@ -31,12 +31,26 @@ class Routed(Operator):
 
     def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
         return self._sum(
-            g, self.n_in, [(tokens, op.adjoint(self._take(g, tokens), tally)) for tokens, op in self.routes]
+            g,
+            self.n_in,
+            [(tokens, op.adjoint(self._take(g, tokens), self._placed(tally, tokens))) for tokens, op in self.routes],
         )
 
     @property
     def children(self) -> tuple[Operator, ...]:
         return tuple(op for _, op in self.routes)
+
+    def _placed(self, tally: Tally, tokens: Tensor) -> Tally:
+        """The tally of a route, whose positions are only the tokens that take it."""
+        if tally is None:
+            return None
+
+        def placed(name: str, worth: Tensor) -> None:
+            everywhere = worth.new_zeros(*worth.shape[:-1], math.prod(self.shape))
+            everywhere.index_copy_(-1, tokens.to(worth.device), worth)
+            tally(name, everywhere.unflatten(-1, self.shape))
+
+        return placed
 
     def _take(self, x: Tensor, tokens: Tensor) -> Tensor:
         return x.flatten(-1 - len(self.shape), -2).index_select(-2, tokens.to(x.device))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from ggufjac.analyses.common.divergence import kl_divergence
+from ggufjac.quants.memory.devices import widened
 
 #: How far llama.cpp may be from exact arithmetic, as a share of the logits' spread, before it is a disagreement. With
 #: quantised weights llama.cpp rounds activations to 8 bits, which was measured at 0.02 to 0.07 of the spread.
@@ -77,3 +78,13 @@ def compare(exact: NDArray[np.floating], judged: NDArray[np.floating], limit: fl
 
 def _first(logits: NDArray[np.float64]) -> list[int]:
     return [int(i) for i in np.argpartition(-logits, OVERLAP - 1)[:OVERLAP]]
+
+
+def kl_divergence(p: Tensor, q: Tensor) -> float:
+    """KL(p || q) in nats, of logits [..., n_vocab]; the mean over leading dimensions.
+
+    Heads may be padded to different lengths; what both have is compared.
+    """
+    n = min(p.shape[-1], q.shape[-1])
+    one, other = (widened(logits[..., :n]).log_softmax(-1) for logits in (p, q))
+    return float((one.exp() * (one - other)).sum(-1).mean())

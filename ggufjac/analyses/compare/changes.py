@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ggufjac.analyses.common.divergence import kl_divergence
+from ggufjac.analyses.common.agreement import kl_divergence
 from ggufjac.analyses.common.predictions import Prediction
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.compare.overlap import concepts, kept, matched, overlap, shared

@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ggufjac.analyses.common.divergence import kl_divergence
+from ggufjac.analyses.common.agreement import kl_divergence
 from ggufjac.analyses.common.facts import ModelFacts, facts_of
 from ggufjac.analyses.common.result import Result
 from ggufjac.analyses.common.stopwatch import Progress, Stopwatch, silent

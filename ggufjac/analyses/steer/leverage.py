@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from ggufjac.analyses.common.divergence import kl_divergence
+from ggufjac.analyses.common.agreement import kl_divergence
 from ggufjac.analyses.steer.concepts import mass
 from ggufjac.analyses.steer.influences import ConceptMaps, Steering
 from ggufjac.network.texts import logits_of_texts

@@ -215,7 +215,7 @@ class Family(Hyperparameters, ABC):
         """The matrix that decodes a normalised state to logits."""
         if self.source.has("output.weight"):
             return self.linear("output", self.n_vocab, self.d)
-        return Linear(self.embedding, self.source.optional_vector("output.bias", self.n_vocab))
+        return Linear(self.embedding, self.source.optional_vector("output.bias", self.n_vocab), "output.bias")
 
     def linear(self, name: str, n_out: int, n_in: int) -> Linear:
         """`name`.weight with `name`.bias where the file has one."""

@@ -13,7 +13,7 @@ class LayerNormFamily(Family):
     def norm(self, name: str, n: int) -> Part:
         """The LayerNorm called `name`."""
         bias = self.source.optional_vector(f"{name}.bias", n)
-        return LayerNorm(self.source.vector(f"{name}.weight", n), bias, self.norm_epsilon)
+        return LayerNorm(self.source.vector(f"{name}.weight", n), bias, self.norm_epsilon, f"{name}.bias")
 
     def head_norm(self, name: str, n_head: int, d_head: int) -> Part:
         """The LayerNorm called `name` over each of n_head heads, every head with weights of its own."""

@@ -67,4 +67,4 @@ class StateSpaces(Family):
         # llama.cpp calls the bias optional in some families, and crashes without it
         name = f"blk.{i}.ssm_conv1d"
         kernel = self.source.table(f"{name}.weight", n, self.source.count("ssm.conv_kernel"))
-        return ShortMemory(kernel, self.source.vector(f"{name}.bias", n))
+        return ShortMemory(kernel, self.source.vector(f"{name}.bias", n), f"{name}.bias")

@@ -54,4 +54,4 @@ class WKV(Family):
         """The norm of what the heads of layer i read."""
         name = f"blk.{i}.time_mix_ln"
         weight, bias = (self.source.vector(f"{name}.{end}", self.d) for end in ("weight", "bias"))
-        return HeadLayerNorm(self.d // self.d_head, weight, bias, HEAD_EPS)
+        return HeadLayerNorm(self.d // self.d_head, weight, bias, HEAD_EPS, f"{name}.bias")

@@ -30,12 +30,16 @@ class RMSNorm(Part):
 
 
 class LayerNorm(Part):
-    """y = w (x - mean x) / sqrt(var x + eps) + b: centring is live under all rules, b is a constant."""
+    """y = w (x - mean x) / sqrt(var x + eps) + b: centring is live under all rules, b is a constant.
 
-    def __init__(self, weight: Tensor | None, bias: Tensor | None, eps: float) -> None:
+    name: what b is called in the file.
+    """
+
+    def __init__(self, weight: Tensor | None, bias: Tensor | None, eps: float, name: str = "") -> None:
         self.weight = weight
         self.bias = bias
         self.eps = eps
+        self.name = name
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         frozen = run.freeze(x, "norm")
@@ -45,7 +49,7 @@ class LayerNorm(Part):
         operators: list[Operator] = [center, normed(run, scale, center.apply(frozen), length)]
         y = scale.apply(center.apply(x))
         if self.bias is not None:
-            operators.append(bias := ops.Bias(run.fitted(self.bias, x)))
+            operators.append(bias := ops.Bias(run.fitted(self.bias, x), self.name))
             y = bias.apply(y, 1.0)
         return ops.Sequential(operators), y
 
@@ -61,22 +65,27 @@ def normed(run: Run, scale: ops.Scale, x: Tensor, length: Tensor, groups: int = 
 
 
 class Linear(Part):
-    """y = x W^T + b, with the weight as it lies in the file."""
+    """y = x W^T + b, with the weight as it lies in the file.
 
-    def __init__(self, weight: QuantTensor, bias: Tensor | None = None) -> None:
+    name: what b is called there, where it is not called like the weight.
+    """
+
+    def __init__(self, weight: QuantTensor, bias: Tensor | None = None, name: str = "") -> None:
         self.weight = weight
         self.bias = bias
+        self.name = name or weight.name.removesuffix(".weight") + ".bias"
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = run.product(self.weight, x)
         if self.bias is None:
             return op, y
-        bias = ops.Bias(run.fitted(self.bias, x))
+        bias = ops.Bias(run.fitted(self.bias, x), self.name)
         return ops.Sequential([op, bias]), bias.apply(y, 1.0)
 
     def rows(self, start: int, stop: int) -> Linear:
         """The outputs [start, stop) alone; this takes fused projections apart."""
-        return Linear(self.weight.rows(start, stop), None if self.bias is None else self.bias[start:stop])
+        bias = None if self.bias is None else self.bias[start:stop]
+        return Linear(self.weight.rows(start, stop), bias, self.name)
 
 
 class Pick(Part):
@@ -103,13 +112,14 @@ class Scale(Part):
 
 
 class Bias(Part):
-    """y = x + c with a constant c, which goes to the constant of the map."""
+    """y = x + c with a constant c, which goes to the constant of the map under a name."""
 
-    def __init__(self, c: float) -> None:
+    def __init__(self, c: float, name: str) -> None:
         self.c = c
+        self.name = name
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        op = ops.Bias(constant(self.c, x))
+        op = ops.Bias(constant(self.c, x), self.name)
         return op, op.apply(x, 1.0)
 
 

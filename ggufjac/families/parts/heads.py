@@ -26,18 +26,23 @@ class HeadNorm(Part):
 
 
 class HeadLayerNorm(Part):
-    """A LayerNorm over each of n_head heads that lie side by side; weight and bias [n_head d_head]."""
+    """A LayerNorm over each of n_head heads that lie side by side; weight and bias [n_head d_head].
 
-    def __init__(self, n_head: int, weight: Tensor, bias: Tensor, eps: float) -> None:
+    name: what the bias is called in the file.
+    """
+
+    def __init__(self, n_head: int, weight: Tensor, bias: Tensor, eps: float, name: str) -> None:
         self.n_head = n_head
         self.weight = weight
         self.bias = bias
         self.eps = eps
+        self.name = name
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         frozen = run.freeze(x, "norm")
         heads = frozen.unflatten(-1, (self.n_head, -1))
         length = torch.rsqrt(heads.var(-1, keepdim=True, correction=0) + self.eps).expand(heads.shape).flatten(-2)
-        center, scale, bias = Center(self.n_head), Scale(length * self.weight.to(x)), Bias(self.bias.to(x))
+        center, scale = Center(self.n_head), Scale(length * self.weight.to(x))
+        bias = Bias(self.bias.to(x), self.name)
         op = Sequential([center, normed(run, scale, center.apply(frozen), length, self.n_head), bias])
         return op, bias.apply(scale.apply(center.apply(x)), 1.0)

@@ -16,5 +16,5 @@ class LearnedPositions(Part):
         self.table = table
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        op = Bias(self.table.gather(run.positions.numpy(), x.dtype).to(x.device))
+        op = Bias(self.table.gather(run.positions.numpy(), x.dtype).to(x.device), self.table.name)
         return op, run.at(-1).value("inpL", op.apply(x, 1.0))

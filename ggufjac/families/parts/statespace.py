@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -19,20 +19,24 @@ from ggufjac.operators.recurrence import decayed_mixing
 
 @dataclass(frozen=True)
 class ShortMemory:
-    """silu(conv(x) + bias), what every selective state space does to its inputs first; kernel [n, K], bias [n]."""
+    """silu(conv(x) + bias), what every selective state space does to its inputs first; kernel [n, K], bias [n].
+
+    name: what the bias is called in the file.
+    """
 
     kernel: Tensor
     bias: Tensor | None
+    name: str = ""
 
     def rows(self, start: int, stop: int) -> ShortMemory:
         """The channels [start, stop) alone."""
-        return ShortMemory(self.kernel[start:stop], None if self.bias is None else self.bias[start:stop])
+        return replace(self, kernel=self.kernel[start:stop], bias=None if self.bias is None else self.bias[start:stop])
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         """The operator at x [..., T, n], its SiLU's ratio frozen, and its output."""
         operators: list[Operator] = [Convolve(self.kernel.to(x))]
         if self.bias is not None:
-            operators.append(Bias(self.bias.to(x)))
+            operators.append(Bias(self.bias.to(x), self.name))
         before = Sequential(operators)
         u = before.apply(x, 1.0)
         ratio = Scale(torch.sigmoid(run.freeze(u, "activation")))

@@ -25,5 +25,5 @@ class TokenRows(Part):
             rows = self.table.gather(run.tokens.flatten().cpu().numpy(), x.dtype)
             run.shared[self.table.name] = rows.unflatten(0, run.tokens.shape)
         rows = run.shared[self.table.name][..., self.start : self.start + x.shape[-1]]
-        op = Bias(self.scale * rows.to(x))
+        op = Bias(self.scale * rows.to(x), self.table.name)
         return op, op.apply(x, 1.0)

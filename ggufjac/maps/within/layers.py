@@ -224,8 +224,8 @@ class LayerMaps:
         worth: dict[LayerPart, Tensor] = {}
         constant = functionals.new_zeros(len(functionals))
 
-        def tally(worth: Tensor) -> None:
-            constant.add_(worth)
+        def tally(_: str, worth: Tensor) -> None:
+            constant.add_(worth.sum(-1))
 
         with kernels_first(), Readahead() as ahead:
             g = self.forward_pass.final.adjoint(functionals[:, None], tally)

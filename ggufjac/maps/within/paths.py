@@ -111,11 +111,11 @@ class _Columns:
         return _Columns(pieces[0] if len(pieces) == 1 else torch.cat(pieces), constants, self.names)
 
 
-def _into(worth: Tensor) -> Callable[[Tensor], None]:
+def _into(worth: Tensor) -> Callable[[str, Tensor], None]:
     """A tally that adds to `worth`."""
 
-    def tally(b: Tensor) -> None:
-        worth.add_(b)
+    def tally(_: str, b: Tensor) -> None:
+        worth.add_(b.sum(-1))
 
     return tally
 

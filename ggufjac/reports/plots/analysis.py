@@ -9,6 +9,7 @@ import numpy as np
 
 from ggufjac.analyses.analyze import Analysis, TokenRow
 from ggufjac.analyses.common.tokens import Piece
+from ggufjac.reports.constants import mostly
 from ggufjac.reports.plots import shapes
 from ggufjac.reports.plots.account import words
 from ggufjac.reports.plots.picture import Picture
@@ -49,7 +50,7 @@ def _terms(a: Analysis) -> Picture:
     labels = names((row.token for row in a.tokens), shown)
     values = [a.tokens[t].logit for t in shown]
     if a.constant_logit:
-        labels, values = [*labels, "constant c"], [*values, a.constant_logit]
+        labels, values = [*labels, mostly(a.constant_sources)], [*values, a.constant_logit]
     title = f"Terms of the logit of {label(a.target.token)}"
     which = shapes.of_all(len(shown), len(a.tokens))
     fig = figure(6.4, 1.3 + 0.3 * len(values), title, f"exact; they add up to {a.target.logit:+.2f}{which}")

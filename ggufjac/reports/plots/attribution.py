@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ggufjac.analyses.attribute import Attribution
+from ggufjac.reports.constants import mostly
 from ggufjac.reports.phrases import question
 from ggufjac.reports.plots import shapes
 from ggufjac.reports.plots.account import words
@@ -27,7 +28,7 @@ def pictures(a: Attribution) -> Iterator[Picture]:
 
 
 def _shown(a: Attribution) -> list[int]:
-    return shapes.most([row.terms[0] for row in a.tokens])
+    return shapes.most([terms[0] for terms in a.given])
 
 
 def _terms(a: Attribution) -> Picture:
@@ -35,7 +36,7 @@ def _terms(a: Attribution) -> Picture:
     shown = _shown(a)
     below = {
         name: values
-        for name, values in (("constants", a.constants), ("not credited", a.missed))
+        for name, values in ((mostly(a.constant_sources), a.apart), ("not credited", a.missed))
         if any(map(worth, values))
     }
     labels = names((row.token for row in a.tokens), shown) + list(below)
@@ -44,7 +45,7 @@ def _terms(a: Attribution) -> Picture:
     about = f"{exact} of each input token{shapes.of_all(len(shown), len(a.tokens))}"
     fig = figure(2.2 + 2.8 * n, 1.7 + 0.3 * len(labels), title if n == 1 else "Terms of the likeliest answers", about)
     for i, axes in enumerate(fig.subplots(1, n, sharey=True, squeeze=False)[0]):
-        values = [a.tokens[t].terms[i] for t in shown] + [each[i] for each in below.values()]
+        values = [a.given[t][i] for t in shown] + [each[i] for each in below.values()]
         shapes.bars(axes, labels, values)
         axes.set_title(f"{phrase(question(a.questions[i]))}: {a.questions[i].value:+.2f}")
     return Picture("terms", title, fig)

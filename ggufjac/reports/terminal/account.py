@@ -30,6 +30,8 @@ LONGEST = 32
 #: Cells of a bar, and of one in a narrow terminal.
 BAR, NARROW = 24, 12
 
+#: What biases and the like are called where it is not told which.
+CONSTANTS = "constants"
 SHARED = (
     "shared by all: the term of a sink, a token whose state outgrows all others and on which attention rests whatever "
     "it says"
@@ -93,8 +95,10 @@ def notes(accounts: Sequence[Account], pieces: Sequence[Piece]) -> list[str]:
     return [line for line in (SHARED, NOT_CREDITED) if line in shown]
 
 
-def table(accounts: Sequence[Account], of: Sequence[Word], pieces: Sequence[Piece], width: int) -> Table:
-    """Words by questions; the first has bars."""
+def table(
+    accounts: Sequence[Account], of: Sequence[Word], pieces: Sequence[Piece], width: int, constants: str = CONSTANTS
+) -> Table:
+    """Words by questions; the first has bars. constants: what the row of constants is called."""
     first, *others = accounts
     found = rows(accounts, of)
     shown = _shown(found, width)
@@ -123,7 +127,7 @@ def table(accounts: Sequence[Account], of: Sequence[Word], pieces: Sequence[Piec
     left = [row for row in found if row not in shown]
     if left:
         _add(made, f"… {len(left)} others", [sum(row.terms[i] for row in left) for i in range(len(accounts))])
-    for extra in below(accounts, pieces):
+    for extra in below(accounts, pieces, constants):
         _add(made, extra.name, extra.values)
     made.add_section()
     _add(made, "sum", [account.question.value for account in accounts])
@@ -140,13 +144,13 @@ class Below:
     meaning: str = ""
 
 
-def below(accounts: Sequence[Account], pieces: Sequence[Piece]) -> list[Below]:
+def below(accounts: Sequence[Account], pieces: Sequence[Piece], constants: str = CONSTANTS) -> list[Below]:
     """What tells of no word, as far as it is worth a line."""
     sinks = accounts[0].sinks
     named = ", ".join(words.token(pieces[t]).plain for t in sinks)
     found = (
         Below(f"shared by all ({named})", [sum(a.terms[t] for t in sinks) for a in accounts], SHARED),
-        Below("constants (biases)", [a.constants for a in accounts]),
+        Below(constants, [a.constants for a in accounts]),
         Below("not credited", [a.missed for a in accounts], NOT_CREDITED),
     )
     return [row for row in found if (row.meaning == SHARED and sinks) or any(map(words.worth, row.values))]

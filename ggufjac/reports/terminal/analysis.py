@@ -16,6 +16,7 @@ from ggufjac.analyses.common.predictions import Triplet
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
+from ggufjac.reports.constants import mostly
 from ggufjac.reports.terminal import account, layout, runs
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 from ggufjac.rules import rules_called
@@ -125,7 +126,7 @@ def _tokens(a: Analysis, width: int) -> Table:
             cells += _own(row, a.norms_exact, width, _written(a, width))
         table.add_row(*cells)
     if a.constant_share or a.constant_logit:
-        label = Text("constant c", style=words.DIM)
+        label = Text(mostly(a.constant_sources), style=words.DIM)
         table.add_row("", label, words.percent(a.constant_share), words.signed(a.constant_logit))
     share = sum(row.output_share for row in a.tokens) + a.constant_share
     logit = sum(row.logit for row in a.tokens) + a.constant_logit

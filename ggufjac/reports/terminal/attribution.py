@@ -12,7 +12,9 @@ from ggufjac.analyses.attribute import Attribution, WriteTerms
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
+from ggufjac.reports.constants import matter, mostly
 from ggufjac.reports.terminal import account, layout, runs
+from ggufjac.reports.terminal.constants import table as constants_table
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 from ggufjac.rules import rules_called
 
@@ -29,10 +31,15 @@ def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
     main = words.phrase(phrases.question(a.questions[0])).plain
     exact = rules_called(a.rules).reconstructs
     yield _head(a, width)
-    first = a.accounts[0]
     pieces = [row.token for row in a.tokens]
-    table = account.table(a.accounts, a.words, pieces, width)
-    yield from layout.titled(account.title(a.rules), words.phrase(account.about(first)).plain, table)
+    told = mostly(a.constant_sources)
+    table = account.table(a.accounts, a.words, pieces, width, told)
+    entering = ", with the constants that enter there" if a.constants_at_tokens else ""
+    explained = words.phrase(account.about(a.accounts[0])).plain + entering
+    yield from layout.titled(account.title(a.rules), explained, table)
+    if matter(a.constant_sources, a.questions[0].value):
+        explained = f"what in the network itself gives to {main}, and where it enters"
+        yield from layout.titled("Constants", explained, constants_table(a.constant_sources, pieces, width))
     explained = f"what the leading singular triplets of the whole map give to {main}"
     yield from layout.titled("Components", explained, _components(a, width))
     explained = f"paths to {main} by the token where they begin and their last write"
