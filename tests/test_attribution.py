@@ -73,7 +73,7 @@ def test_constants_are_shown_with_the_tokens_where_they_enter(tiny: Model) -> No
         found = attribute(tiny, IDS[:5], asked)
     assert not any(found.apart)
     for i, question in enumerate(found.questions):
-        assert sum(terms[i] for terms in found.given) == pytest.approx(question.value, rel=1e-10)
+        assert sum(terms[i] for terms in found.given) + found.missed[i] == pytest.approx(question.value, rel=1e-10)
     assert any(abs(row.constants[0]) > 1e-3 for row in found.tokens)
     rows = text(found, 120).split("Which words mattered")[1].split("Constants")[0]
     assert "biases" not in rows
