@@ -11,11 +11,13 @@ import torch
 
 from ggufjac.analyses.common.facts import ModelFacts, facts_of
 from ggufjac.analyses.common.result import Result
+from ggufjac.analyses.options import FAITHFUL
 from ggufjac.maps.costs.planner import Cost, Planner, Rates, trial
 from ggufjac.maps.linear import GROUPS, OVERSAMPLING, PROBES, usual_sweeps
 from ggufjac.maps.model import Model
 from ggufjac.quants.device.choice import described
 from ggufjac.quants.memory.devices import default_budget, device_called
+from ggufjac.rules import rules_called
 
 #: What can be planned: `ggufjac analyze` with its tables of each token and of all together, one of them alone, or the
 #: full map.
@@ -106,12 +108,14 @@ def plan(
     costs = [(name, n, columns, planner.sweep(columns, transposed=back)) for name, n, columns, back in wanted]
     rates = trial(planner, max(columns for _, _, columns, _ in costs))
     prefill = planner.prefill
-    steps = [
-        PlannedStep(
-            "coefficient pass", 1, n_tokens, prefill.flops, prefill.read, _seconds(prefill, rates.prefill, rates)
-        )
-    ]
+    steps = [_pass("coefficient pass", planner, rates)]
     steps += [_step(name, n, columns, cost, rates) for name, n, columns, cost in costs]
+    worst = 0
+    if what == "analyze":  # the words come first, from a map of their own that is gone then
+        account = Planner(model.family, n_tokens, budget, dtype, where, rules_called(FAITHFUL))
+        cost = account.sweep(1, transposed=True)
+        steps[:0] = [_pass("words: coefficients", account, rates), _step("words: terms", 1, 1, cost, rates)]
+        worst = account.peak(cost) - account.passing - account.resident
     working = max([prefill.peak - planner.coefficient_bytes - planner.resident, *(cost.peak for *_, cost in costs)])
     _, on_disk = planner.map.cut(planner.map.shape[0], transposed=True)
     result = _full_bytes(planner) if any(name == FULL for name, *_ in wanted) else 0
@@ -126,7 +130,9 @@ def plan(
         memory=budget,
         base=_resident() if where.type == "cpu" else planner.resident,
         coefficients=planner.coefficient_bytes + planner.states_bytes,
-        working=working + _krylov_bytes(planner, what, top),
+        working=max(
+            working + _krylov_bytes(planner, what, top), worst - planner.coefficient_bytes - planner.states_bytes
+        ),
         disk=result if on_disk else 0,
         steps=tuple(steps),
         flops_per_second=rates.sweep,
@@ -165,6 +171,12 @@ def _sweeps(planner: Planner, what: What, top: int) -> list[tuple[str, int, int,
     if what != "full" and not dense:
         out.append(("norms", 1, PROBES, True))
     return out
+
+
+def _pass(name: str, planner: Planner, rates: Rates) -> PlannedStep:
+    cost = planner.prefill
+    seconds = _seconds(cost, rates.prefill, rates)
+    return PlannedStep(name, 1, planner.n_tokens, cost.flops, cost.read, seconds)
 
 
 def _step(name: str, sweeps: int, columns: int, cost: Cost, rates: Rates) -> PlannedStep:

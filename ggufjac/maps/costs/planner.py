@@ -27,6 +27,7 @@ from ggufjac.quants.memory.devices import synchronize
 from ggufjac.quants.memory.road import CudaRoad, road_to
 from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.memory.threads import kernels_first
+from ggufjac.rules import DETACHED, Rules
 
 CPU = torch.device("cpu")
 #: A trial's shortest time in seconds; shorter ones are repeated.
@@ -46,7 +47,8 @@ class Cost:
 class Planner:
     """Rehearses the map of a prompt of n_tokens within `memory` bytes.
 
-    device: where; on one of its own, weights are sent there and some stay, and peaks count these too.
+    device: where; on one of its own, weights are sent there and some stay, and peaks count these too. rules: by which
+    the network is linearised.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Planner:
         memory: int,
         dtype: torch.dtype = torch.float32,
         device: torch.device = CPU,
+        rules: Rules = DETACHED,
     ) -> None:
         self.family = family
         self.n_tokens = n_tokens
@@ -69,7 +72,8 @@ class Planner:
         if store is not None and budget.weights < family.source.weight_bytes:
             store.arrange(path_weights(family, n_tokens))
         with torch.no_grad(), Rehearsal() as seen:
-            trace = propagate(family, run_of([0] * n_tokens, store=store), x, keep=budget.most_coefficients)
+            run = run_of([0] * n_tokens, rules=rules, store=store)
+            trace = propagate(family, run, x, keep=budget.most_coefficients)
         self.states_bytes = trace.states_bytes
         #: The map without numbers.
         self.map = LinearMap(x, (*trace.layers, trace.final), trace.output[0], budget.holding(states=self.states_bytes))
