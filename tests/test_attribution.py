@@ -18,7 +18,7 @@ from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
-from ggufjac.reports.terminal.account import title
+from ggufjac.reports.account import title
 from ggufjac.rules import rules_called
 from tinymodels import make
 

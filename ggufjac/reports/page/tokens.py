@@ -9,11 +9,11 @@ from typing import TypeAlias
 
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
+from ggufjac.reports.account import WordRow
 from ggufjac.reports.cells import ColourScale
 from ggufjac.reports.page.markup import Markup, join, tag
 from ggufjac.reports.page.shades import key, shade
 from ggufjac.reports.phrases import Phrase
-from ggufjac.reports.terminal.account import WordRow
 
 #: Names and values.
 Card: TypeAlias = "tuple[tuple[str, object], ...]"

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from ggufjac.analyses.common.account import Account
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
+from ggufjac.reports import account as report
 from ggufjac.reports.plots import shapes
 from ggufjac.reports.plots.picture import Picture
 from ggufjac.reports.plots.style import figure
 from ggufjac.reports.plots.text import drawable, label, phrase
-from ggufjac.reports.terminal import account as report
 
 
 def words(account: Account, of: Sequence[Word], pieces: Sequence[Piece]) -> Picture:

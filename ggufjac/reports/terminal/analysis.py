@@ -14,10 +14,10 @@ from ggufjac.analyses.analyze import Analysis, TokenRow
 from ggufjac.analyses.common.agreement import Agreement
 from ggufjac.analyses.common.predictions import Triplet
 from ggufjac.analyses.common.tokens import readable
-from ggufjac.reports import phrases, words
+from ggufjac.reports import account, phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.constants import mostly
-from ggufjac.reports.terminal import account, layout, runs
+from ggufjac.reports.terminal import layout, runs, terms
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 from ggufjac.rules import rules_called
 
@@ -41,7 +41,7 @@ def report(analysis: Analysis) -> RenderableType:
 
 def _draw(a: Analysis, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
-    table = account.table((a.account,), a.words, [row.token for row in a.tokens], width)
+    table = terms.of_words((a.account,), a.words, [row.token for row in a.tokens], width)
     yield from layout.titled(account.title(a.account.rules), words.phrase(account.about(a.account)).plain, table)
     exact = "exact " if rules_called(a.rules).reconstructs else ""
     explained = f"each one's own map J_t, its {exact}share of the output and its {exact}term of the logit"
@@ -59,7 +59,7 @@ def _head(a: Analysis, width: int) -> RenderableType:
         ("prompt", Text(readable(a.prompt), style="italic")),
         *runs.run_facts(a.llama, a.device),
         ("predicts", layout.predictions_line(a.predictions, width)),
-        ("explains", account.explains(a.account)),
+        ("explains", terms.explains(a.account)),
         ("llama.cpp", _judgement(a)),
         ("exactness", _exactness(a)),
     ]
@@ -202,7 +202,7 @@ def _foot(a: Analysis, ranks: bool) -> RenderableType:
     rank = "; stable rank: ‖J‖²/σ₁²" + ("" if a.norms_exact else "; ≈: from random probes") if ranks else ""
     total = sum(a.seconds.values())
     return layout.notes(
-        *account.notes((a.account,), [row.token for row in a.tokens]),
+        *account.notes((a.account,), [row.token for row in a.tokens], a.llama is not None),
         "output: share of the final hidden state"
         + ("; a sink has what all tokens share" if a.account.sinks else "")
         + rank,

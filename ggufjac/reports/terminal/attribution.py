@@ -10,11 +10,10 @@ from rich.text import Text
 
 from ggufjac.analyses.attribute import Attribution, WriteTerms
 from ggufjac.analyses.common.tokens import readable
-from ggufjac.reports import phrases, words
+from ggufjac.reports import account, phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.constants import matter, mostly
-from ggufjac.reports.terminal import account, layout, runs
-from ggufjac.reports.terminal.constants import table as constants_table
+from ggufjac.reports.terminal import layout, runs, terms
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 from ggufjac.rules import rules_called
 
@@ -33,19 +32,19 @@ def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
     pieces = [row.token for row in a.tokens]
     told = mostly(a.constant_sources)
-    table = account.table(a.accounts, a.words, pieces, width, told)
+    table = terms.of_words(a.accounts, a.words, pieces, width, told)
     entering = ", with the constants that enter there" if a.constants_at_tokens else ""
     explained = words.phrase(account.about(a.accounts[0])).plain + entering
     yield from layout.titled(account.title(a.rules), explained, table)
     if matter(a.constant_sources, a.questions[0].value):
         explained = f"what in the network itself gives to {main}, and where it enters"
-        yield from layout.titled("Constants", explained, constants_table(a.constant_sources, pieces, width))
+        yield from layout.titled("Constants", explained, terms.of_constants(a.constant_sources, pieces, width))
     explained = f"what the leading singular triplets of the whole map give to {main}"
     yield from layout.titled("Components", explained, _components(a, width))
     explained = f"paths to {main} by the token where they begin and their last write"
     yield from layout.titled("Layers", explained, _layers(a, width))
     yield layout.notes(
-        *account.notes(a.accounts, pieces),
+        *account.notes(a.accounts, pieces, a.llama is not None),
         "last write: the last branch (attn, mlp) that a path goes through; from there it stays in the residual stream",
         "direct: paths through no branch; at last: "
         + (
@@ -65,7 +64,7 @@ def _head(a: Attribution, width: int) -> RenderableType:
             ("prompt", Text(readable(a.prompt), style="italic")),
             *runs.run_facts(a.llama, a.device),
             ("predicts", layout.predictions_line(a.predictions, width)),
-            ("explains", account.explains(a.accounts[0])),
+            ("explains", terms.explains(a.accounts[0])),
             ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama, a.rules)),
         ],
     )

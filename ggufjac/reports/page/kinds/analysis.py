@@ -6,10 +6,9 @@ import math
 
 from ggufjac.analyses.analyze import Analysis
 from ggufjac.analyses.common.words import Word
-from ggufjac.reports import words
+from ggufjac.reports import account, words
 from ggufjac.reports.page.sections import PROMPT, Section
 from ggufjac.reports.page.tokens import Card, phrase, shaded_words, word, words_of
-from ggufjac.reports.terminal import account
 from ggufjac.reports.terminal.analysis import OwnTriplet
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ggufjac.analyses.attribute import Attribution
 from ggufjac.analyses.common.words import Word
+from ggufjac.reports import account
 from ggufjac.reports.page.sections import PROMPT, Section
 from ggufjac.reports.page.tokens import Card, phrase, shaded_words, word
 from ggufjac.reports.phrases import question
-from ggufjac.reports.terminal import account
 
 
 def lead(a: Attribution) -> Section:
