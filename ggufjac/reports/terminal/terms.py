@@ -97,7 +97,7 @@ def explains(of: Account) -> Text:
     if rules_called(of.rules).reconstructs:
         missing = words.small(abs(of.missed) / max(1.0, abs(q.target.logit)))
         return out.append(f"; the terms add up to it within {missing}", style=words.DIM)
-    return out.append(f"; {of.missed:+.2f} of it is credited to no token", style=words.DIM)
+    return out.append(f"; {of.missed:+.2f} is credited to no token", style=words.DIM)
 
 
 def heading(question: Question) -> Text:
