@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -22,7 +23,7 @@ from ggufjac.reports.terminal import terms
 from ggufjac.rules import rules_called
 
 
-@pytest.mark.parametrize("above", ["zero", "rival", "likeliest", "mean"])
+@pytest.mark.parametrize("above", ["zero", "rival", "likeliest", "mean", "chance"])
 @pytest.mark.parametrize("target", [None, 42])
 def test_a_question_is_a_functional_of_the_output(tiny: Model, above: Above, target: int | None) -> None:
     subject = Subject(tiny, IDS, AnalysisOptions(dtype="float64"))
@@ -39,7 +40,11 @@ def test_a_question_is_a_functional_of_the_output(tiny: Model, above: Above, tar
         "likeliest": others.topk(LIKELIEST).values.mean(),
         "mean": logits.mean(),
     }
-    assert asked.value == pytest.approx(float(logits[wanted] - below[above]), rel=1e-12)
+    if above == "chance":
+        gained = logits.log_softmax(-1)[wanted] + math.log(len(logits))
+        assert asked.value == pytest.approx(float(gained), rel=1e-11)
+    else:
+        assert asked.value == pytest.approx(float(logits[wanted] - below[above]), rel=1e-12)
     assert (asked.against is not None and asked.against.token.id == rival) == (above == "rival")
     w, b = functionals(linear, (asked,))
     assert float(w[0] @ linear.output + b[0]) == pytest.approx(asked.value, rel=1e-11)

@@ -19,8 +19,8 @@ Tokens: TypeAlias = "Token | Sequence[Token]"
 LAYER = "layer"
 
 #: What a target's logit is taken above: nothing, the likeliest other token, the mean of the four likeliest others, or
-#: the mean of all.
-Above: TypeAlias = Literal["zero", "rival", "likeliest", "mean"]
+#: the mean of all; "chance": its ln p above that of a guess.
+Above: TypeAlias = Literal["zero", "rival", "likeliest", "mean", "chance"]
 #: The account of a prediction that is shown first: the rules and the quantity whose terms foretell best what the model
 #: does without a token (measured: docs/faithfulness.md).
 FAITHFUL = "lrp"
@@ -103,7 +103,7 @@ class AttributeOptions(AnalysisOptions):
     above: Above | None = option(
         None,
         "explain how far it is above the mean of the four likeliest others (default), the mean of all, the likeliest "
-        "other token (rival), or the logit itself (zero)",
+        "other token (rival), its ln p above chance, or the logit itself (zero)",
         choices=get_args(Above),
     )
     top: int = option(8, "components (default 8)", parse=parse.positive, metavar="K")

@@ -45,6 +45,8 @@ def _asked(asked: Question, over: Mapping[str, str]) -> Phrase:
     target = asked.target.token
     if asked.against is not None:
         return target, " over ", asked.against.token
+    if asked.above == "chance":
+        return "ln p of ", target, " over chance"
     return ("the logit of ", target) if asked.above == "zero" else (target, f" over {over[asked.above]}")
 
 

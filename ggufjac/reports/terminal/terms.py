@@ -105,8 +105,8 @@ def heading(question: Question) -> Text:
     target = words.token(question.target.token)
     if question.against is not None:
         return Text.assemble(target, "\nover ", words.token(question.against.token))
-    if question.above == "zero":
-        return Text.assemble("logit of\n", target)
+    if question.above in ("zero", "chance"):
+        return Text.assemble("logit of\n" if question.above == "zero" else "ln p of\n", target)
     return Text.assemble(target, f"\nover {phrases.BRIEFLY[question.above]}")
 
 
