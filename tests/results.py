@@ -15,6 +15,7 @@ from ggufjac.analyses.analyze import analyze
 from ggufjac.analyses.attribute import attribute
 from ggufjac.analyses.common.result import Result
 from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.common.words import Word
 from ggufjac.analyses.compare.comparison import compare
 from ggufjac.analyses.extremes import extremes
 from ggufjac.analyses.judge.explain import explain
@@ -102,6 +103,8 @@ def nasty(result: Result) -> Result:
 def _changed(value: Any, texts: Iterator[str]) -> Any:
     if isinstance(value, Piece):
         return Piece(value.id, next(texts))
+    if isinstance(value, Word):
+        return Word(next(texts), value.start, value.stop)
     if isinstance(value, tuple):
         return tuple(_changed(item, texts) for item in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

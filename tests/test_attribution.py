@@ -11,20 +11,25 @@ import torch
 
 from conftest import IDS, printed
 from ggufjac.analyses.attribute import Attribution, attribute
-from ggufjac.analyses.options import AttributeOptions
+from ggufjac.analyses.common.account import account_of
+from ggufjac.analyses.common.subject import Subject
+from ggufjac.analyses.options import FAITHFUL, AnalysisOptions, AttributeOptions
 from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
+from ggufjac.reports.account import title
+from ggufjac.rules import rules_called
 from tinymodels import make
 
 TARGETS = (42, 280)
 
 
-@pytest.fixture(scope="module")
-def result(tiny: Model) -> Attribution:
+@pytest.fixture(scope="module", params=["detached", "lrp"])
+def result(tiny: Model, request: pytest.FixtureRequest) -> Attribution:
+    options = AttributeOptions(target=TARGETS, against=7, top=5, dtype=torch.float64, rules=request.param)
     with torch.no_grad():
-        return attribute(tiny, IDS, AttributeOptions(target=TARGETS, against=7, top=5, dtype=torch.float64))
+        return attribute(tiny, IDS, options)
 
 
 def text(result: Attribution, width: int) -> str:
@@ -33,15 +38,20 @@ def text(result: Attribution, width: int) -> str:
 
 def test_everything_adds_up(result: Attribution) -> None:
     values = [question.value for question in result.questions]
-    assert result.sums == pytest.approx(values, rel=1e-10)
+    credited = [sum(row.terms[i] for row in result.tokens) + c for i, c in enumerate(result.constants)]
     for i, value in enumerate(values):
+        assert credited[i] + result.missed[i] == pytest.approx(value, rel=1e-10)
         by_component = sum(component.terms[i] for component in result.components)
-        assert by_component + result.rest[i] + result.constants[i] == pytest.approx(value, rel=1e-10)
-    assert sum(write.total for write in result.writes) == pytest.approx(values[0], rel=1e-10)
+        assert by_component + result.rest[i] + result.constants[i] == pytest.approx(credited[i], rel=1e-10)
+    assert sum(write.total for write in result.writes) == pytest.approx(credited[0], rel=1e-10)
     for t, row in enumerate(result.tokens):
         assert sum(write.tokens[t] for write in result.writes) == pytest.approx(row.terms[0], abs=1e-10)
-    for carried in result.carried:
-        assert sum(carried) == pytest.approx(values[0], rel=1e-10)
+    # what the positions are worth is what they will give by these rules: in the end the value, at first the terms
+    exact = result.rules == "detached"
+    assert sum(result.carried[-1]) == pytest.approx(values[0], rel=1e-10)
+    assert sum(result.carried[0]) == pytest.approx(credited[0], rel=1e-10)
+    assert all((sum(row) == pytest.approx(values[0], rel=1e-10)) or not exact for row in result.carried)
+    assert max(map(abs, result.missed)) < 1e-10 if exact else min(map(abs, result.missed)) > 1e-4
     assert abs(result.constants[0]) > 1e-4  # this model has biases
 
 
@@ -63,12 +73,12 @@ def test_constants_are_shown_with_the_tokens_where_they_enter(tiny: Model) -> No
         found = attribute(tiny, IDS[:5], asked)
     assert not any(found.apart)
     for i, question in enumerate(found.questions):
-        assert sum(terms[i] for terms in found.given) == pytest.approx(question.value, rel=1e-10)
+        assert sum(terms[i] for terms in found.given) + found.missed[i] == pytest.approx(question.value, rel=1e-10)
     assert any(abs(row.constants[0]) > 1e-3 for row in found.tokens)
-    rows = text(found, 120).split("Input tokens")[1].split("Constants")[0]
+    rows = text(found, 120).split("Which words mattered")[1].split("Constants")[0]
     assert "biases" not in rows
     assert f"{found.given[4][0]:+.2f}" in rows
-    apart = text(replace(found, constants_at_tokens=False), 120).split("Input tokens")[1].split("Constants")[0]
+    apart = text(replace(found, constants_at_tokens=False), 120).split("Which words mattered")[1].split("Constants")[0]
     assert "biases" in apart
     with pytest.raises(UserError, match="apart, tokens"):
         AttributeOptions(constants="layers")  # type: ignore[arg-type]
@@ -84,7 +94,7 @@ def test_the_heads_bias_is_a_constant_at_the_last_position(tmp_path: Path) -> No
 
 
 def test_values_and_terms_are_those_of_the_full_map(tiny: Model, result: Attribution) -> None:
-    linear = tiny.linearize(IDS, dtype=torch.float64)
+    linear = tiny.linearize(IDS, dtype=torch.float64, rules=result.rules)
     against = linear.logit_functional(7)[0]
     for i, target in enumerate(TARGETS):
         assert result.questions[i].value == pytest.approx(float(linear.logits[target] - linear.logits[7]))
@@ -98,19 +108,33 @@ def test_values_and_terms_are_those_of_the_full_map(tiny: Model, result: Attribu
 
 def test_float32_adds_up_to_five_digits(tiny: Model) -> None:
     with torch.no_grad():
-        found = attribute(tiny, IDS, AttributeOptions(top=2))
+        found = attribute(tiny, IDS, AttributeOptions(top=2, rules="detached", above="zero"))
     scale = abs(found.questions[0].target.logit)
     assert [q.target.rank for q in found.questions] == [1, 2, 3, 4]
-    assert found.sums[0] == pytest.approx(found.questions[0].value, abs=1e-5 * scale)
+    assert abs(found.missed[0]) < 1e-5 * scale
     assert sum(write.total for write in found.writes) == pytest.approx(found.questions[0].value, abs=1e-5 * scale)
 
 
 def test_above_the_mean_of_all_logits(tiny: Model) -> None:
     with torch.no_grad():
-        found = attribute(tiny, IDS[:4], AttributeOptions(above="mean", top=1, dtype=torch.float64))
+        found = attribute(tiny, IDS[:4], AttributeOptions(above="mean", top=1, dtype=torch.float64, rules="gate"))
     linear = tiny.linearize(IDS[:4], dtype=torch.float64)
     assert found.questions[0].value == pytest.approx(float(linear.logits.max() - linear.logits.mean()))
-    assert found.sums[0] == pytest.approx(found.questions[0].value, rel=1e-10)
+    assert abs(found.missed[0]) < 1e-10
+
+
+def test_the_account_is_what_is_explained_where_nothing_is_asked(tiny: Model) -> None:
+    with torch.no_grad():
+        found = attribute(tiny, IDS, AttributeOptions(top=1, dtype="float64"))
+        account = account_of(Subject(tiny, IDS, AnalysisOptions(dtype="float64")))
+    assert found.rules == FAITHFUL
+    assert found.accounts[0].question == account.question
+    assert found.accounts[0].terms == pytest.approx(account.terms, rel=1e-12)
+    assert found.accounts[0].missed == pytest.approx(account.missed, rel=1e-9)
+    assert AttributeOptions(path="gate").linearisation == rules_called("gate")
+    assert AttributeOptions(run="llama.cpp").linearisation == rules_called(FAITHFUL).exact
+    with pytest.raises(UserError, match="derivatives"):
+        AttributeOptions(run="llama.cpp", rules="lrp")
 
 
 def test_wrong_questions(tiny: Model) -> None:
@@ -128,7 +152,7 @@ def test_wrong_questions(tiny: Model) -> None:
 def test_the_report_fits(result: Attribution, width: int) -> None:
     shown = text(result, width)
     assert max(map(len, shown.splitlines())) <= width
-    for word in ("Input tokens", "Components", "Layers", "direct", "sum"):
+    for word in (title(result.rules), "Components", "Layers", "direct", "sum"):
         assert word in shown
 
 
@@ -146,7 +170,7 @@ def test_round_trip(result: Attribution, tmp_path: Path) -> None:
     result.save(tmp_path / "run.safetensors")
     again = load(tmp_path / "run.safetensors")
     assert again == result
-    assert json.loads(result.to_json())["schema"] == "ggufjac.attribution/1"
+    assert json.loads(result.to_json())["schema"] == "ggufjac.attribution/2"
     assert result.arrays["writes"].shape == (1 + 2 * (len(result.carried) - 1), len(IDS) + 1)
     assert text(replace(result, arrays={}), 100) == text(again, 100)  # type: ignore[arg-type]
 

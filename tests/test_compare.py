@@ -312,7 +312,7 @@ def test_the_command_and_its_round_trip(
     arguments = [str(tiny_path), str(coarse_path), "The bridge", "--top", "3"]
     assert run(["compare", *arguments, "--save", str(saved), "--json", "-"]) == 0
     plain = json.loads(capsys.readouterr().out)
-    assert plain["schema"] == "ggufjac.comparison/1"
+    assert plain["schema"] == "ggufjac.comparison/2"
     again = load(saved)
     assert isinstance(again, Comparison)
     assert again.to_dict() == plain

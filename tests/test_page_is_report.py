@@ -15,6 +15,8 @@ from rich.text import Text
 from ggufjac.analyses.analyze import Analysis
 from ggufjac.analyses.attribute import Attribution
 from ggufjac.analyses.common.result import Result
+from ggufjac.analyses.common.words import Word
+from ggufjac.analyses.ordinary import Ordinary
 from ggufjac.analyses.table import KINDS
 from ggufjac.reports import terminal, words
 from ggufjac.reports.cells import CUT, Bar
@@ -136,7 +138,8 @@ def test_notes_define_only_what_is_there(result: Result, width: int) -> None:
     """What a note explains ("at last: ...") is a heading, a row's name or a word of the head at that very width."""
     said = []
     for title, table in tables(result, width):
-        said += [title, *map(named, table.columns), *(shown(cell) for cell in table.columns[0].cells)]
+        said += [title, *map(named, table.columns)]
+        said += [shown(cell) for column in table.columns[:2] for cell in column.cells]
     for part in parts(result, width):
         if isinstance(part, Frame):
             said += [name for name, _ in part.facts]
@@ -175,15 +178,61 @@ def test_a_cut_bar_is_marked_and_explained(results: dict[str, Result], width: in
     assert not any(isinstance(part, Notes) and CUT_BARS in part.lines for part in parts(whole, width))
 
 
-def test_the_page_marks_cut_bars_and_cut_colours(results: dict[str, Result]) -> None:
+def test_the_page_marks_cut_bars(results: dict[str, Result]) -> None:
     document = page(outgrown(results))
     assert document.count('class="bar pos cut"') == 1
+    assert CUT_BARS in Tables(document).notes
+
+
+def test_the_page_marks_cut_colours(results: dict[str, Result]) -> None:
+    r = results["ordinary"]
+    assert isinstance(r, Ordinary)
+    most = max(map(abs, r.detached.terms[1:]))
+    terms = (10 * most, *r.detached.terms[1:])
+    document = page(dataclasses.replace(r, detached=dataclasses.replace(r.detached, terms=terms)))
     assert len(re.findall(r'class="carded heat pos cut"', document)) == 1
     (key,) = re.findall(r'<section id="part-1">.*?<p class="key">(.*?)</p>', document, re.DOTALL)
-    most = max(abs(row.logit) for row in outgrown(results).tokens[1:])
     assert f"{most:+.2f}" in key
     assert f"{CUT}: beyond the scale, up to {10 * most:+.2f}" in key
-    assert CUT_BARS in Tables(document).notes
+
+
+@pytest.mark.parametrize("kind", ["analysis", "attribution"])
+def test_words_are_shaded_by_what_they_give_and_sinks_are_pale(results: dict[str, Result], kind: str) -> None:
+    document = page(sunken(results)[kind])
+    (lead,) = re.findall(r'<section id="part-1">.*?<p class="prompt">(.*?)</p>', document, re.DOTALL)
+    assert lead.count("carded heat") == 1 + lead.count('"carded heat pos"') + lead.count('"carded heat neg"')
+    assert "cut" not in lead
+    assert "shared by all" in document
+
+
+def sunken(results: dict[str, Result]) -> dict[str, Result]:
+    """An analysis and an attribution whose first token is a sink."""
+    analysis, attribution = results["analysis"], results["attribution"]
+    assert isinstance(analysis, Analysis)
+    assert isinstance(attribution, Attribution)
+    return {
+        "analysis": dataclasses.replace(analysis, account=dataclasses.replace(analysis.account, sinks=(0,))),
+        "attribution": dataclasses.replace(attribution, sinks=(0,)),
+    }
+
+
+@pytest.mark.parametrize("kind", ["analysis", "attribution"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_first_table_adds_up_to_the_value_and_no_bar_is_cut(
+    results: dict[str, Result], kind: str, width: int
+) -> None:
+    result = sunken(results)[kind]
+    (title, table), *_ = tables(result, width)
+    assert title == "Which words mattered"
+    names, numbers = (list(map(shown, table.columns[i].cells)) for i in (1, 2))
+    assert any(name.startswith("shared by all (") for name in names)
+    assert names[-1] == "sum"
+    *terms, total = [float(number) for number in numbers if number]
+    assert sum(terms) == pytest.approx(total, abs=0.005 * len(terms))
+    assert isinstance(result, Analysis | Attribution)
+    value = result.account.question.value if isinstance(result, Analysis) else result.questions[0].value
+    assert total == pytest.approx(value, abs=0.006)
+    assert max(bar.share for bar in bars(table)) == 1
 
 
 def test_a_bar() -> None:
@@ -198,7 +247,9 @@ def longer(results: dict[str, Result], times: int) -> Attribution:
     a = results["attribution"]
     assert isinstance(a, Attribution)
     writes = tuple(dataclasses.replace(w, tokens=w.tokens * times) for w in a.writes)
-    return dataclasses.replace(a, prompt=a.prompt * times, tokens=a.tokens * times, writes=writes)
+    tokens = a.tokens * times
+    singly = tuple(Word(row.token.text, t, t + 1) for t, row in enumerate(tokens))
+    return dataclasses.replace(a, prompt=a.prompt * times, tokens=tokens, words=singly, writes=writes)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, EVERYTHING])
@@ -220,7 +271,7 @@ def test_long_tables_open(results: dict[str, Result]) -> None:
     short, long = results["attribution"], longer(results, 8)
     assert "<details" not in page(short)
     document = page(long)
-    first = document.split("<h2>Input tokens</h2>")[1].split("</table>")[0]
+    first = document.split("<h2>Which words mattered</h2>")[1].split("</table>")[0]
     assert f"{ROWS} of {len(long.tokens)} rows" in first
     back = re.findall(r'<tr class="rest"><td class="num dim" data-v="(\d+)', first)
     assert len(back) == len(long.tokens) - ROWS

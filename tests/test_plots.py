@@ -37,12 +37,12 @@ from results import NASTY, nasty
 
 #: The pictures of every kind, where the result has all that it can have.
 NAMES = {
-    "analysis": {"terms", "writes", "reads", "stable-ranks", "triplets", "spectra", "reconstruction"},
+    "analysis": {"words", "terms", "writes", "reads", "stable-ranks", "triplets", "spectra", "reconstruction"},
     "layers": {
         *("concepts", "concepts-layerwise", "concepts-attn", "concepts-attn-layerwise", "concepts-mlp"),
         *("concepts-mlp-layerwise", "stable-ranks", "path", "shares", "shares-attn", "shares-mlp", "contributions"),
     },
-    "attribution": {"terms", "layers", "components", "carried"},
+    "attribution": {"words", "terms", "layers", "components", "carried"},
     "ablation": {"tokens", "components", "agreement"},
     "ordinary": {"reconstruction", "spectra", "terms"},
     "extremes": {"columns", "rows"},

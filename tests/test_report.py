@@ -82,7 +82,10 @@ def test_the_report_fits_its_width_and_needs_no_colour(result: Analysis, width: 
         "predicts",
         "llama.cpp",
         "MATCH",
+        "explains",
         "exactness",
+        "Which words mattered",
+        "not credited",
         "Input tokens",
         "Whole map",
         "biases of",
@@ -120,7 +123,7 @@ def test_readable() -> None:
 
 def test_json_is_complete_and_valid(result: Analysis) -> None:
     plain = json.loads(result.to_json())
-    assert plain["schema"] == "ggufjac.analysis/1"
+    assert plain["schema"] == "ggufjac.analysis/2"
     assert len(plain["tokens"]) == len(IDS)
     assert len(plain["tokens"][0]["triplets"]) == 5
     assert plain["agreement"]["verdict"] == "MATCH"

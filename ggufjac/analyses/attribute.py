@@ -1,8 +1,10 @@
 """Which input tokens make the prediction, through which singular components, and through which layers' writes.
 
-The quantity that is explained is a logit, or the difference of two: a functional w . y of the final state, whose terms
-w . J_t x_t add up exactly. So do its parts by component, sigma_i (v_i . x)(w . u_i), with what the others give, and its
-parts by (token, write): all paths from the token to the output whose last write it is (ggufjac.maps.within.paths).
+The quantity that is explained is a logit, or how far it is above others: a functional w . y of the final state, with
+terms w . J_t x_t under the rules of linearisation that are asked for. Where these reconstruct the terms add up to the
+quantity exactly; otherwise what they miss is told. The parts by component, sigma_i (v_i . x)(w . u_i), with what the
+others give, add up to the terms in any case, and so do those by (token, write): all paths from the token to the output
+whose last write it is (ggufjac.maps.within.paths).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ggufjac.analyses.common.account import Account, sinks
 from ggufjac.analyses.common.constants import ConstantTerms, constant_terms, constants_of
 from ggufjac.analyses.common.predictions import Triplet
 from ggufjac.analyses.common.questions import Question, ask, functionals
@@ -22,6 +25,7 @@ from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.targets import tokens_named
 from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.common.words import Word
 from ggufjac.analyses.options import ABOVE, AttributeOptions
 from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
@@ -72,23 +76,28 @@ class WriteTerms:
 
 @dataclass(frozen=True, kw_only=True)
 class Attribution(MapResult):
-    """One or more logits, or differences of logits, explained; the first question in more detail.
+    """One or more logits, or how far they are above others, explained; the first question in more detail.
 
-    tokens: the prompt's, with their terms. components: the leading triplets. constants: what the network's constants
-    give to every question; constant_sources: each of them, whose terms add up to that; constants_at_tokens: whether
-    reports show them with the tokens at whose positions they enter. rest: what the components that are not listed give.
-    writes: the direct paths first, then in the order of the network; their columns add up to the tokens' terms.
-    carried: for every block l what the first question draws from each position of the state that enters it, with the
-    constants to come last; the last row is the state that leaves the network. Every row adds up to the value.
+    tokens: the prompt's, with their terms. words: that they make. sinks: positions of tokens whose states outgrow all
+    others, whatever they say. components: the leading triplets. constants: what the network's constants give to every
+    question; constant_sources: each of them, whose terms add up to that; constants_at_tokens: whether reports show them
+    with the tokens at whose positions they enter. missed: what the rules leave out of every question, so that terms,
+    constants and this add up to its value. rest: what the components that are not listed give. writes: the direct paths
+    first, then in the order of the network; their columns add up to the tokens' terms. carried: for every block l what
+    the first question draws from each position of the state that enters it, with the constants to come last; the last
+    row is the state that leaves the network. Under rules that reconstruct every row adds up to the value.
     """
 
     kind: ClassVar[str] = "attribution"
 
     questions: tuple[Question, ...]
     tokens: tuple[TokenTerms, ...]
+    words: tuple[Word, ...]
+    sinks: tuple[int, ...]
     constants: tuple[float, ...]
     constant_sources: tuple[ConstantTerms, ...] = ()
     constants_at_tokens: bool = False
+    missed: tuple[float, ...]
     components: tuple[Component, ...]
     rest: tuple[float, ...]
     writes: tuple[WriteTerms, ...]
@@ -107,9 +116,12 @@ class Attribution(MapResult):
         return tuple(0.0 for _ in self.constants) if self.constants_at_tokens else self.constants
 
     @property
-    def sums(self) -> tuple[float, ...]:
-        """What the terms of every question add up to, which is its value."""
-        return tuple(sum(row.terms[i] for row in self.tokens) + constant for i, constant in enumerate(self.constants))
+    def accounts(self) -> tuple[Account, ...]:
+        """The account of every question, by what tokens are given."""
+        return tuple(
+            Account(question, self.rules, tuple(row[i] for row in self.given), constants, missed, self.sinks)
+            for i, (question, constants, missed) in enumerate(zip(self.questions, self.apart, self.missed, strict=True))
+        )
 
 
 def attribute(
@@ -145,15 +157,22 @@ def attribute(
 
     # what the head adds to a logit is a constant like those of the network
     constants = (terms[:, -1].cpu().double() + offsets).tolist()
+    missed = [
+        question.value - sum(row[:-1]) - constant
+        for question, row, constant in zip(asked, terms.tolist(), constants, strict=True)
+    ]
     return Attribution(
         **subject.map_facts(reconstruction),
         questions=asked,
         tokens=tuple(
             TokenTerms(token, tuple(terms[:, t].tolist()), tuple(entering[t])) for t, token in enumerate(subject.pieces)
         ),
+        words=subject.words,
+        sinks=sinks(linear.forward_pass.states),
         constants=tuple(constants),
         constant_sources=constant_terms(told),
         constants_at_tokens=options.constants == "tokens",
+        missed=tuple(missed),
         components=tuple(
             Component(triplet, tuple(grid[:, i].sum(-1).tolist()), tuple(grid[0, i].tolist()))
             for i, triplet in enumerate(triplets)

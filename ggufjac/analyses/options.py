@@ -18,7 +18,8 @@ Tokens: TypeAlias = "Token | Sequence[Token]"
 #: What leaves a layer, among its parts.
 LAYER = "layer"
 
-#: What a target's logit is taken above: nothing, the likeliest other token, the mean of the ten likeliest, or of all.
+#: What a target's logit is taken above: nothing, the likeliest other token, the mean of the four likeliest others, or
+#: the mean of all.
 Above: TypeAlias = Literal["zero", "rival", "likeliest", "mean"]
 #: The account of a prediction that is shown first: the rules and the quantity whose terms foretell best what the model
 #: does without a token (measured: docs/faithfulness.md).
@@ -86,6 +87,7 @@ class AttributeOptions(AnalysisOptions):
     """target: the tokens to explain, the most interesting first (None: the likeliest ones); above: what their logits
     are taken above (None: `ABOVE`); against: the token that they are taken above instead; top: how many components;
     constants: where biases and other constants are shown, apart or with the tokens at whose positions they enter.
+    rules: those whose terms foretell best what the model does without a token (`FAITHFUL`), where none are named.
     """
 
     target: Tokens | None = option(
@@ -100,8 +102,8 @@ class AttributeOptions(AnalysisOptions):
     )
     above: Above | None = option(
         None,
-        "explain how far it is above the mean of the ten likeliest (default), the mean of all, the likeliest other "
-        "token (rival), or the logit itself (zero)",
+        "explain how far it is above the mean of the four likeliest others (default), the mean of all, the likeliest "
+        "other token (rival), or the logit itself (zero)",
         choices=get_args(Above),
     )
     top: int = option(8, "components (default 8)", parse=parse.positive, metavar="K")
@@ -110,6 +112,15 @@ class AttributeOptions(AnalysisOptions):
         "biases and other constants: in a row of their own (default), or with the token at whose position each enters",
         choices=("apart", "tokens"),
     )
+    rules: str | None = option(
+        None,
+        f"how the model is linearised: {FAITHFUL} (default; {rules_called(FAITHFUL).exact} with --run llama.cpp), "
+        "detached (exact terms), gate, half, lrp, rlens, ordinary, or NAME=CHOICE,...",
+        metavar="RULES",
+    )
+
+    def usual_rules(self) -> str:
+        return "detached" if self.path is not None else faithful_rules(self.run)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +233,16 @@ class BatchOptions(AnalysisOptions):
     quick: ClassVar[bool] = True
 
     top: int | None = option(None, "singular triplets (default: the analysis's own)", parse=parse.positive, metavar="K")
+    rules: str | None = option(
+        None,
+        "how the model is linearised (default: as the analysis does by itself): detached, gate, half, lrp, rlens, "
+        "ordinary, or NAME=CHOICE,...",
+        metavar="RULES",
+    )
     verify: bool = option(True, "analyze: do not ask llama.cpp for its prediction", name="no-verify", negated=True)
+
+    def usual_rules(self) -> None:
+        return None
 
     def of_analysis(self, kind: type[AnalysisOptions], target: Token | None) -> AnalysisOptions:
         """The record of one analysis, as far as it knows these options; target: the token that is meant, if there is

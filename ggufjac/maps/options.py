@@ -9,7 +9,7 @@ from ggufjac import parse
 from ggufjac.errors import UserError
 from ggufjac.network.followed.settings import LlamaSettings
 from ggufjac.option import Options, option
-from ggufjac.rules import Rules, rules_called
+from ggufjac.rules import DETACHED, Rules, rules_called
 
 if TYPE_CHECKING:
     import torch
@@ -25,12 +25,12 @@ class MapOptions(Options):
 
     dtype: float32 or float64, kept from the embeddings to the logits; or bfloat16 for a quick look: coefficients and
     values in float32, sweeps on columns of bfloat16 with float32 sums. rules: a preset of `ggufjac.rules`, or choices
-    one by one ("product=half,attention=lrp"); path: the live factor of gated MLPs, over the rules'. memory: bytes that
-    everything but the mapped file may take on the device (None: a quarter of what is there; of a card 90% of what is
-    free). device: torch's name for where values live and are computed. run: whose computation is explained, that of
-    exact arithmetic or llama.cpp's own of the file as it is, roundings included; cache, repack, threads: how llama.cpp
-    is run then (threads None: as many as torch uses). n_ctx: the context that the model is run with, where its
-    positions depend on it (LongRoPE; None: as long as the prompt).
+    one by one ("product=half,attention=lrp"; None: the usual ones); path: the live factor of gated MLPs, over the
+    rules'. memory: bytes that everything but the mapped file may take on the device (None: a quarter of what is there;
+    of a card 90% of what is free). device: torch's name for where values live and are computed. run: whose computation
+    is explained, that of exact arithmetic or llama.cpp's own of the file as it is, roundings included; cache, repack,
+    threads: how llama.cpp is run then (threads None: as many as torch uses). n_ctx: the context that the model is run
+    with, where its positions depend on it (LongRoPE; None: as long as the prompt).
     """
 
     #: Whether a command offers bfloat16, and llama.cpp's own run.
@@ -43,8 +43,8 @@ class MapOptions(Options):
         kw_only=False,
         choices=DTYPES,
     )
-    rules: str = option(
-        "detached",
+    rules: str | None = option(
+        None,
         "how the model is linearised: detached (default), gate, half, lrp, rlens, ordinary, or NAME=CHOICE,...",
         metavar="RULES",
     )
@@ -80,13 +80,19 @@ class MapOptions(Options):
         if not isinstance(self.dtype, str):
             object.__setattr__(self, "dtype", str(self.dtype).removeprefix("torch."))
         super().__post_init__()
+        if self.rules is None:
+            object.__setattr__(self, "rules", self.usual_rules())
         if not self.linearisation.reconstructs:
             self.require_derivatives()
+
+    def usual_rules(self) -> str | None:
+        """The rules where none are named; None where that is decided later."""
+        return "detached"
 
     @property
     def linearisation(self) -> Rules:
         """The rules that are meant. Raises UserError for what there is not."""
-        rules = rules_called(self.rules)
+        rules = DETACHED if self.rules is None else rules_called(self.rules)
         return rules if self.path is None else replace(rules, product=self.path)
 
     @property

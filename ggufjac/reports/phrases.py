@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from ggufjac.analyses.common.questions import Question
+from ggufjac.analyses.common.questions import LIKELIEST, Question
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.judge.explain import Explanation
 from ggufjac.analyses.options import LAYER
@@ -15,7 +15,17 @@ Phrase: TypeAlias = "tuple[str | Piece, ...]"
 #: The share of a state's entries that a scatter plot has room for; the others lie on its edge.
 INSIDE = 0.98
 #: What a logit is taken above, where that is no token.
-ABOVE = {"likeliest": "the ten likeliest", "mean": "the mean logit"}
+OVER = {"likeliest": f"the {LIKELIEST} likeliest others", "mean": "the mean logit"}
+BRIEFLY = {"likeliest": "others", "mean": "mean"}
+#: What presets of rules do, in words.
+RULES = {
+    "detached": "frozen: norms, attention, gates",
+    "gate": "frozen: norms, attention, and what gates let through",
+    "half": "frozen: norms, attention, and half of each gated product",
+    "lrp": "frozen: norms, half of each gated product, half of attention's probabilities and half of its values",
+    "rlens": "frozen: norms, half of each gated product",
+    "ordinary": "nothing frozen",
+}
 #: The arrays that the reconstructions of both Jacobians are drawn from.
 RECONSTRUCTIONS = frozenset({"output", "detached.output", "ordinary.output"})
 
@@ -25,7 +35,7 @@ def question(asked: Question) -> Phrase:
     target = asked.target.token
     if asked.against is not None:
         return target, " over ", asked.against.token
-    return ("the logit of ", target) if asked.above == "zero" else (target, f" above {ABOVE[asked.above]}")
+    return ("the logit of ", target) if asked.above == "zero" else (target, f" over {OVER[asked.above]}")
 
 
 def followed(e: Explanation) -> Phrase:
@@ -35,8 +45,8 @@ def followed(e: Explanation) -> Phrase:
 
 def rules(name: str) -> str:
     """How the model was linearised."""
-    frozen = "frozen: norms, attention, gates"
-    return f"{frozen} (rules {name!r})" if name in ("detached", "gate", "half") else f"rules {name!r}"
+    said = RULES.get(name)
+    return f"rules {name!r}" if said is None else f"{said} (rules {name!r})"
 
 
 def side(number: int) -> str:

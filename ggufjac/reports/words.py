@@ -7,19 +7,22 @@ from collections.abc import Iterable
 from rich.text import Text
 
 from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.common.words import Word
 from ggufjac.reports.cells import Bar, Cell
 from ggufjac.reports.phrases import Phrase
 
 TOKEN = "bold cyan"
 DIM = "bright_black"
 GOOD, FAIR, BAD = "green", "yellow", "bold red"
+#: What is written as 0.00 below this.
+WORTH = 0.005
 #: Longest token text that a table shows.
 LONGEST = 18
 
 
-def token(piece: Piece, style: str = TOKEN) -> Text:
+def token(piece: Piece | Word, style: str = TOKEN, longest: int = LONGEST) -> Text:
     shown = piece.shown
-    return Text(shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…", style=style)
+    return Text(shown if len(shown) <= longest else shown[: longest - 1] + "…", style=style)
 
 
 def column_of(piece: Piece, position: int, longest: int = LONGEST) -> Text:
@@ -45,7 +48,12 @@ def percent(share: float) -> str:
 
 
 def signed(value: float) -> Text:
-    return Cell(f"{value:+.2f}", "red" if value < -0.005 else "", value=value)
+    return Cell(f"{value:+.2f}", "red" if value < -WORTH else "", value=value)
+
+
+def worth(value: float) -> bool:
+    """Whether a number that may be nothing is more than a signed nought."""
+    return abs(value) >= WORTH
 
 
 def small(value: float) -> str:

@@ -48,7 +48,7 @@ def constants_of(linear: DetachedMap, functionals: Tensor, offsets: Sequence[flo
         return found
     name = next((leaf.name for leaf in leaves(linear.head) if isinstance(leaf, Bias)), HEAD)
     worth = functionals.new_zeros(1, *found.worth.shape[1:])
-    worth[0, :, -1] = torch.as_tensor(offsets).to(worth)
+    worth[0, :, -1] = worth.new_tensor(offsets)
     return Constants((*found.sources, ConstantSource(None, None, name)), torch.cat((found.worth, worth)))
 
 

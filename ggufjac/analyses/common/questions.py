@@ -16,16 +16,16 @@ from ggufjac.analyses.common.tokens import Speller
 from ggufjac.analyses.options import Above
 from ggufjac.maps.detached import DetachedMap
 
-#: How many of the likeliest tokens a mean is taken of.
-LIKELIEST = 10
+#: How many of the likeliest other tokens a mean is taken of.
+LIKELIEST = 4
 
 
 @dataclass(frozen=True)
 class Question:
     """How far the target's logit is above something.
 
-    above: "zero" (it is the logit itself), "token" (another token's logit), "likeliest" (the mean logit of the ten
-    likeliest tokens) or "mean" (of all tokens). against: the other token, where it is one; value: how far, which is
+    above: "zero" (it is the logit itself), "token" (another token's logit), "likeliest" (the mean logit of the four
+    likeliest others) or "mean" (of all tokens). against: the other token, where it is one; value: how far, which is
     what the terms add up to.
     """
 
@@ -61,8 +61,8 @@ def _weights(logits: Tensor, target: int, above: str, against: int | None) -> Te
     if above == "token":
         weights[against] = -1
     elif above == "likeliest":
-        likeliest = logits.topk(min(LIKELIEST, len(logits))).indices
-        weights[likeliest] = -1 / len(likeliest)
+        likeliest = [i for i in logits.topk(min(LIKELIEST + 1, len(logits))).indices.tolist() if i != target]
+        weights[likeliest[:LIKELIEST]] = -1 / min(LIKELIEST, len(likeliest))
     elif above == "mean":
         weights -= 1 / len(logits)
     weights[target] += 1

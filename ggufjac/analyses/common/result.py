@@ -115,6 +115,8 @@ class PromptResult(Result):
     and how that multiplies, where it is not the CPU.
     """
 
+    schema_version: ClassVar[int] = 2
+
     model: ModelFacts
     prompt: str
     dtype: str

@@ -43,6 +43,7 @@ class Comparison(Result):
     """
 
     kind: ClassVar[str] = "comparison"
+    schema_version: ClassVar[int] = 2
 
     models: tuple[ModelFacts, ...]
     prompts: tuple[str, ...]

@@ -25,13 +25,11 @@ from ggufjac.reports.page.convert import from_rich
 from ggufjac.reports.page.markup import Markup, escape, join, tag
 from ggufjac.reports.page.sections import PROMPT, Section, contents, place_of
 from ggufjac.reports.page.tables import no_cards
-from ggufjac.reports.terminal.layout import Fitted, Frame, Notes, Titled
+from ggufjac.reports.terminal.layout import EVERYTHING, Fitted, Frame, Notes, Titled
 
 if TYPE_CHECKING:
     from ggufjac.analyses.common.result import Result
 
-#: A width, in a terminal's columns, at which a report shows everything that it has.
-EVERYTHING = 1000
 KINDS = "ggufjac.reports.page.kinds"
 #: Letters from which on a prompt is cut at the top of a page that shows all of it below.
 LONG = 240

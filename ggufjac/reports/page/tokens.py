@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.common.words import Word
+from ggufjac.reports.account import WordRow
 from ggufjac.reports.cells import ColourScale
 from ggufjac.reports.page.markup import Markup, join, tag
 from ggufjac.reports.page.shades import key, shade
@@ -17,7 +19,7 @@ from ggufjac.reports.phrases import Phrase
 Card: TypeAlias = "tuple[tuple[str, object], ...]"
 
 
-def word(piece: Piece, *names: str) -> Markup:
+def word(piece: Piece | Word, *names: str) -> Markup:
     """A token's text, isolated from the direction of what stands around it."""
     return tag("bdi", piece.shown, class_=" ".join(("word", *names)))
 
@@ -41,20 +43,21 @@ def carded(shown: object, card: Card, *names: str, style: str | None = None) -> 
 
 @dataclass(frozen=True)
 class Shaded:
-    """A token of a prompt, the value that shades it, and its card."""
+    """A token or a word of a prompt, the value that shades it (NaN: it is left pale), and its card."""
 
-    token: Piece
+    token: Piece | Word
     value: float
     card: Card
 
 
-def shaded_text(tokens: Sequence[Shaded], shown: str = "+.2f") -> Markup:
-    """A prompt as text, each token shaded by its value beside the largest of all but the first one, and the key.
+def shaded_text(tokens: Sequence[Shaded], shown: str = "+.2f", *, largest: float | None = None) -> Markup:
+    """A prompt as text, each token shaded by its value beside the largest, and the key.
 
-    The first token has the largest value nearly always; it would leave the others without colour. shown: the format of
-    a number in the key.
+    largest: None: that of all but the first one, which has the largest value nearly always and would leave the others
+    without colour. shown: the format of a number in the key.
     """
-    largest = max((abs(t.value) for t in tokens[1:] or tokens if math.isfinite(t.value)), default=0.0)
+    if largest is None:
+        largest = max((abs(t.value) for t in tokens[1:] or tokens if math.isfinite(t.value)), default=0.0)
     scale = ColourScale(largest, shown)
     out = []
     for t in tokens:
@@ -63,3 +66,10 @@ def shaded_text(tokens: Sequence[Shaded], shown: str = "+.2f") -> Markup:
         if "\n" in t.token.text:
             out.append(Markup("<br>"))
     return join((tag("p", *out, class_="prompt"), key(scale, (t.value for t in tokens))))
+
+
+def shaded_words(rows: Sequence[WordRow], words: Sequence[Word], card: Callable[[Word], Card]) -> Markup:
+    """A prompt's words shaded by what they give; those that are nothing but sinks are pale."""
+    terms = {row.word: row.terms[0] for row in rows}
+    largest = max(map(abs, terms.values()), default=0.0)
+    return shaded_text([Shaded(w, terms.get(w, math.nan), card(w)) for w in words], largest=largest)

@@ -11,6 +11,7 @@ from ggufjac.analyses.analyze import Analysis, TokenRow
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.reports.constants import mostly
 from ggufjac.reports.plots import shapes
+from ggufjac.reports.plots.account import words
 from ggufjac.reports.plots.picture import Picture
 from ggufjac.reports.plots.style import BLUE, FAINT, INK, SEQUENTIAL, figure
 from ggufjac.reports.plots.text import label, shortened
@@ -20,6 +21,7 @@ TRIPLETS, WORDS, CELL = 4, 3, 34
 
 
 def pictures(a: Analysis) -> Iterator[Picture]:
+    yield words(a.account, a.words, [row.token for row in a.tokens])
     yield _terms(a)
     if any(row.triplets for row in a.tokens):
         yield _table(a, "writes", "What the input tokens write", "left singular vectors of each token's own map")

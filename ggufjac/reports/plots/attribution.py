@@ -10,13 +10,17 @@ from ggufjac.analyses.attribute import Attribution
 from ggufjac.reports.constants import mostly
 from ggufjac.reports.phrases import question
 from ggufjac.reports.plots import shapes
+from ggufjac.reports.plots.account import words
 from ggufjac.reports.plots.analysis import names, said
 from ggufjac.reports.plots.picture import Picture
 from ggufjac.reports.plots.style import figure
 from ggufjac.reports.plots.text import phrase
+from ggufjac.reports.words import worth
+from ggufjac.rules import rules_called
 
 
 def pictures(a: Attribution) -> Iterator[Picture]:
+    yield words(a.accounts[0], a.words, [row.token for row in a.tokens])
     yield _terms(a)
     yield _layers(a)
     yield _components(a)
@@ -30,12 +34,18 @@ def _shown(a: Attribution) -> list[int]:
 def _terms(a: Attribution) -> Picture:
     title = f"Terms of {phrase(question(a.questions[0]))}"
     shown = _shown(a)
-    labels = names((row.token for row in a.tokens), shown) + ([mostly(a.constant_sources)] if any(a.apart) else [])
+    below = {
+        name: values
+        for name, values in ((mostly(a.constant_sources), a.apart), ("not credited", a.missed))
+        if any(map(worth, values))
+    }
+    labels = names((row.token for row in a.tokens), shown) + list(below)
     n = len(a.questions)
-    about = f"exact terms of each input token{shapes.of_all(len(shown), len(a.tokens))}"
+    exact = "exact terms" if rules_called(a.rules).reconstructs else f"terms by rules {a.rules!r}"
+    about = f"{exact} of each input token{shapes.of_all(len(shown), len(a.tokens))}"
     fig = figure(2.2 + 2.8 * n, 1.7 + 0.3 * len(labels), title if n == 1 else "Terms of the likeliest answers", about)
     for i, axes in enumerate(fig.subplots(1, n, sharey=True, squeeze=False)[0]):
-        values = [a.given[t][i] for t in shown] + ([a.apart[i]] if any(a.apart) else [])
+        values = [a.given[t][i] for t in shown] + [each[i] for each in below.values()]
         shapes.bars(axes, labels, values)
         axes.set_title(f"{phrase(question(a.questions[i]))}: {a.questions[i].value:+.2f}")
     return Picture("terms", title, fig)
@@ -71,14 +81,15 @@ def _components(a: Attribution) -> Picture:
 
 
 def _carried(a: Attribution) -> Picture:
-    """Every row adds up to the value: positions of the states that enter the layers, and of the last one."""
+    """Positions of the states that enter the layers, and of the last one; under exact rules every row adds up."""
     title = f"Where {phrase(question(a.questions[0]))} is on its way"
     values = np.array(a.carried)
     shown = shapes.most(np.abs(values[:, :-1]).max(0).tolist())
     if shown[-1] != len(a.tokens) - 1:  # all of it ends at the last position
         shown = [*shown[:-1], len(a.tokens) - 1]
     size = (2.6 + 0.62 * len(shown), 1.9 + 0.215 * len(values))
-    fig = figure(*size, title, "what it draws from each position; with the constants' every row adds up to it")
+    adds = "; with the constants' every row adds up to it" if rules_called(a.rules).reconstructs else ""
+    fig = figure(*size, title, f"what it draws from each position{adds}")
     axes = fig.add_subplot()
     rows = [f"into {i}" for i in range(len(values) - 1)] + ["out"]
     columns = names((row.token for row in a.tokens), shown)

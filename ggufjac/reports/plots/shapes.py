@@ -40,9 +40,9 @@ def most(values: Sequence[float], n: int = ROOM) -> list[int]:
     return sorted(ranked[:n])
 
 
-def of_all(shown: int, n: int) -> str:
+def of_all(shown: int, n: int, what: str = "tokens") -> str:
     """What a title adds where not everything is shown."""
-    return "" if shown == n else f" ({shown} of {n} tokens)"
+    return "" if shown == n else f" ({shown} of {n} {what})"
 
 
 def bars(axes: Axes, labels: Sequence[str], values: Sequence[float], form: str = "+.2f") -> None:

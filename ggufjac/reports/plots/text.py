@@ -7,6 +7,7 @@ from functools import cache
 from matplotlib import font_manager
 
 from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.common.words import Word
 from ggufjac.reports.phrases import Phrase
 
 #: matplotlib's own font, which comes first.
@@ -41,7 +42,7 @@ FORMULAS = ("cmb10", "cmex10", "cmmi10", "cmr10", "cmss10", "cmsy10", "cmti10", 
 LONGEST = 16
 
 
-def label(piece: Piece, longest: int = LONGEST) -> str:
+def label(piece: Piece | Word, longest: int = LONGEST) -> str:
     """A token's text on one line, shortened."""
     return shortened(piece.shown, longest)
 

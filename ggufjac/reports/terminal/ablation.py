@@ -78,7 +78,7 @@ def _head(a: Ablation, width: int) -> RenderableType:
             *runs.run_facts(a.llama, a.device),
             ("predicts", layout.predictions_line(a.predictions, width)),
             ("follows", follows),
-            ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama)),
+            ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama, a.rules)),
         ],
     )
 

@@ -14,11 +14,12 @@ from ggufjac.analyses.analyze import Analysis, TokenRow
 from ggufjac.analyses.common.agreement import Agreement
 from ggufjac.analyses.common.predictions import Triplet
 from ggufjac.analyses.common.tokens import readable
-from ggufjac.reports import phrases, words
+from ggufjac.reports import account, phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.constants import mostly
-from ggufjac.reports.terminal import layout, runs
+from ggufjac.reports.terminal import layout, runs, terms
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
+from ggufjac.rules import rules_called
 
 #: What a column of written tokens takes.
 WRITES = 36
@@ -40,7 +41,10 @@ def report(analysis: Analysis) -> RenderableType:
 
 def _draw(a: Analysis, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
-    explained = "what each one gives to the prediction, and its own map J_t"
+    table = terms.of_words((a.account,), a.words, [row.token for row in a.tokens], width)
+    yield from layout.titled(account.title(a.account.rules), words.phrase(account.about(a.account)).plain, table)
+    exact = "exact " if rules_called(a.rules).reconstructs else ""
+    explained = f"each one's own map J_t, its {exact}share of the output and its {exact}term of the logit"
     tokens = _tokens(a, width)
     yield from layout.titled("Input tokens", explained, tokens)
     if a.combined:
@@ -55,12 +59,10 @@ def _head(a: Analysis, width: int) -> RenderableType:
         ("prompt", Text(readable(a.prompt), style="italic")),
         *runs.run_facts(a.llama, a.device),
         ("predicts", layout.predictions_line(a.predictions, width)),
+        ("explains", terms.explains(a.account)),
         ("llama.cpp", _judgement(a)),
         ("exactness", _exactness(a)),
     ]
-    if a.target.rank != 1:
-        of = Text.assemble("the logit of ", words.token(a.target.token), f" {a.target.logit:.2f}, rank {a.target.rank}")
-        facts.append(("explains", of.append(f", {words.percent(a.target.probability)}")))
     return layout.frame("ggufjac analyze", facts)
 
 
@@ -87,7 +89,7 @@ def agreement_line(g: Agreement, theirs: Text) -> Text:
 
 
 def _exactness(a: Analysis) -> Text:
-    out = runs.exactness_line(a.reconstruction, a.dtype, a.llama)
+    out = runs.exactness_line(a.reconstruction, a.dtype, a.llama, a.rules)
     if a.ordinary is not None:
         out.append(f"; the ordinary Jacobian misses {a.ordinary:.2f}", style=words.DIM)
     return out
@@ -126,9 +128,13 @@ def _tokens(a: Analysis, width: int) -> Table:
     if a.constant_share or a.constant_logit:
         label = Text(mostly(a.constant_sources), style=words.DIM)
         table.add_row("", label, words.percent(a.constant_share), words.signed(a.constant_logit))
-    table.add_section()
     share = sum(row.output_share for row in a.tokens) + a.constant_share
     logit = sum(row.logit for row in a.tokens) + a.constant_logit
+    if not rules_called(a.rules).reconstructs:
+        missed = (words.percent(1 - share), words.signed(a.target.logit - logit))
+        table.add_row("", Text("not credited", style=words.DIM), *missed)
+        share, logit = 1.0, a.target.logit
+    table.add_section()
     table.add_row("", Text("sum", style=words.DIM), words.percent(share), words.signed(logit))
     return layout.narrowed(table, width, ("σ₁", "stable rank"))
 
@@ -196,6 +202,9 @@ def _foot(a: Analysis, ranks: bool) -> RenderableType:
     rank = "; stable rank: ‖J‖²/σ₁²" + ("" if a.norms_exact else "; ≈: from random probes") if ranks else ""
     total = sum(a.seconds.values())
     return layout.notes(
-        "output: share of the final hidden state; logit: exact terms, they add up" + rank,
+        *account.notes((a.account,), [row.token for row in a.tokens], a.llama is not None),
+        "output: share of the final hidden state"
+        + ("; a sink has what all tokens share" if a.account.sinks else "")
+        + rank,
         f"{phrases.rules(a.rules)}; combined stable rank {a.combined_stable_rank:.3g}; {total:.1f} s of computing",
     )

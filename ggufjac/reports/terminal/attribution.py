@@ -9,14 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.attribute import Attribution, WriteTerms
-from ggufjac.analyses.common.questions import Question
 from ggufjac.analyses.common.tokens import readable
-from ggufjac.reports import phrases, words
+from ggufjac.reports import account, phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.constants import matter, mostly
-from ggufjac.reports.terminal import layout, runs
-from ggufjac.reports.terminal.constants import table as constants_table
+from ggufjac.reports.terminal import layout, runs, terms
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
+from ggufjac.rules import rules_called
 
 #: What a column of numbers takes, and the columns beside the tokens' in the table of layers.
 CELL, BESIDE = 8, 46
@@ -29,36 +28,35 @@ def report(attribution: Attribution) -> RenderableType:
 
 def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
     main = words.phrase(phrases.question(a.questions[0])).plain
+    exact = rules_called(a.rules).reconstructs
     yield _head(a, width)
-    entering = ", with the constants that enter at each position" if a.constants_at_tokens else ""
-    explained = f"exact terms{entering}; each column adds up to its logit"
-    yield from layout.titled("Input tokens", explained, _tokens(a, width))
+    pieces = [row.token for row in a.tokens]
+    told = mostly(a.constant_sources)
+    table = terms.of_words(a.accounts, a.words, pieces, width, told)
+    entering = ", with the constants that enter there" if a.constants_at_tokens else ""
+    explained = words.phrase(account.about(a.accounts[0])).plain + entering
+    yield from layout.titled(account.title(a.rules), explained, table)
     if matter(a.constant_sources, a.questions[0].value):
         explained = f"what in the network itself gives to {main}, and where it enters"
-        pieces = [row.token for row in a.tokens]
-        yield from layout.titled("Constants", explained, constants_table(a.constant_sources, pieces, width))
+        yield from layout.titled("Constants", explained, terms.of_constants(a.constant_sources, pieces, width))
     explained = f"what the leading singular triplets of the whole map give to {main}"
     yield from layout.titled("Components", explained, _components(a, width))
     explained = f"paths to {main} by the token where they begin and their last write"
     yield from layout.titled("Layers", explained, _layers(a, width))
     yield layout.notes(
+        *account.notes(a.accounts, pieces, a.llama is not None),
         "last write: the last branch (attn, mlp) that a path goes through; from there it stays in the residual stream",
-        "direct: paths through no branch; at last: how much of the sum has reached the last position above that layer",
+        "direct: paths through no branch; at last: "
+        + (
+            "how much of the sum has reached the last position above that layer"
+            if exact
+            else "what the last position's state above that layer is worth"
+        ),
         f"{phrases.rules(a.rules)}; {sum(a.seconds.values()):.1f} s of computing",
     )
 
 
 def _head(a: Attribution, width: int) -> RenderableType:
-    main = a.questions[0]
-    what = Text.assemble(words.phrase(phrases.question(main)), (f" {main.value:+.4f}", "bold"))
-    if main.against is None:
-        what.append(f"  rank {main.target.rank}, {words.percent(main.target.probability)}", style=words.DIM)
-        what.append(f", logit {main.target.logit:.2f}" if main.above != "zero" else "", style=words.DIM)
-    else:
-        sides = f"  {words.percent(main.target.probability)} and {words.percent(main.against.probability)}"
-        what.append(f"{sides}: their ratio is e to the difference", style=words.DIM)
-    missing = abs(a.sums[0] - main.value) / max(1.0, abs(main.target.logit))
-    what.append(f"; the terms add up to it within {words.small(missing)}", style=words.DIM)
     return layout.frame(
         "ggufjac attribute",
         [
@@ -66,43 +64,10 @@ def _head(a: Attribution, width: int) -> RenderableType:
             ("prompt", Text(readable(a.prompt), style="italic")),
             *runs.run_facts(a.llama, a.device),
             ("predicts", layout.predictions_line(a.predictions, width)),
-            ("explains", what),
-            ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama)),
+            ("explains", terms.explains(a.accounts[0])),
+            ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama, a.rules)),
         ],
     )
-
-
-def _column(question: Question) -> Text:
-    target = words.token(question.target.token)
-    if question.against is not None:
-        return Text.assemble(target, "\nover ", words.token(question.against.token))
-    if question.above == "zero":
-        return Text.assemble("logit of\n", target)
-    return Text.assemble(target, f"\nabove {'mean' if question.above == 'mean' else 'ten'}")
-
-
-def _tokens(a: Attribution, width: int) -> Table:
-    table = layout.table()
-    table.add_column("#", justify="right", style=words.DIM)
-    table.add_column("token", no_wrap=True)
-    table.add_column(_column(a.questions[0]), justify="right")
-    table.add_column("")
-    shown = a.questions
-    for question in shown[1:]:
-        table.add_column(_column(question), justify="right")
-    largest = max(abs(terms[0]) for terms in (a.given[1:] or a.given))
-    for i, (row, terms) in enumerate(zip(a.tokens, a.given, strict=True)):
-        bar = words.bar(terms[0], largest)
-        others = [words.signed(terms[j]) for j in range(1, len(shown))]
-        table.add_row(str(i), words.token(row.token), words.signed(terms[0]), bar, *others)
-    if any(a.apart):
-        first, *others = (words.signed(constant) for constant in a.apart[: len(shown)])
-        table.add_row("", Text(mostly(a.constant_sources), style=words.DIM), first, "", *others)
-    table.add_section()
-    first, *others = (words.signed(total) for total in a.sums[: len(shown)])
-    table.add_row("", Text("sum", style=words.DIM), first, "", *others)
-    # the picture of the first is worth more than the numbers of the others, the last of which goes first
-    return layout.narrowed(table, width, [layout.named(column) for column in reversed(table.columns[4:])])
 
 
 def _components(a: Attribution, width: int) -> Table:
@@ -132,8 +97,10 @@ def _components(a: Attribution, width: int) -> Table:
     table.add_row("", "", words.signed(a.rest[0]), "", Text("all other components", style=words.DIM), "")
     if a.constants[0]:
         table.add_row("", "", words.signed(a.constants[0]), "", Text("constants", style=words.DIM), "")
+    if words.worth(a.missed[0]):
+        table.add_row("", "", words.signed(a.missed[0]), "", Text("not credited", style=words.DIM), "")
     table.add_section()
-    total = sum(c.terms[0] for c in a.components) + a.rest[0] + a.constants[0]
+    total = sum(c.terms[0] for c in a.components) + a.rest[0] + a.constants[0] + a.missed[0]
     table.add_row("", "", words.signed(total), "", Text("sum", style=words.DIM), "")
     return layout.narrowed(table, width, ("mostly through", "σ"))
 

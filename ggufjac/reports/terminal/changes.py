@@ -15,6 +15,7 @@ from ggufjac.analyses.compare.comparison import Comparison
 from ggufjac.reports import phrases, words
 from ggufjac.reports.terminal import layout
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
+from ggufjac.rules import rules_called
 
 #: Input tokens that are shown one by one, those that moved the most.
 TOKENS = 16
@@ -30,6 +31,8 @@ def details(c: Comparison, change: Change, width: int) -> Iterable[RenderableTyp
     )
     if any(shift.tokens for shift in change.shifts):
         explained = "exact terms of the logits, and their differences, which add up"
+        if not rules_called(c.rules).reconstructs:
+            explained = f"terms of the logits by rules {c.rules!r}, which leave something out, and their differences"
         yield from layout.titled(f"{name}  input tokens", explained, _tokens(change, width))
     matched = "left vectors" if not math.isnan(change.left) else "the words that they write"
     explained = f"singular triplets, matched by {matched}: {_verdict(change)}"

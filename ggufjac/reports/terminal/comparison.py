@@ -58,7 +58,7 @@ def _head(c: Comparison, width: int) -> RenderableType:
         facts.append(("", Text(f"and {len(c.prompts) - PROMPTS} more", style=words.DIM)))
     worst = max(c.sides, key=lambda side: side.reconstruction)
     facts += runs.run_facts(worst.llama, c.device)
-    exactness = runs.exactness_line(worst.reconstruction, c.dtype, worst.llama)
+    exactness = runs.exactness_line(worst.reconstruction, c.dtype, worst.llama, c.rules)
     facts.append(
         ("exactness", exactness.append(f", at worst (side {phrases.side(c.sides.index(worst))})", style=words.DIM))
     )

@@ -33,7 +33,7 @@ def _draw(e: Extremes, width: int) -> Iterable[RenderableType]:
             ("prompt", Text(readable(e.prompt), style="italic")),
             *runs.run_facts(e.llama, e.device),
             ("predicts", layout.predictions_line(e.predictions, width)),
-            ("exactness", runs.exactness_line(e.reconstruction, e.dtype, e.llama)),
+            ("exactness", runs.exactness_line(e.reconstruction, e.dtype, e.llama, e.rules)),
             ("columns", _again(e.recurring_columns, len(e.tokens))),
             ("rows", _again(e.recurring_rows, len(e.tokens))),
         ],

@@ -20,6 +20,8 @@ from ggufjac.reports.cells import CUT, Bar
 
 #: Terminal widths from which a table has room for more columns.
 ROOMY, WIDE = 100, 130
+#: A width at which a report shows everything that it has: that of pages.
+EVERYTHING = 1000
 #: The width of a terminal that nobody has changed, and of none at all.
 USUAL = 80
 #: Relative error up to which a reconstruction counts as exact, by dtype; it is checked in every run.

@@ -9,6 +9,7 @@ from ggufjac.analyses.common.followed import Followed
 from ggufjac.network.followed.run import Remainder
 from ggufjac.reports import words
 from ggufjac.reports.terminal import layout
+from ggufjac.rules import rules_called
 
 #: What the map may miss of llama.cpp's final state, relative, and of its logits, over their spread.
 FOLLOWED, FOLLOWED_LOGITS = 1e-5, 1e-4
@@ -30,8 +31,13 @@ def run_line(run: Followed) -> Text:
     return out.append(took, style=words.DIM)
 
 
-def exactness_line(reconstruction: float, dtype: str, run: Followed | None) -> Text:
-    """How far the map is from the output: in its dtype, or from what llama.cpp computed, which is float32."""
+def exactness_line(reconstruction: float, dtype: str, run: Followed | None, rules: str) -> Text:
+    """How far the map is from the output: in its dtype, or from what llama.cpp computed, which is float32. What rules
+    miss that do not reconstruct is theirs, and no error."""
+    if not rules_called(rules).reconstructs:
+        return Text(
+            f"rules {rules!r} do not reconstruct: the map leaves out {words.percent(reconstruction)} of the output"
+        )
     if run is None:
         return layout.exactness_line(reconstruction, dtype)
     limit = max(FOLLOWED, layout.EXACT[dtype])

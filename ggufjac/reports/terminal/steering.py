@@ -53,7 +53,7 @@ def _head(s: Steered, width: int) -> RenderableType:
             ("counted", count),
             ("prompt", Text(readable(s.prompt), style="italic")),
             ("steers", where),
-            ("exactness", layout.exactness_line(s.exactness, s.dtype)),
+            ("exactness", runs.exactness_line(s.exactness, s.dtype, None, s.rules)),
         ],
     )
 

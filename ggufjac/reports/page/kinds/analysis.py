@@ -1,20 +1,21 @@
-"""`analyze` on a page: the prompt shaded by what its tokens give, and every vector's tokens on its card."""
+"""`analyze` on a page: the prompt shaded by what its words give, and every vector's tokens on its card."""
 
 from __future__ import annotations
 
 import math
 
-from ggufjac.analyses.analyze import Analysis, TokenRow
-from ggufjac.reports import words
+from ggufjac.analyses.analyze import Analysis
+from ggufjac.analyses.common.words import Word
+from ggufjac.reports import account, words
 from ggufjac.reports.page.sections import PROMPT, Section
-from ggufjac.reports.page.tokens import Card, Shaded, shaded_text, word, words_of
+from ggufjac.reports.page.tokens import Card, phrase, shaded_words, word, words_of
 from ggufjac.reports.terminal.analysis import OwnTriplet
 
 
 def lead(a: Analysis) -> Section:
-    tokens = [Shaded(row.token, row.logit, _card(a, t, row)) for t, row in enumerate(a.tokens)]
-    about = f"each token shaded by its exact term of the logit of {a.target.token.shown}: blue for, orange against"
-    return Section(PROMPT, about, shaded_text(tokens))
+    rows = account.rows((a.account,), a.words)
+    about = f"each word shaded by its {phrase(account.about(a.account))}: blue for, orange against"
+    return Section(PROMPT, about, shaded_words(rows, a.words, lambda w: _card(a, w)))
 
 
 def card(_: Analysis, about: object) -> Card | None:
@@ -31,14 +32,18 @@ def card(_: Analysis, about: object) -> Card | None:
     )
 
 
-def _card(a: Analysis, t: int, row: TokenRow) -> Card:
-    card: list[tuple[str, object]] = [
-        (f"token {t}", word(row.token)),
-        ("id", str(row.token.id)),
-        ("term of the logit", f"{row.logit:+.4f}"),
-        ("of the logit's sum", words.percent(row.logit / a.target.logit) if a.target.logit else "·"),
-        ("share of the output", words.percent(row.output_share)),
-    ]
-    if not math.isnan(row.stable_rank):
-        card.append(("stable rank", f"{row.stable_rank:.4g}"))
+def _card(a: Analysis, of: Word) -> Card:
+    """Every token of a word, its term, and what the map of its own says of it."""
+    card: list[tuple[str, object]] = []
+    for t in range(of.start, of.stop):
+        row = a.tokens[t]
+        card += [
+            (f"token {t}", word(row.token)),
+            ("id", str(row.token.id)),
+            ("shared by all" if t in a.account.sinks else "term", f"{a.account.terms[t]:+.4f}"),
+            ("term of the logit", f"{row.logit:+.4f}"),
+            ("share of the output", words.percent(row.output_share)),
+        ]
+        if not math.isnan(row.stable_rank):
+            card.append(("stable rank", f"{row.stable_rank:.4g}"))
     return tuple(card)
