@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ggufjac.operators.base import One, Operator, Tally
 
-
 #: Bytes that the scores of some heads, for all columns in hand, may take at once; a product holds a few of that size.
 SCORES = 64 << 20
 
