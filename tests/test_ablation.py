@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from conftest import IDS, printed
+from ggufjac.analyses import ablate as ablation
 from ggufjac.analyses.ablate import Ablation, ablate
-from ggufjac.analyses.options import AblateOptions
+from ggufjac.analyses.common.account import account_of
+from ggufjac.analyses.common.subject import Subject
+from ggufjac.analyses.options import FAITHFUL, AblateOptions
 from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
+from ggufjac.families import Family
+from ggufjac.families.parts import Run
 from ggufjac.maps.model import Model
-from ggufjac.network.forward import propagate, run_of
+from ggufjac.network import variants
+from ggufjac.network.forward import ForwardPass, propagate, run_of
 from ggufjac.network.variants import logits_at
+from ggufjac.reports.correlation import spearman
 from tinymodels import make
 
 PROMPT, TARGET = IDS[:6], 42
@@ -91,6 +100,98 @@ def test_variants_in_one_batch_are_those_alone(family: str, tmp_path: Path) -> N
         tight = logits_at(model.family, PROMPT, variants, memory=1)
         torch.testing.assert_close(tight, together)
         torch.testing.assert_close(together[2], model.run(PROMPT, torch.float64).logits[-1])
+
+
+RESUMING = ("llama", "gemma3n", "deepseek2", "gpt-oss", "bloom")
+
+
+@pytest.mark.parametrize(
+    ("family", "rows"), [*((family, 8) for family in (*RESUMING, "falcon-h1", "rwkv7")), ("llama", 1), ("llama", 512)]
+)
+def test_tokens_taken_away_side_by_side_are_as_if_run_alone(
+    family: str, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where they go on from kept keys and values, in families that can."""
+    monkeypatch.setattr(variants, "BRANCHED", rows)
+    positions = (4, 0, 5, 2)
+    with Model.open(make(family, tmp_path / "tiny.gguf")) as model, torch.no_grad():
+        inputs = model.embed(PROMPT, torch.float64)
+        whole = variants.Prompt(model.family, torch.tensor(PROMPT), inputs)
+        zeroed, left_out = whole.zeroed(positions), whole.left_out(positions)
+        for i, t in enumerate(positions):
+            changed = inputs.clone()
+            changed[t] = 0
+            torch.testing.assert_close(zeroed[i], logits_at(model.family, PROMPT, changed[None])[0])
+            rest = model.run([*PROMPT[:t], *PROMPT[t + 1 :]], torch.float64).logits[-1]
+            torch.testing.assert_close(left_out[i], rest, rtol=1e-11, atol=1e-12)
+    assert model.family.resumes == (family in RESUMING)
+
+
+@pytest.mark.parametrize("positions", [(0,), (1,), (1, 0)])
+def test_of_two_tokens_either_can_be_left_out(tiny: Model, positions: tuple[int, ...]) -> None:
+    inputs = tiny.embed(PROMPT[:2], torch.float64)
+    found = variants.Prompt(tiny.family, torch.tensor(PROMPT[:2]), inputs).left_out(positions)
+    for row, t in zip(found, positions, strict=True):
+        torch.testing.assert_close(row, tiny.run([PROMPT[1 - t]], torch.float64).logits[-1])
+
+
+def test_what_is_shared_is_run_once(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    run: list[int] = []
+
+    def counted(family: Family, how: Run, x: torch.Tensor, **options: Any) -> ForwardPass:
+        run.append(x.shape[:-1].numel())
+        return propagate(family, how, x, **options)
+
+    monkeypatch.setattr(variants, "propagate", counted)
+    monkeypatch.setattr(variants, "BRANCHED", 1)
+    whole = variants.Prompt(tiny.family, torch.tensor(IDS), tiny.embed(IDS, torch.float64))
+    whole.zeroed(range(len(IDS)))
+    # the prompt up to its last token, then every token's own way on
+    assert run == [12, *range(13, 0, -1)]
+
+
+def test_tokens_are_chosen_by_the_account(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablation, "TOKENS", 3)
+    with torch.no_grad():
+        found = ablate(tiny, IDS, AblateOptions(components=1, dtype=torch.float64))
+        account = account_of(Subject(tiny, IDS, AblateOptions(dtype=torch.float64)))
+    assert found.account == account
+    assert account.rules == FAITHFUL
+    largest = sorted(range(len(IDS)), key=lambda t: -abs(account.terms[t]))[:3]
+    assert [row.position for row in found.tokens] == sorted(largest)
+    by_map = found.arrays["terms"].abs().topk(3).indices.tolist()
+    assert sorted(by_map) != sorted(largest), "this prompt does not tell the two apart"
+    assert "10 of 13 tokens were not tried (--tokens" in printed(found, 120)
+
+
+def test_every_prediction_is_held_against_the_runs(tiny: Model, result: Ablation) -> None:
+    shown = printed(result, 140)
+    for name, ran in (("zeroed", "zeroed"), ("left out", "left_out")):
+        line = next(
+            line for line in shown.splitlines() if line.startswith(f"Spearman's rank correlation with {name} is")
+        )
+        changes = [getattr(row, ran).change for row in result.tokens]
+        expected = {
+            FAITHFUL: [-result.account.terms[row.position] for row in result.tokens],
+            "linear": [row.linear.change for row in result.tokens],
+            "slope": [row.derivative for row in result.tokens],
+        }
+        for by, values in expected.items():
+            assert f"{spearman(values, changes):+.2f} for {by}" in line
+    assert "not tried" not in shown
+    with torch.no_grad():
+        half = ablate(tiny, PROMPT, AblateOptions(target=TARGET, components=1, rules="half", dtype=torch.float64))
+    assert half.account == result.account
+    assert half.tokens[0].linear.change != pytest.approx(result.tokens[0].linear.change, rel=1e-3)
+    assert half.tokens[0].zeroed.change == pytest.approx(result.tokens[0].zeroed.change, rel=1e-9)
+
+
+def test_rank_correlation_with_ties_and_gaps() -> None:
+    assert spearman([1, 2, 3], [10, 20, 90]) == pytest.approx(1)
+    assert spearman([1, 2, 3, 4], [4, 3, 2, math.nan]) == pytest.approx(-1)
+    assert spearman([1, 1, 2, 3], [5, 6, 7, 8]) == pytest.approx(4.5 / math.sqrt(4.5 * 5))
+    assert spearman([1, 2], [1, 2]) is None
+    assert spearman([1, 1, 1], [1, 2, 3]) is None
 
 
 def test_positions_and_targets_that_do_not_exist(tiny: Model) -> None:

@@ -258,9 +258,11 @@ def test_map_is_autograds_by_the_same_rules(case: Case, model: Model) -> None:
     for name, map_ in maps.items():
         expected = pulled_back(model.family, ids, map_.inputs, y, PRESETS[name])
         scale = expected.abs().max()
-        few, whole = map_.rmatmat(y), torch.einsum("nd,dti->nti", y, map_.jacobian())  # the second one folds MLPs
+        few = map_.rmatmat(y)
         assert (few - expected).abs().max() < 1e-10 * scale, name
-        assert (whole - expected).abs().max() < 1e-10 * scale, name
+        if name in ("detached", "ordinary"):  # the full map folds MLPs with one live factor, and with two
+            whole = torch.einsum("nd,dti->nti", y, map_.jacobian())
+            assert (whole - expected).abs().max() < 1e-10 * scale, name
         v = normal(3, *map_.shape[1:])
         assert (map_.matmat(v) * y).sum() == pytest.approx(float((v * few).sum()), rel=1e-10), name
         assert torch.equal(map_.output, maps["detached"].output), name

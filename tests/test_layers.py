@@ -17,7 +17,7 @@ from torch import Tensor
 
 from conftest import IDS, PATIENCE, printed
 from ggufjac.analyses.common.tokens import Piece
-from ggufjac.analyses.layers import Layers, layers
+from ggufjac.analyses.layers import Emergence, Layers, _emergence, layers
 from ggufjac.analyses.options import LayersOptions
 from ggufjac.analyses.table import load
 from ggufjac.errors import UserError
@@ -378,6 +378,43 @@ def test_the_result_says_what_the_maps_say(tiny: Model, result: Layers) -> None:
     assert result.arrays["shares"].shape == (6, len(IDS) + 1)
 
 
+def test_the_lens_is_read_at_every_layer_whichever_are_asked_for(tiny: Model, result: Layers) -> None:
+    states = tiny.run(IDS).states
+    head, norm, run = tiny.family.head, tiny.family.output_norm, run_of(IDS)
+    for target in (None, 17):
+        for asked in ({"every": 2}, {"layers": (0,), "what": ("attn",)}, {}):
+            with torch.no_grad():
+                found = layers(tiny, IDS, LayersOptions(top=1, target=target, **asked))  # type: ignore[arg-type]
+            wanted = found.target.token.id
+            for reading, state in zip(found.lens_layers, states[1:], strict=True):
+                logits = head.value(run, norm.value(run, state[-1:]))[0]
+                assert reading.rank == int((logits > logits[wanted]).sum()) + 1
+                assert reading.first.id == int(logits.argmax())
+                assert reading.logit == pytest.approx(float(logits[wanted]), abs=1e-4)
+                assert reading.probability == pytest.approx(float(logits.softmax(-1)[wanted]), abs=1e-5)
+            at = [reading.layer for reading in found.lens_layers if reading.rank == 1]
+            assert found.lens.first == (at[0] if at else None)
+            assert found.lens == layers(tiny, IDS, LayersOptions(top=1, target=target)).lens
+    for reading in result.of_part("layer"):
+        assert result.lens_layers[reading.layer].rank == reading.rank
+        assert result.lens_layers[reading.layer].probability == pytest.approx(reading.probability, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("so", "first", "settled"),
+    [((0, 1, 1), 1, 1), ((1, 0, 1), 0, 2), ((0, 1, 0), 1, None), ((0, 0, 0), None, None), ((1, 1, 1), 0, 0)],
+)
+def test_since_when_something_is_so(so: tuple[int, ...], first: int | None, settled: int | None) -> None:
+    assert _emergence([(layer, bool(yes)) for layer, yes in enumerate(so)]) == Emergence(first, settled)
+
+
+def test_the_report_says_of_which_layers_it_speaks(tiny: Model, result: Layers) -> None:
+    with torch.no_grad():
+        few = layers(tiny, IDS, LayersOptions(top=1, layers=(1,)))
+    assert "of those read here" in text(few, 140)
+    assert "of those read here" not in text(result, 140)
+
+
 def test_layers_can_be_chosen(tiny: Model, result: Layers) -> None:
     def read(**options: object) -> list[LayerPart]:
         with torch.no_grad():
@@ -433,7 +470,8 @@ def test_a_result_without_the_layers_themselves(tiny: Model) -> None:
     with torch.no_grad():
         found = layers(tiny, IDS, LayersOptions(top=2, what=("attn",), target=17))
     shown = text(found, 104)
-    assert "was not read" in shown
+    assert "is the first token of the lens" in shown
+    assert "of the leading left vector" not in shown
     assert "follows" in shown
     assert found.target.token.id == 17
     assert sum(write.logit for write in found.writes) == pytest.approx(found.target.logit, rel=1e-5)

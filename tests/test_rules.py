@@ -21,6 +21,7 @@ from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.maps.options import MapOptions
 from ggufjac.network.forward import propagate, run_of
+from ggufjac.operators import attend
 from ggufjac.rules import PRESETS, Rules, choices, rules_called
 from judge import pulled_back
 from tinymodels import make
@@ -188,6 +189,16 @@ def test_a_tight_budget_changes_nothing(tiny: Model) -> None:
     tight = tiny.linearize(PROMPT, dtype=torch.float64, rules="ordinary", memory=200_000)
     y = normal(3, 4, tiny.family.d)
     torch.testing.assert_close(tight.rmatmat(y), whole.rmatmat(y), rtol=1e-12, atol=1e-13)
+
+
+def test_heads_can_go_one_at_a_time(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    y, x = normal(3, 4, tiny.family.d), normal(4, 4, len(PROMPT), tiny.family.d)
+    maps = {name: tiny.linearize(PROMPT, dtype=torch.float64, rules=name) for name in ("lrp", "ordinary")}
+    together = [(map_.rmatmat(y), map_.matmat(x)) for map_ in maps.values()]
+    monkeypatch.setattr(attend, "SCORES", 1)
+    for (back, forth), map_ in zip(together, maps.values(), strict=True):
+        torch.testing.assert_close(map_.rmatmat(y), back, rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(map_.matmat(x), forth, rtol=1e-12, atol=1e-13)
 
 
 def test_columns_of_bfloat16_are_near(tiny: Model) -> None:

@@ -8,7 +8,8 @@ which the linear map holds fixed. Between the two stands the derivative, from th
 Where the map is that of llama.cpp's own run, the model on shorter prompts is llama.cpp, against its own prediction.
 Changed vectors and derivatives are those of exact arithmetic, against the prediction of exact arithmetic.
 
-What is followed is ln p of one token: logits themselves may all move together, which changes no prediction.
+What is followed is ln p of one token: logits themselves may all move together, which changes no prediction. Beside all
+of them stands what the most faithful account of the prediction gives to each token (ggufjac.analyses.common.account).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ggufjac.analyses.common.account import Account, account_of
 from ggufjac.analyses.common.agreement import kl_divergence
 from ggufjac.analyses.common.predictions import Prediction, Triplet
 from ggufjac.analyses.common.result import MapResult
@@ -32,7 +34,7 @@ from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD
 from ggufjac.maps.model import Model
 from ggufjac.network.followed.follow import runner
-from ggufjac.network.variants import logits_at
+from ggufjac.network.variants import Prompt, logits_at
 
 #: How many tokens are taken away, one at a time, where it is not said which.
 TOKENS = 32
@@ -89,13 +91,15 @@ class ComponentAblation:
 class Ablation(MapResult):
     """Parts of one prompt taken away, one at a time.
 
-    target: the token whose ln p is followed. tokens: those that were taken away; n_tokens: of how many; components:
+    target: the token whose ln p is followed. account: what every token gives to it by the most faithful rules, by which
+    the tokens were chosen where none were named. tokens: those that were taken away; n_tokens: of how many; components:
     leading triplets, each alone and all together.
     """
 
     kind: ClassVar[str] = "ablation"
 
     target: Prediction
+    account: Account
     tokens: tuple[TokenAblation, ...]
     n_tokens: int
     components: tuple[ComponentAblation, ...]
@@ -112,12 +116,15 @@ def ablate(
     if wrong:
         raise UserError(f"there is no token at position {wrong[0]}; the prompt has {len(ids)}, from 0")
 
+    asked = None if options.target is None else subject.token(options.target)
+    subject.lap("account")
+    account = account_of(subject, asked)
     target = subject.target(options.target)
     linear = subject.linear
     subject.lap("linear map")
     functional, _ = linear.logit_functional(target.token.id)
     terms = linear.attribute(functional[None])[0, :-1]
-    positions = sorted(options.tokens or terms.abs().topk(min(TOKENS, len(ids))).indices.tolist())
+    positions = sorted(options.tokens or _largest(account.terms))
     reconstruction = linear.reconstruction_error()
     svd = linear.svd(options.components, "combined", seed=options.seed)
     groups = [(i, i) for i in range(len(svd.S))] + ([(0, len(svd.S) - 1)] if len(svd.S) > 1 else [])
@@ -129,12 +136,15 @@ def ablate(
     gradient = ordinary.rmatmat(ordinary.surprise(target.token.id)[None])[0]
     slopes = -(lost * gradient).sum((1, 2))
     subject.lap("model with parts of its input taken away")
-    changed = logits_at(model.family, ids, linear.inputs - lost, options.memory, linear.store)
+    whole = Prompt(model.family, torch.tensor(ids), linear.inputs, options.memory, linear.store)
+    projected = linear.inputs - lost[len(positions) :]
+    projections = logits_at(model.family, ids, projected, options.memory, linear.store)
+    changed = torch.cat((whole.zeroed(positions), projections))
     unchanged = linear.logits
     if options.run != "exact":  # on changed vectors there is only exact arithmetic, which is held against itself
         unchanged = logits_at(model.family, ids, linear.inputs[None], options.memory, linear.store)[0]
     subject.lap("model on shorter prompts")
-    shorter = _shorter(subject, positions, options)
+    shorter = _shorter(subject, whole, positions, options)
 
     subject.lap("decoding")
     judge, judge_model = (_Judge(logits, target.token.id, subject.speller) for logits in (linear.logits, unchanged))
@@ -143,6 +153,7 @@ def ablate(
     arrays = {
         "positions": torch.tensor(positions),
         "terms": terms,
+        "account": torch.tensor(account.terms),
         "logits": linear.logits,
         "logits.linear": frozen,
         "logits.changed": changed,
@@ -152,6 +163,7 @@ def ablate(
     return Ablation(
         **subject.map_facts(reconstruction),
         target=target,
+        account=account,
         tokens=tuple(
             TokenAblation(
                 position=t,
@@ -184,6 +196,11 @@ def _lost(
     return lost, torch.cat((linear.matmat(lost[: len(positions)]), _written(svd.S * reads, svd.U, groups)))
 
 
+def _largest(terms: Sequence[float]) -> list[int]:
+    """The positions with the largest terms, TOKENS at most."""
+    return sorted(range(len(terms)), key=lambda t: -abs(terms[t]))[:TOKENS]
+
+
 def _only(inputs: Tensor, position: int) -> Tensor:
     """The inputs of one position, 0 at the others."""
     alone = torch.zeros_like(inputs)
@@ -196,20 +213,16 @@ def _written(sizes: Tensor, u: Tensor, groups: Sequence[tuple[int, int]]) -> Ten
     return torch.stack([sizes[i : j + 1] @ u[i : j + 1] for i, j in groups])
 
 
-def _shorter(subject: Subject, positions: Sequence[int], options: AblateOptions) -> Tensor | None:
+def _shorter(subject: Subject, whole: Prompt, positions: Sequence[int], options: AblateOptions) -> Tensor | None:
     """The logits of the prompt without each of the positions, [n, n_vocab]; None where it has only one token."""
-    model, ids = subject.model, subject.ids
+    ids = subject.ids
     if len(ids) < 2:
         return None
-    shorter = [[*ids[:t], *ids[t + 1 :]] for t in positions]
     if options.run == "llama.cpp":
-        with runner(model.family, len(ids), options.llama) as llama:
+        shorter = [[*ids[:t], *ids[t + 1 :]] for t in positions]
+        with runner(subject.model.family, len(ids), options.llama) as llama:
             return torch.stack([torch.from_numpy(llama.logits(rest)) for rest in shorter])
-    linear = subject.linear
-    alone = (model.embed(rest, linear.dtype)[None].to(linear.device) for rest in shorter)
-    return torch.cat(
-        [logits_at(model.family, rest, x, options.memory, linear.store) for rest, x in zip(shorter, alone, strict=True)]
-    )
+    return whole.left_out(positions)
 
 
 class _Judge:

@@ -8,7 +8,7 @@ way past all later blocks, which adds up to the logit exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -82,6 +82,20 @@ class LayerReading:
 
 
 @dataclass(frozen=True)
+class LensReading:
+    """The target in what leaves a layer, if that went to the output norm and the head.
+
+    layer: from 0; first: the likeliest token there; rank, logit, probability: of the target.
+    """
+
+    layer: int
+    first: Piece
+    rank: int
+    logit: float
+    probability: float
+
+
+@dataclass(frozen=True)
 class BlockWrite:
     """One block. layer: None outside of the layers; part: its name; logit: what it gives to the target's logit past all
     later blocks."""
@@ -104,11 +118,11 @@ class Emergence:
 class Layers(MapResult):
     """One prompt, layer by layer. The logits of `writes` add up to the target's.
 
-    n_layer: how many there are; target: the token that is followed. readings: in the order of the network. concept,
-    lens: where the target is the top token of the leading left vector, and of the lens, among the layers that were
-    read. layerwise_exact: whether the stable ranks of the layerwise maps come from the full maps; those of the
-    cumulative maps are estimated from random probes beyond their leading part. reconstruction: how far the shares of
-    any place are from adding up to 1.
+    n_layer: how many there are; target: the token that is followed. readings: in the order of the network. lens_layers:
+    the target in the lens at every layer, whichever were read; lens: where it is the top token there; concept: where it
+    is that of the leading left vector, among the layers that were read. layerwise_exact: whether the stable ranks of
+    the layerwise maps come from the full maps; those of the cumulative maps are estimated from random probes beyond
+    their leading part. reconstruction: how far the shares of any place are from adding up to 1.
     """
 
     kind: ClassVar[str] = "layers"
@@ -117,10 +131,16 @@ class Layers(MapResult):
     tokens: tuple[Piece, ...]
     target: Prediction
     readings: tuple[LayerReading, ...]
-    concept: Emergence
+    lens_layers: tuple[LensReading, ...]
     lens: Emergence
+    concept: Emergence
     writes: tuple[BlockWrite, ...]
     layerwise_exact: bool
+
+    @property
+    def read_all(self) -> bool:
+        """Whether what leaves the layers was read of all of them."""
+        return len(self.of_part(LAYER)) == self.n_layer
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -160,6 +180,7 @@ def layers(
     cumulative = _spectra(subject, spectra, reference)[: len(places)]
     layerwise = [None] * len(places) if own is None else _spectra(subject, own, reference)
     lens = _lens(subject, maps, spectra.outputs[: len(places)], target.token.id)
+    lens_layers = _lens_layers(subject, maps, target.token.id)
     readings = tuple(
         LayerReading(layer, part, *seen, tuple(tokens), constant, of_all, of_layer)
         for (layer, part), seen, (*tokens, constant), of_all, of_layer in zip(
@@ -172,8 +193,15 @@ def layers(
         tokens=subject.pieces,
         target=target,
         readings=readings,
-        concept=_emergence(readings, lambda r: r.cumulative.concepts[0].writes[0].id == target.token.id),
-        lens=_emergence(readings, lambda r: r.rank == 1),
+        lens_layers=lens_layers,
+        lens=_emergence([(reading.layer, reading.rank == 1) for reading in lens_layers]),
+        concept=_emergence(
+            [
+                (reading.layer, reading.cumulative.concepts[0].writes[0].id == target.token.id)
+                for reading in readings
+                if reading.part == LAYER
+            ]
+        ),
         writes=writes,
         layerwise_exact=own is not None and own.exact,
         arrays=_arrays(subject, places, shares, spectra, own, writes),
@@ -209,6 +237,16 @@ def _lens(
     return found
 
 
+def _lens_layers(subject: Subject, maps: LayerMaps, target: int) -> tuple[LensReading, ...]:
+    """The target in what leaves every layer: a norm and a head, and no sweep."""
+    found = []
+    for layer, logits in enumerate(maps.lens_logits(maps.leaving())):
+        logit, probability = float(logits[target]), float(logits.double().softmax(-1)[target])
+        first, rank = subject.speller.piece(int(logits.argmax())), int((logits > logit).sum()) + 1
+        found.append(LensReading(layer, first, rank, logit, probability))
+    return tuple(found)
+
+
 def _spectra(subject: Subject, found: Spectra, reference: Tensor) -> list[Spectrum]:
     n, k, d = found.u.shape
     writes = subject.writes(found.u.reshape(-1, d), TOKENS_PER_VECTOR)
@@ -236,15 +274,14 @@ def _spectra(subject: Subject, found: Spectra, reference: Tensor) -> list[Spectr
     ]
 
 
-def _emergence(readings: Sequence[LayerReading], so: Callable[[LayerReading], bool]) -> Emergence:
-    """Since when something is so of what leaves the layers."""
-    leaving = [reading for reading in readings if reading.part == LAYER]
-    first = next((reading.layer for reading in leaving if so(reading)), None)
+def _emergence(layers: Sequence[tuple[int, bool]]) -> Emergence:
+    """Since when something is so, from whether it is at each of some layers in their order."""
+    first = next((layer for layer, so in layers if so), None)
     settled = None
-    for reading in reversed(leaving):
-        if not so(reading):
+    for layer, so in reversed(layers):
+        if not so:
             break
-        settled = reading.layer
+        settled = layer
     return Emergence(first, settled)
 
 

@@ -148,13 +148,13 @@ class ExtremesOptions(AnalysisOptions):
 @dataclass(frozen=True, kw_only=True)
 class AblateOptions(AnalysisOptions):
     """target: the token whose ln p is followed (None: the prediction); tokens: the positions to take away (none: those
-    with the largest terms, all in a short prompt); components: how many leading ones.
+    to which the most faithful account gives most, all in a short prompt); components: how many leading ones.
     """
 
     target: Token | None = option(None, "follow this token's logit: its text, or #ID", metavar="TOKEN", token=True)
     tokens: tuple[int, ...] = option(
         (),
-        "positions to take away, from 0 (default: those with the largest terms, at most 32)",
+        "positions to take away, from 0 (default: those to which the most faithful account gives most, at most 32)",
         parse=parse.positions,
         metavar="N,M,...",
     )

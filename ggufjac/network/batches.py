@@ -13,8 +13,13 @@ ROWS = 1 << 9
 INSIDE, HEAD = 32, 32
 
 
-def batches(family: Family, n: int, n_tokens: int, n_scored: int, itemsize: int, budget: int) -> Iterator[slice]:
-    """n prompts of n_tokens each, cut so that their values fit into `budget` bytes; n_scored: positions with logits."""
+def batches(
+    family: Family, n: int, n_tokens: int, n_scored: int, itemsize: int, budget: int, rows: int = ROWS
+) -> Iterator[slice]:
+    """n prompts of n_tokens each, cut so that their values fit into `budget` bytes; n_scored: positions with logits.
+
+    rows: positions of a piece together, at most.
+    """
     values = n_tokens * family.d * (family.n_layer + INSIDE + n_tokens // HEAD) + n_scored * family.n_vocab
-    step = max(1, min(ROWS // n_tokens, budget // (values * itemsize)))
+    step = max(1, min(rows // n_tokens, budget // (values * itemsize)))
     return (slice(start, min(start + step, n)) for start in range(0, n, step))

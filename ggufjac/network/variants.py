@@ -1,16 +1,30 @@
-"""What the network itself says when the vectors that enter it are changed: every coefficient is computed anew."""
+"""What the network itself says when what enters it is changed: every coefficient is computed anew.
+
+Texts that begin alike share what is computed of their beginning: a prompt is run once, its keys and values are kept,
+and a variant is run from the position on where it differs. Where a part of the network keeps something else, variants
+are run as a whole. Either way several go side by side.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ggufjac.families import Family
+from ggufjac.families.parts import Continued, Past, Run
 from ggufjac.network.batches import batches
-from ggufjac.network.forward import propagate, run_of
+from ggufjac.network.forward import propagate, rounded_context, run_of
 from ggufjac.quants.memory.store import DeviceWeights
+
+#: Positions of variants that go on side by side: each is run from where the first of them differs, so a few more make
+#: better use of the weights, and many repeat what they share (SmolLM2, 100 tokens: 128 to 512 within a fifth).
+BRANCHED = 1 << 8
+
+#: From a variant's number and a position to its tokens [m] and vectors [m, d] from there on.
+_Rest = Callable[[int, int], tuple[Tensor, Tensor]]
 
 
 def logits_at(
@@ -31,3 +45,74 @@ def logits_at(
     with torch.no_grad():
         passes = (propagate(family, run_of(ids, store=store), inputs[piece], keep=0) for piece in pieces)
         return torch.cat([done.logits[:, 0] for done in passes])
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt whose tokens are taken away one at a time; ids [T], inputs [T, d], the vectors that enter.
+
+    memory, store: as for `logits_at`.
+    """
+
+    family: Family
+    ids: Tensor
+    inputs: Tensor
+    memory: int | None = None
+    store: DeviceWeights | None = None
+
+    def zeroed(self, positions: Sequence[int]) -> Tensor:
+        """The logits [n, n_vocab] at the last position with the vector at each of the positions set to 0."""
+
+        def rest(i: int, start: int) -> tuple[Tensor, Tensor]:
+            vectors = self.inputs[start:].clone()
+            vectors[positions[i] - start] = 0
+            return self.ids[start:], vectors
+
+        return self._branched(len(self.ids), positions, rest)
+
+    def left_out(self, positions: Sequence[int]) -> Tensor:
+        """The logits [n, n_vocab] at the last position of the prompt without each of the positions, which has another
+        token at least."""
+
+        def rest(i: int, start: int) -> tuple[Tensor, Tensor]:
+            before, after = slice(start, positions[i]), slice(positions[i] + 1, None)
+            tokens, vectors = (torch.cat((x[before], x[after])) for x in (self.ids, self.inputs))
+            return tokens, vectors
+
+        return self._branched(len(self.ids) - 1, positions, rest)
+
+    def _branched(self, n_tokens: int, positions: Sequence[int], rest: _Rest) -> Tensor:
+        """The logits of variants of n_tokens each, which are the prompt before their position."""
+        order = sorted(range(len(positions)), key=positions.__getitem__)
+        # one position at least is run
+        firsts = [min(positions[i], n_tokens - 1) if self.family.resumes else 0 for i in order]
+        placed = self.family.source.placed(self.inputs.device, self.memory)
+        store = placed.store if self.store is None else self.store
+        context = rounded_context(n_tokens)
+        found: list[Tensor] = []
+        with torch.no_grad():
+            past = self._kept(firsts[-1], context, store)
+            while len(found) < len(order):
+                start = firsts[len(found)]
+                left, length = len(order) - len(found), n_tokens - start
+                itemsize = self.inputs.element_size()
+                piece = next(batches(self.family, left, length, 1, itemsize, placed.budget.values, BRANCHED))
+                chosen = [rest(i, start) for i in order[len(found) : len(found) + piece.stop]]
+                tokens, vectors = (torch.stack(x) for x in zip(*chosen, strict=True))
+                where = torch.arange(start, n_tokens)
+                if start:
+                    run: Run = Continued(tokens, where, context, past=past.first(start), store=store)
+                else:
+                    run = Run(tokens, where, context, store=store)
+                found.extend(propagate(self.family, run, vectors, keep=0).logits[:, 0])
+        back = torch.tensor(order).argsort().tolist()
+        return torch.stack([found[i] for i in back])
+
+    def _kept(self, n: int, context: int, store: DeviceWeights | None) -> Past:
+        """The keys and values of the first n positions."""
+        past = Past(n)
+        if n:
+            run = Continued(self.ids[:n], torch.arange(n), context, past=past, store=store)
+            propagate(self.family, run, self.inputs[:n], keep=0)
+            past.passed(run.positions)
+        return past

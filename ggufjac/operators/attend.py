@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ggufjac.operators.base import One, Operator, Tally
 
+#: Bytes that the scores of some heads, for all columns in hand, may take at once; a product holds a few of that size.
+SCORES = 64 << 20
+
 
 @dataclass(frozen=True)
 class Shares:
@@ -51,36 +54,57 @@ class Attend(Operator):
         self.k = k
         self.v = v
         self.p = p.unflatten(-3, (n_kv, -1))  # [kv, group, Tq, Tk]
-        self.bend = scale if slope is None else scale * slope.unflatten(-3, (n_kv, -1))
+        self.scale = scale
+        self.slope = None if slope is None else slope.unflatten(-3, (n_kv, -1))
         self.shares = shares
 
     def apply(self, x: Tensor, one: One = None) -> Tensor:
         n_kv = self.k.shape[-2]
         dq = self.queries.apply(x, one).unflatten(-1, (n_kv, self.q.shape[-2], -1))
         dk, dv = (op.apply(x, one).unflatten(-1, (n_kv, -1)) for op in (self.keys, self.values))
-        scores = torch.einsum("...qhgd,khd->...hgqk", dq, self.k) + torch.einsum("qhgd,...khd->...hgqk", self.q, dk)
-        dp = self._softmax(scores * self.bend) * (self.shares.probabilities * self.shares.factors)
-        through = torch.einsum("...hgqk,khd->...qhgd", dp, self.v)
-        y = through + self.shares.values * torch.einsum("hgqk,...khd->...qhgd", self.p, dv)
-        return y.flatten(-3)
+        return torch.cat([self._forward(h, dq, dk, dv) for h in self._at_once(x)], -3).flatten(-3)
 
     def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
         n_kv = self.k.shape[-2]
         read = g.unflatten(-1, (n_kv, self.q.shape[-2], -1))
-        gv = self.shares.values * torch.einsum("hgqk,...qhgd->...khd", self.p, read)
-        gp = torch.einsum("...qhgd,khd->...hgqk", read, self.v)
-        scores = self._softmax(gp) * self.bend * (self.shares.probabilities * self.shares.factors)
-        gq = torch.einsum("...hgqk,khd->...qhgd", scores, self.k)
-        gk = torch.einsum("...hgqk,qhgd->...khd", scores, self.q)
+        pieces = [self._backward(h, read) for h in self._at_once(g)]
+        gq, gk, gv = (torch.cat(found, dim) for found, dim in zip(zip(*pieces, strict=True), (-3, -2, -2), strict=True))
         x = self.values.adjoint(gv.flatten(-2), tally)
         x = x + self.queries.adjoint(gq.flatten(-3), tally)
         return x + self.keys.adjoint(gk.flatten(-2), tally)
 
-    def _softmax(self, s: Tensor) -> Tensor:
+    def _forward(self, h: slice, dq: Tensor, dk: Tensor, dv: Tensor) -> Tensor:
+        """What heads h of keys and values give, [..., Tq, h, group, d_v]."""
+        scores = torch.einsum("...qhgd,khd->...hgqk", dq[..., h, :, :], self.k[:, h])
+        scores += torch.einsum("qhgd,...khd->...hgqk", self.q[:, h], dk[..., h, :])
+        dp = self._softmax(h, scores * self._bend(h)) * (self.shares.probabilities * self.shares.factors)
+        y = torch.einsum("...hgqk,khd->...qhgd", dp, self.v[:, h])
+        return y + self.shares.values * torch.einsum("hgqk,...khd->...qhgd", self.p[h], dv[..., h, :])
+
+    def _backward(self, h: slice, read: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What heads h hand back to their queries [..., Tq, h, group, d], keys and values [..., Tk, h, d]."""
+        mine = read[..., h, :, :]
+        gv = self.shares.values * torch.einsum("hgqk,...qhgd->...khd", self.p[h], mine)
+        gp = torch.einsum("...qhgd,khd->...hgqk", mine, self.v[:, h])
+        scores = self._softmax(h, gp) * self._bend(h) * (self.shares.probabilities * self.shares.factors)
+        gq = torch.einsum("...hgqk,khd->...qhgd", scores, self.k[:, h])
+        return gq, torch.einsum("...hgqk,qhgd->...khd", scores, self.q[:, h]), gv
+
+    def _softmax(self, h: slice, s: Tensor) -> Tensor:
         """P (s - sum_j P s): softmax's derivative, its own transpose."""
-        p: Tensor = self.p
+        p: Tensor = self.p[h]
         weighed = p * s
         return weighed - p * weighed.sum(-1, keepdim=True)
+
+    def _bend(self, h: slice) -> Tensor | float:
+        return self.scale if self.slope is None else self.scale * self.slope[h]
+
+    def _at_once(self, x: Tensor) -> list[slice]:
+        """Heads of keys and values, so many at once that the scores of all columns take no more than SCORES bytes."""
+        n_kv, group, n_q, n_k = self.p.shape
+        column = group * n_q * n_k * x.element_size()
+        step = max(1, SCORES // max(1, column * math.prod(x.shape[:-2])))
+        return [slice(start, start + step) for start in range(0, n_kv, step)]
 
     @property
     def children(self) -> tuple[Operator, ...]:
@@ -88,4 +112,4 @@ class Attend(Operator):
 
     @property
     def inner_width(self) -> int:
-        return math.prod((*self.p.shape[:-2], self.p.shape[-1]))
+        return int(self.p.shape[1] * self.p.shape[3])

@@ -22,9 +22,9 @@ from ggufjac.maps.detached import DetachedMap
 
 #: How many of the likeliest other tokens a mean is taken of.
 LIKELIEST = 4
-#: Points at which slopes are taken on the way from equal logits (Gauss and Legendre's; ln p is then right to 1e-11
-#: where logits spread over 30).
-POINTS = 48
+#: Points at which slopes are taken on the way from equal logits (Gauss and Legendre's; ln p is then right to 1e-9 where the
+#: first logit is 60 above the mean).
+POINTS = 96
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,24 @@ class Past:
         """All layers have kept what they keep of these positions [m]."""
         self.positions = torch.cat((self.positions, positions))
 
+    def first(self, n: int) -> Past:
+        """The first n positions, for texts side by side that all begin with them and go on in different ways."""
+        return _Shared(self.positions[:n], self._kept)
+
+
+class _Shared(Past):
+    """What was kept of positions before, which several texts read and none adds to."""
+
+    def __init__(self, positions: Tensor, kept: dict[tuple[int, str], Tensor]) -> None:
+        super().__init__(len(positions))
+        self.positions = positions
+        self._kept = kept
+
+    def joined(self, layer: int, what: str, new: Tensor) -> tuple[Tensor, Tensor]:
+        n = len(self.positions)
+        before = self._kept[layer, what][..., :n, :].expand(*new.shape[:-2], n, new.shape[-1])
+        return before, torch.cat((before, new), -2)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Continued(Run):

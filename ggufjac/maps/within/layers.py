@@ -115,6 +115,10 @@ class LayerMaps:
         values = self._values(places)
         return tuple(self._site(place, values[place]) for place in places)
 
+    def leaving(self) -> Tensor:
+        """[L, d]: what leaves every layer at the last position, as the output norm makes it."""
+        return torch.stack([site.output for site in self.sites([(layer, LAYER) for layer in range(self.n_layer)])])
+
     def swept(self, sites: Sequence[Site]) -> Sites:
         """The cumulative maps of sites, served by common sweeps; the deepest one first."""
         return Sites(self.linear.inputs, self.forward_pass.layers, sites, self._budget.beside_search)

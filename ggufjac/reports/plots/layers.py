@@ -96,13 +96,15 @@ def _path(a: Layers) -> Picture:
     above.set(ylim=(-0.03, 1.05), ylabel="from 0 to 1")
     above.grid(axis="y")
     above.legend(loc="upper left")
-    below.plot(at, [r.rank for r in readings], color=GREEN, marker="o", markersize=3)
+    # the lens is known at every layer, whichever were read; of what a part writes it is another one
+    lens = a.lens_layers if a.parts[0] == LAYER else readings
+    below.plot([r.layer for r in lens], [r.rank for r in lens], color=GREEN, marker="o", markersize=3)
     logarithmic(below)
     below.set(xlabel="layer", ylabel=f"rank of {label(a.target.token)} in the lens")
-    below.set_ylim(max(r.rank for r in readings) * 1.6, 0.7)
+    below.set_ylim(max(r.rank for r in lens) * 1.6, 0.7)
     below.grid(axis="y", which="major")
     for emergence, name in ((a.lens, "the lens"), (a.concept, "u₁")):
-        if emergence.first is not None:
+        if a.parts[0] == LAYER and emergence.first is not None:
             axes = below if name == "the lens" else above
             axes.axvline(emergence.first, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
             where = (emergence.first, 0.04)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.ablate import Ablation, AblationOutcome, ComponentAblation
+from ggufjac.analyses.ablate import Ablation, AblationOutcome, ComponentAblation, TokenAblation
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import phrases, words
+from ggufjac.reports.correlation import spearman
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY
 
@@ -23,18 +24,39 @@ def report(ablation: Ablation) -> RenderableType:
 
 def _draw(a: Ablation, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
-    which = "each" if len(a.tokens) == a.n_tokens else f"{len(a.tokens)} of {a.n_tokens}"
+    which = "each" if not _untried(a) else f"{len(a.tokens)} of {a.n_tokens}"
     explained = f"{which} taken away alone: the change of ln p, and what is predicted then"
     yield from layout.titled("Input tokens", explained, _tokens(a, width))
     explained = "leading singular triplets of the whole map taken away"
     yield from layout.titled("Components", explained, _components(a, width))
     yield layout.notes(
+        *_not_tried(a),
         "linear: the map without the part's term; slope: what the derivative expects; zeroed: the model with x_t = 0",
         "left out: the model on the prompt without it; projected: the model with v taken out of what enters it",
+        f"{a.account.rules}: minus the token's term of {_account(a)}, by the account that ranks tokens best",
         *_whose(a),
         _parting(a),
+        *_ranked(a),
         f"{phrases.rules(a.rules)}; {sum(a.seconds.values()):.1f} s of computing",
     )
+
+
+def _untried(a: Ablation) -> int:
+    return a.n_tokens - len(a.tokens)
+
+
+def _not_tried(a: Ablation) -> list[str]:
+    """How many tokens were left alone, where some were."""
+    return [f"{_untried(a)} of {a.n_tokens} tokens were not tried (--tokens N,M tries those)"] if _untried(a) else []
+
+
+def _account(a: Ablation) -> str:
+    return words.phrase(phrases.question(a.account.question)).plain
+
+
+def _expected(a: Ablation, row: TokenAblation) -> float:
+    """By how much the account's quantity changes without a token."""
+    return -a.account.terms[row.position]
 
 
 def _whose(a: Ablation) -> list[str]:
@@ -66,7 +88,7 @@ def _tokens(a: Ablation, width: int) -> Table:
     table = layout.table()
     table.add_column("#", justify="right", style=words.DIM)
     table.add_column("token", no_wrap=True)
-    for name in ("linear", "slope", "zeroed", "left out"):
+    for name in (a.account.rules, "linear", "slope", "zeroed", "left out"):
         table.add_column(name, justify="right", style=words.DIM if name == "slope" else "")
     table.add_column("linear says")
     table.add_column("zeroed says")
@@ -76,6 +98,7 @@ def _tokens(a: Ablation, width: int) -> Table:
         table.add_row(
             str(row.position),
             words.token(row.token),
+            _number(_expected(a, row)),
             _change(row.linear),
             _number(row.derivative),
             _change(row.zeroed),
@@ -84,7 +107,7 @@ def _tokens(a: Ablation, width: int) -> Table:
             _says(row.zeroed),
             *([_says(row.left_out)] if roomy else []),
         )
-    return table
+    return layout.narrowed(table, width, ("linear says", "zeroed says", "slope"))
 
 
 def _components(a: Ablation, width: int) -> Table:
@@ -140,17 +163,24 @@ def _parting(a: Ablation) -> str:
     size = math.sqrt(sum(y * y for _, y in pairs) / len(pairs))
     same = sum(x * y > 0 for x, y in pairs)
     told = f"linear and zeroed: the same sign for {same} of {len(pairs)} tokens, {apart:.2f} nats apart (rms) where "
-    told += f"zeroing moves {size:.2f}"
-    correlation = _correlation(pairs)
-    return told if correlation is None else f"{told}; correlation {correlation:.2f}"
+    return told + f"zeroing moves {size:.2f}"
 
 
-def _correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Pearson's; None where it says nothing."""
-    n = len(pairs)
-    if n < 3:
-        return None
-    mx, my = (sum(pair[i] for pair in pairs) / n for i in (0, 1))
-    sxy = sum((x - mx) * (y - my) for x, y in pairs)
-    sxx, syy = (sum((pair[i] - m) ** 2 for pair in pairs) for i, m in ((0, mx), (1, my)))
-    return sxy / math.sqrt(sxx * syy) if sxx * syy > 0 else None
+def _ranked(a: Ablation) -> list[str]:
+    """How well each prediction ranks the tokens that were tried, by what the model does without them."""
+    expected = {
+        a.account.rules: [_expected(a, row) for row in a.tokens],
+        "linear": [row.linear.change for row in a.tokens],
+        "slope": [row.derivative for row in a.tokens],
+    }
+    ran = {
+        "zeroed": [row.zeroed.change for row in a.tokens],
+        "left out": [math.nan if row.left_out is None else row.left_out.change for row in a.tokens],
+    }
+    lines = []
+    for name, changes in ran.items():
+        found = {by: spearman(values, changes) for by, values in expected.items()}
+        told = [f"{value:+.2f} for {by}" for by, value in found.items() if value is not None]
+        if told:
+            lines.append(f"Spearman's rank correlation with {name} is {', '.join(told)}")
+    return lines

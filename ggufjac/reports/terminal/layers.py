@@ -97,10 +97,11 @@ def _target(a: Layers) -> Text:
 
 
 def _emergence(a: Layers) -> Text:
-    if LAYER not in a.parts:
-        return Text("what leaves the layers was not read; --what layer does", style=words.DIM)
     out = Text.assemble(_target(a), " is the first token of the lens ", _since(a.lens))
-    return out.append("; of the leading left vector ").append(_since(a.concept))
+    if LAYER not in a.parts:
+        return out
+    among = "" if a.read_all else ", of those read here"
+    return out.append(f"; of the leading left vector {_since(a.concept)}{among}")
 
 
 def _since(found: Emergence) -> str:
