@@ -22,8 +22,8 @@ from ggufjac.maps.detached import DetachedMap
 
 #: How many of the likeliest other tokens a mean is taken of.
 LIKELIEST = 4
-#: Points at which slopes are taken on the way from equal logits (Gauss and Legendre's; ln p is then right to 1e-9 where the
-#: first logit is 60 above the mean).
+#: Points at which slopes are taken on the way from equal logits (Gauss and Legendre's; ln p is then right to 1e-9 where
+#: the first logit is 60 above the mean).
 POINTS = 96
 
 
