@@ -18,13 +18,15 @@ Tokens: TypeAlias = "Token | Sequence[Token]"
 #: What leaves a layer, among its parts.
 LAYER = "layer"
 
-#: What a target's logit is taken above: nothing, the likeliest other token, the mean of the four likeliest others, or
-#: the mean of all.
-Above: TypeAlias = Literal["zero", "rival", "likeliest", "mean"]
-#: The account of a prediction that is shown first: the rules and the quantity whose terms foretell best what the model
-#: does without a token (measured: docs/faithfulness.md).
+#: What a target's logit is taken above: nothing, the likeliest other token, the mean of the four likeliest others, the
+#: mean of all, or what makes of it how far ln p is above that of chance.
+Above: TypeAlias = Literal["zero", "rival", "likeliest", "mean", "chance"]
+#: The rules of the accounts that are shown first: their terms foretell best what the model does without a token
+#: (measured: docs/faithfulness.md).
 FAITHFUL = "lrp"
+#: What sets a prediction apart from its rivals, which is shown first; and the quantity whose terms rank tokens best.
 ABOVE: Above = "likeliest"
+RANKING: Above = "chance"
 
 
 def faithful_rules(run: str) -> str:
@@ -103,7 +105,7 @@ class AttributeOptions(AnalysisOptions):
     above: Above | None = option(
         None,
         "explain how far it is above the mean of the four likeliest others (default), the mean of all, the likeliest "
-        "other token (rival), or the logit itself (zero)",
+        "other token (rival), the logit itself (zero), or how far ln p is above that of chance",
         choices=get_args(Above),
     )
     top: int = option(8, "components (default 8)", parse=parse.positive, metavar="K")

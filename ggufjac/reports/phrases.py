@@ -15,8 +15,8 @@ Phrase: TypeAlias = "tuple[str | Piece, ...]"
 #: The share of a state's entries that a scatter plot has room for; the others lie on its edge.
 INSIDE = 0.98
 #: What a logit is taken above, where that is no token.
-OVER = {"likeliest": f"the {LIKELIEST} likeliest others", "mean": "the mean logit"}
-BRIEFLY = {"likeliest": "others", "mean": "mean"}
+OVER = {"likeliest": f"the {LIKELIEST} likeliest others", "mean": "the mean logit", "chance": "chance"}
+BRIEFLY = {"likeliest": "others", "mean": "mean", "chance": "chance"}
 #: What presets of rules do, in words.
 RULES = {
     "detached": "frozen: norms, attention, gates",
@@ -35,6 +35,8 @@ def question(asked: Question) -> Phrase:
     target = asked.target.token
     if asked.against is not None:
         return target, " over ", asked.against.token
+    if asked.above == "chance":
+        return "ln p of ", target, " over chance"
     return ("the logit of ", target) if asked.above == "zero" else (target, f" over {OVER[asked.above]}")
 
 

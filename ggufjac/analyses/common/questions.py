@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from ggufjac.maps.detached import DetachedMap
 
 #: How many of the likeliest other tokens a mean is taken of.
 LIKELIEST = 4
+#: Points at which the mean over softmax is taken.
+NODES = 64
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,9 @@ class Question:
     """How far the target's logit is above something.
 
     above: "zero" (it is the logit itself), "token" (another token's logit), "likeliest" (the mean logit of the four
-    likeliest others) or "mean" (of all tokens). against: the other token, where it is one; value: how far, which is
-    what the terms add up to.
+    likeliest others), "mean" (of all tokens), or "chance": then it is ln p above that of equal logits, which is the
+    target's logit above the mean that softmax(a z) takes of the logits z, for all a from 0 to 1 alike. against: the
+    other token, where it is one; value: how far, which is what the terms add up to.
     """
 
     target: Prediction
@@ -55,6 +59,16 @@ def functionals(linear: DetachedMap, questions: Sequence[Question]) -> tuple[Ten
     return torch.stack([w for w, _ in found]), torch.tensor([b for _, b in found], dtype=torch.float64)
 
 
+def _mean_softmax(logits: Tensor) -> Tensor:
+    """The mean of softmax(a z) over a from 0 to 1 [n_vocab]: by it ln p is a sum over the logits (the integral of its
+    derivative from equal logits to these), where its derivative at the end tells what little is left to gain."""
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    total = torch.zeros_like(logits)
+    for a, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+        total += float(weight) * (float(a) * logits).softmax(-1)
+    return total
+
+
 def _weights(logits: Tensor, target: int, above: str, against: int | None) -> Tensor:
     """[n_vocab] float64: the quantity as a sum over the logits."""
     weights = torch.zeros(len(logits), dtype=torch.float64)
@@ -65,5 +79,7 @@ def _weights(logits: Tensor, target: int, above: str, against: int | None) -> Te
         weights[likeliest[:LIKELIEST]] = -1 / min(LIKELIEST, len(likeliest))
     elif above == "mean":
         weights -= 1 / len(logits)
+    elif above == "chance":
+        weights -= _mean_softmax(logits.double())
     weights[target] += 1
     return weights
