@@ -18,8 +18,8 @@ Tokens: TypeAlias = "Token | Sequence[Token]"
 #: What leaves a layer, among its parts.
 LAYER = "layer"
 
-#: What a target's logit is taken above: nothing, the likeliest other token, the mean of the four likeliest others, the
-#: mean of all, or what makes of it how far ln p is above that of chance.
+#: What a target's logit is taken above: nothing, the likeliest other token, the mean of the four likeliest others, or
+#: the mean of all; "chance": its ln p above that of a guess.
 Above: TypeAlias = Literal["zero", "rival", "likeliest", "mean", "chance"]
 #: The rules of the accounts that are shown first: their terms foretell best what the model does without a token
 #: (measured: docs/faithfulness.md).
@@ -105,7 +105,7 @@ class AttributeOptions(AnalysisOptions):
     above: Above | None = option(
         None,
         "explain how far it is above the mean of the four likeliest others (default), the mean of all, the likeliest "
-        "other token (rival), the logit itself (zero), or how far ln p is above that of chance",
+        "other token (rival), its ln p above chance, or the logit itself (zero)",
         choices=get_args(Above),
     )
     top: int = option(8, "components (default 8)", parse=parse.positive, metavar="K")

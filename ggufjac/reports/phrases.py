@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from ggufjac.analyses.common.questions import LIKELIEST, Question
@@ -32,12 +33,21 @@ RECONSTRUCTIONS = frozenset({"output", "detached.output", "ordinary.output"})
 
 def question(asked: Question) -> Phrase:
     """The quantity that is attributed."""
+    return _asked(asked, OVER)
+
+
+def briefly(asked: Question) -> Phrase:
+    """The same where it has been said already."""
+    return _asked(asked, BRIEFLY)
+
+
+def _asked(asked: Question, over: Mapping[str, str]) -> Phrase:
     target = asked.target.token
     if asked.against is not None:
         return target, " over ", asked.against.token
     if asked.above == "chance":
         return "ln p of ", target, " over chance"
-    return ("the logit of ", target) if asked.above == "zero" else (target, f" over {OVER[asked.above]}")
+    return ("the logit of ", target) if asked.above == "zero" else (target, f" over {over[asked.above]}")
 
 
 def followed(e: Explanation) -> Phrase:

@@ -62,6 +62,7 @@ def _head(a: Analysis, width: int) -> RenderableType:
         *runs.run_facts(a.llama, a.device),
         ("predicts", layout.predictions_line(a.predictions, width)),
         ("explains", terms.explains(a.accounts[0])),
+        *layout.meant_facts(a.target, a.predictions),
         ("llama.cpp", _judgement(a)),
         ("exactness", _exactness(a)),
     ]
