@@ -45,7 +45,7 @@ class MapOptions(Options):
     )
     rules: str | None = option(
         None,
-        "how the model is linearised: detached (default), gate, half, lrp, rlens, ordinary, or NAME=CHOICE,...",
+        "how the model is linearised: detached (default), gate, half, lrp, lrp-qk, rlens, ordinary, or NAME=CHOICE,...",
         metavar="RULES",
     )
     path: Literal["up", "gate"] | None = option(
