@@ -42,12 +42,12 @@ class Rules:
     @property
     def reconstructs(self) -> bool:
         """Whether the map and its constant give the output itself."""
-        return self.exact == self
+        return replace(self, qk_norm=DETACHED.qk_norm) == self.exact
 
     @property
     def exact(self) -> Rules:
         """The rules that reconstruct which are the nearest to these."""
-        return Rules(product="half" if self.product == "tangent" else self.product, qk_norm=self.qk_norm)
+        return Rules(product="half" if self.product == "tangent" else self.product)
 
     def __str__(self) -> str:
         """The name of the preset, or of the nearest one and what differs from it."""

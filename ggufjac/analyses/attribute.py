@@ -34,7 +34,7 @@ from ggufjac.maps.model import Model
 from ggufjac.maps.within.paths import LastWrites, last_writes, positions
 
 #: How many predictions are explained where no target is given.
-QUESTIONS = 3
+QUESTIONS = 4
 
 
 @dataclass(frozen=True)

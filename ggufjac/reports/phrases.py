@@ -24,6 +24,7 @@ RULES = {
     "gate": "frozen: norms, attention, and what gates let through",
     "half": "frozen: norms, attention, and half of each gated product",
     "lrp": "frozen: norms, half of each gated product, half of attention's probabilities and half of its values",
+    "lrp-qk": "frozen: norms of the stream, half of each gated product, half of probabilities and half of values",
     "rlens": "frozen: norms, half of each gated product",
     "ordinary": "nothing frozen",
 }
