@@ -18,7 +18,7 @@ from benchmarks.faithfulness.case import Case
 from benchmarks.faithfulness.measure import measure
 from benchmarks.faithfulness.metric import area, deleted, order, points, share, spearman
 from benchmarks.faithfulness.others import gradients, rollout
-from benchmarks.faithfulness.quantities import LOG_P, NAMES, CHANCE, Quantities
+from benchmarks.faithfulness.quantities import CHANCE, LOG_P, NAMES, Quantities
 from benchmarks.faithfulness.summary import Summary, error, share_error
 from conftest import IDS
 from ggufjac.maps.model import Model
@@ -75,15 +75,14 @@ def test_the_secant_adds_up_to_ln_p_above_that_of_equal_logits() -> None:
     assert gained == pytest.approx(float(logits.log_softmax(0)[found.target]) + math.log(500), rel=1e-4)
 
 
-def test_every_prompt_is_read_and_kinds_stay_together_when_there_are_fewer() -> None:
+def test_every_prompt_is_read_and_the_first_ones_are_of_all_kinds() -> None:
     everything = prompts.read()
+    assert sorted(everything) == list(range(len(everything)))
     assert len(everything) >= 60
-    assert all(p.written("llama") for p in everything)
-    some = prompts.spread(everything, 16)
-    assert len(some) == 16
-    assert {p.kind for p in some} == {p.kind for p in everything}
-    assert prompts.spread(everything, 1000) == everything
-    chat = next(p for p in everything if p.system)
+    assert all(p.written("llama") for p in everything.values())
+    kinds = [p.kind for p in everything.values()]
+    assert set(kinds[:20]) == set(kinds)
+    chat = next(p for p in everything.values() if p.system)
     assert chat.written("llama").startswith(f"<|im_start|>system\n{chat.system}<|im_end|>\n<|im_start|>user\n")
     assert chat.written("gemma3").endswith("<end_of_turn>\n<start_of_turn>model\n")
 
@@ -126,7 +125,7 @@ def test_rollout_spreads_one_over_the_tokens(case: Case) -> None:
 
 
 def test_a_case_is_measured_and_shown(case: Case) -> None:
-    scores = measure(case, accounts(["detached", "lrp + half"]), "facts")
+    scores = measure(case, accounts(["detached", "lrp + half"]), 0, "facts")
     best = next(s for s in scores if s.account == "zeroing each token" and s.quantity == LOG_P)
     assert best.spearman == best.own_spearman == 1.0
     assert best.area == best.own_area
