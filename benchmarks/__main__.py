@@ -22,6 +22,7 @@ NAMES = (
     "growth",
     "families",
     "followed",
+    "faithfulness",
     "instructions",
 )
 #: Run alone: they write files.
