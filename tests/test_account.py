@@ -61,7 +61,7 @@ def test_a_question_above_a_token(tiny: Model) -> None:
 
 @pytest.mark.parametrize("rules", ["detached", FAITHFUL])
 def test_the_account_is_of_the_faithful_rules_whatever_the_map_is(tiny: Model, rules: str) -> None:
-    found = account.account_of(Subject(tiny, IDS, AnalysisOptions(dtype="float64", rules=rules)))
+    found = account.accounts_of(Subject(tiny, IDS, AnalysisOptions(dtype="float64", rules=rules)))[0]
     linear = tiny.linearize(IDS, "float64", rules=FAITHFUL)
     w, b = functionals(linear, (found.question,))
     dense = torch.einsum("d,dtn,tn->t", w[0], linear.jacobian(), linear.inputs)
@@ -74,12 +74,12 @@ def test_the_account_is_of_the_faithful_rules_whatever_the_map_is(tiny: Model, r
 
 def test_one_map_at_a_time(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = Subject(tiny, IDS, AnalysisOptions())
-    account.account_of(subject)
+    account.accounts_of(subject)
     assert "linear" not in subject.__dict__
     same = Subject(tiny, IDS, AnalysisOptions(rules=FAITHFUL))
     made = same.linear
     monkeypatch.setattr(tiny, "linearize_with", None)
-    account.account_of(same)
+    account.accounts_of(same)
     assert same.linear is made
 
 
@@ -145,6 +145,6 @@ def test_a_likelier_token_with_a_space_is_pointed_out(tiny: Model) -> None:
         found = attribute(tiny, IDS[:4], AttributeOptions(target=(42,), top=1))
     first = replace(found.predictions[0], token=Piece(7, " Paris"))
     asked = replace(found.questions[0], target=replace(found.questions[0].target, token=Piece(8, "Paris"), rank=44))
-    changed = replace(found, predictions=(first, *found.predictions[1:]), questions=(asked,))
+    changed = replace(found, predictions=(first, *found.predictions[1:]), questions=(asked, *found.questions[1:]))
     assert "did you mean  ␣Paris is rank 1" in printed(changed, 100)
     assert "did you mean" not in printed(found, 100)

@@ -16,14 +16,15 @@ Phrase: TypeAlias = "tuple[str | Piece, ...]"
 #: The share of a state's entries that a scatter plot has room for; the others lie on its edge.
 INSIDE = 0.98
 #: What a logit is taken above, where that is no token.
-OVER = {"likeliest": f"the {LIKELIEST} likeliest others", "mean": "the mean logit"}
-BRIEFLY = {"likeliest": "others", "mean": "mean"}
+OVER = {"likeliest": f"the {LIKELIEST} likeliest others", "mean": "the mean logit", "chance": "chance"}
+BRIEFLY = {"likeliest": "others", "mean": "mean", "chance": "chance"}
 #: What presets of rules do, in words.
 RULES = {
     "detached": "frozen: norms, attention, gates",
     "gate": "frozen: norms, attention, and what gates let through",
     "half": "frozen: norms, attention, and half of each gated product",
     "lrp": "frozen: norms, half of each gated product, half of attention's probabilities and half of its values",
+    "lrp-qk": "frozen: norms of the stream, half of each gated product, half of probabilities and half of values",
     "rlens": "frozen: norms, half of each gated product",
     "ordinary": "nothing frozen",
 }
