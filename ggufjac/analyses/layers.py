@@ -241,7 +241,7 @@ def _lens_layers(subject: Subject, maps: LayerMaps, target: int) -> tuple[LensRe
     """The target in what leaves every layer: a norm and a head, and no sweep."""
     found = []
     for layer, logits in enumerate(maps.lens_logits(maps.leaving())):
-        logit, probability = float(logits[target]), float(logits.double().softmax(-1)[target])
+        logit, probability = float(logits[target]), float(logits.cpu().double().softmax(-1)[target])
         first, rank = subject.speller.piece(int(logits.argmax())), int((logits > logit).sum()) + 1
         found.append(LensReading(layer, first, rank, logit, probability))
     return tuple(found)
