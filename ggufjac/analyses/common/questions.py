@@ -58,7 +58,8 @@ def functionals(linear: DetachedMap, questions: Sequence[Question]) -> tuple[Ten
     found = []
     for q in questions:
         against = None if q.against is None else q.against.token.id
-        found.append(linear.functional(_weights(linear.logits, q.target.token.id, q.above, against)))
+        weights = _weights(linear.logits, q.target.token.id, q.above, against)
+        found.append(linear.functional(weights.to(linear.dtype)))  # before a device sees it that may lack float64
     return torch.stack([w for w, _ in found]), torch.tensor([b for _, b in found], dtype=torch.float64)
 
 
