@@ -106,7 +106,7 @@ def _tokens(a: Analysis, width: int) -> Table:
     table.add_column(Text.assemble("logit of\n", words.token(a.target.token)), justify="right")
     own = any(row.triplets for row in a.tokens)
     roomy, wide = width >= ROOMY, width >= WIDE
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     if own:
         table.add_column("stable\nrank", justify="right")
         table.add_column("σ₁  σ₂  σ₃" if wide else "σ₁", justify="right", no_wrap=True)

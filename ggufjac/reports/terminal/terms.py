@@ -37,7 +37,7 @@ def of_words(
     made.add_column("#", justify="right", style=words.DIM, no_wrap=True)
     made.add_column("word", no_wrap=True)
     made.add_column(heading(first.question), justify="right")
-    made.add_column("")
+    made.add_column("", no_wrap=True)
     for other in others:
         made.add_column(heading(other.question), justify="right")
     parted = any(len(row.tokens) > 1 for row in shown)
@@ -71,7 +71,7 @@ def of_constants(sources: Sequence[ConstantTerms], tokens: Sequence[Piece], widt
     out = layout.table()
     out.add_column("constant")
     out.add_column("term", justify="right")
-    out.add_column("")
+    out.add_column("", no_wrap=True)
     out.add_column("mostly entering at", no_wrap=True)
     groups = constants.groups(sources)
     largest = max(abs(group.term) for group in groups)
