@@ -74,7 +74,7 @@ def traced(model: Model, place: LayerPart, start: int) -> Callable[[Tensor], Ten
             middle[name] = value
             return value
 
-        run = run_of(PROMPT, watch=watch)
+        run = run_of(PROMPT, watch=watch, attached=True)
         entering = x
         for i in range(start, layer + 1):
             entering = x
@@ -484,7 +484,7 @@ def test_saved_and_loaded_is_the_same(result: Layers, tmp_path: Path) -> None:
     assert again == result
     assert text(again, 104) == text(result, 104)  # type: ignore[arg-type]
     assert all(torch.equal(again.arrays[name], array) for name, array in result.arrays.items())
-    assert json.loads(result.to_json())["schema"] == "ggufjac.layers/1"
+    assert json.loads(result.to_json())["schema"] == "ggufjac.layers/2"
 
 
 def test_the_command(tiny_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
