@@ -4,10 +4,12 @@
     python -m benchmarks results growth full_map                  # these; the others stay as they are
     python -m benchmarks results scale --scale MODEL[:TOKENS] ... # the models of the section "scale"
     python -m benchmarks results device --from device.json        # what `python -m benchmarks device` wrote
+    python -m benchmarks results faithfulness --scores a.json     # what `python -m benchmarks faithfulness` saved
 
 The section "device" is measured on a machine with a GPU, and written from its file alone. Without --scale the section
-"scale" measures a synthetic Llama 3.1 8B, which takes 5 GB of the disk meanwhile. The plot of "growth" needs matplotlib
-(the extra `plots`).
+"scale" measures a synthetic Llama 3.1 8B, which takes 5 GB of the disk meanwhile; without --scores the section
+"faithfulness" measures both small real models, which takes an hour or more. The plot of "growth" needs matplotlib (the
+extra `plots`).
 """
 
 from __future__ import annotations
@@ -42,10 +44,11 @@ KERNELS = ("--types", "Q4_K,Q6_K,Q8_0,Q4_0,F16", "--shapes", "4096x14336", "--co
 
 @dataclass(frozen=True)
 class Sources:
-    """models: of "scale". check: the file from which "device" is written."""
+    """models: of "scale". check: the file from which "device" is written; scores: those of "faithfulness", if any."""
 
     models: Sequence[str] = ()
     check: Path | None = None
+    scores: Sequence[Path] = ()
 
 
 #: The lines of one section.
@@ -101,6 +104,12 @@ def _synthetic(folder: Path) -> Path:
     return path
 
 
+def _faithfulness(sources: Sources) -> Iterator[str]:
+    from benchmarks import faithfulness
+
+    yield from faithfulness.kept(sources.scores) if sources.scores else faithfulness.lines()
+
+
 def _growth(_: Sources) -> Iterator[str]:
     from benchmarks import growth
 
@@ -140,6 +149,7 @@ SECTIONS: dict[str, Section] = {
     "kernels": _kernels,
     "families": _table("families"),
     "instructions": _table("instructions"),
+    "faithfulness": _faithfulness,
     "device": _device,
 }
 
@@ -185,10 +195,13 @@ def main() -> int:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--scale", nargs="+", action="extend", default=[], metavar="MODEL[:TOKENS]")
     parser.add_argument("--from", dest="check", type=Path, metavar="FILE", help='of the section "device"')
+    parser.add_argument(
+        "--scores", type=Path, nargs="+", default=[], metavar="FILE", help='of the section "faithfulness"'
+    )
     args = parser.parse_args()
     try:
         measurable = [name for name in SECTIONS if name != "device" or args.check is not None]
-        _run(args.sections or measurable, Sources(args.scale, args.check))
+        _run(args.sections or measurable, Sources(args.scale, args.check, args.scores))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

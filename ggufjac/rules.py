@@ -23,14 +23,17 @@ Coefficients: TypeAlias = Literal["frozen", "tangent"]
 class Rules:
     """How each kind of part is linearised; "tangent" is always its derivative.
 
-    norm: the scale is frozen. activation f(u): the ratio f(u)/u is frozen. product a(g) b(u), a gated MLP: u, g, or
-    half of each is live ("tangent": both in full), the activation by its own rule. attention: values are live and the
-    probabilities frozen ("values"); or half through the values and half through the probabilities, of which queries
-    and keys have half each ("lrp", Achtibat et al., arXiv 2402.05602). coefficients: routers' weights, decays and
-    gates of recurrences, sigmoid gates of attention; which experts are chosen is fixed either way.
+    norm: the scale is frozen. qk_norm: the same of the norms of queries and keys, which matter where attention's
+    probabilities are live (frozen, what a query or key is long by is credited, which its norm takes away). activation
+    f(u): the ratio f(u)/u is frozen. product a(g) b(u), a gated MLP: u, g, or half of each is live ("tangent": both in
+    full), the activation by its own rule. attention: values are live and the probabilities frozen ("values"); or half
+    through the values and half through the probabilities, of which queries and keys have half each ("lrp", Achtibat et
+    al., arXiv 2402.05602). coefficients: routers' weights, decays and gates of recurrences, sigmoid gates of attention;
+    which experts are chosen is fixed either way.
     """
 
     norm: Norm = "frozen"
+    qk_norm: Norm = "frozen"
     activation: Activation = "ratio"
     product: Product = "up"
     attention: Attention = "values"
@@ -39,7 +42,7 @@ class Rules:
     @property
     def reconstructs(self) -> bool:
         """Whether the map and its constant give the output itself."""
-        return self.exact == self
+        return replace(self, qk_norm=DETACHED.qk_norm) == self.exact
 
     @property
     def exact(self) -> Rules:
@@ -60,8 +63,9 @@ PRESETS: dict[str, Rules] = {
     "gate": Rules(product="gate"),
     "half": Rules(product="half"),
     "lrp": Rules(product="half", attention="lrp"),
+    "lrp-qk": Rules(product="half", attention="lrp", qk_norm="tangent"),
     "rlens": Rules(product="half", attention="tangent"),
-    "ordinary": Rules("tangent", "tangent", "tangent", "tangent", "tangent"),
+    "ordinary": Rules("tangent", "tangent", "tangent", "tangent", "tangent", "tangent"),
 }
 
 

@@ -12,9 +12,9 @@ import torch
 from conftest import IDS, printed
 from ggufjac.analyses import ablate as ablation
 from ggufjac.analyses.ablate import Ablation, ablate
-from ggufjac.analyses.common.account import account_of
+from ggufjac.analyses.common.account import accounts_of
 from ggufjac.analyses.common.subject import Subject
-from ggufjac.analyses.options import FAITHFUL, AblateOptions
+from ggufjac.analyses.options import FAITHFUL, RANKING, AblateOptions
 from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
@@ -151,17 +151,17 @@ def test_what_is_shared_is_run_once(tiny: Model, monkeypatch: pytest.MonkeyPatch
 
 
 def test_tokens_are_chosen_by_the_account(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablation, "TOKENS", 3)
+    monkeypatch.setattr(ablation, "TOKENS", 4)
     with torch.no_grad():
         found = ablate(tiny, IDS, AblateOptions(components=1, dtype=torch.float64))
-        account = account_of(Subject(tiny, IDS, AblateOptions(dtype=torch.float64)))
+        (account,) = accounts_of(Subject(tiny, IDS, AblateOptions(dtype=torch.float64)), above=(RANKING,))
     assert found.account == account
     assert account.rules == FAITHFUL
-    largest = sorted(range(len(IDS)), key=lambda t: -abs(account.terms[t]))[:3]
+    largest = sorted(range(len(IDS)), key=lambda t: -abs(account.terms[t]))[:4]
     assert [row.position for row in found.tokens] == sorted(largest)
-    by_map = found.arrays["terms"].abs().topk(3).indices.tolist()
+    by_map = found.arrays["terms"].abs().topk(4).indices.tolist()
     assert sorted(by_map) != sorted(largest), "this prompt does not tell the two apart"
-    assert "10 of 13 tokens were not tried (--tokens" in printed(found, 120)
+    assert "9 of 13 tokens were not tried (--tokens" in printed(found, 120)
 
 
 def test_every_prediction_is_held_against_the_runs(tiny: Model, result: Ablation) -> None:

@@ -82,7 +82,7 @@ def test_every_result_is_what_its_schema_says(kind: str, results: dict[str, Resu
 
 def test_the_check_of_schemas_sees_mistakes(results: dict[str, Result]) -> None:
     schema, plain = schema_of("analysis"), json.loads(results["analysis"].to_json())
-    for name, value in (("prompt", 3), ("tokens", {}), ("schema", "ggufjac.layers/1"), ("ordinary", "x"), ("new", 1)):
+    for name, value in (("prompt", 3), ("tokens", {}), ("schema", "ggufjac.layers/2"), ("ordinary", "x"), ("new", 1)):
         assert wrong({**plain, name: value}, schema, schema, "")
     assert wrong({**plain, "target": {**plain["target"], "rank": 1.5}}, schema, schema, "")
     assert not wrong({**plain, "reconstruction": None}, schema, schema, "")  # what is not finite

@@ -18,7 +18,7 @@ from benchmarks.faithfulness.case import Case
 from benchmarks.faithfulness.measure import measure
 from benchmarks.faithfulness.metric import area, deleted, order, points, share, spearman
 from benchmarks.faithfulness.others import gradients, rollout
-from benchmarks.faithfulness.quantities import LOG_P, NAMES, SECANT, Quantities
+from benchmarks.faithfulness.quantities import CHANCE, LOG_P, NAMES, Quantities
 from benchmarks.faithfulness.summary import Summary, error, share_error
 from conftest import IDS
 from ggufjac.maps.model import Model
@@ -61,29 +61,28 @@ def test_quantities_are_what_their_names_say() -> None:
     assert values["centred"] == pytest.approx(4 - float(logits.mean()))
     assert values[LOG_P] == pytest.approx(float(logits.log_softmax(0)[1]))
     assert values["over the runner-up"] == 1.0
-    assert values["over the likeliest 10"] == pytest.approx(4 - (3 + 1 + 0 - 7) / 10)
+    assert values["over the likeliest 4"] == pytest.approx(4 - (3 + 1 + 0 - 1) / 4)
     point = logits.clone().requires_grad_()
     for name, weights in zip(NAMES, found.weights, strict=True):
         (gradient,) = torch.autograd.grad(found.of(point[None])[0, NAMES.index(name)], point)
-        assert torch.allclose(gradient, weights, atol=1e-6) == (name != SECANT)
+        assert torch.allclose(gradient, weights, atol=1e-6) == (name != CHANCE)
 
 
 def test_the_secant_adds_up_to_ln_p_above_that_of_equal_logits() -> None:
     logits = 8 * torch.randn(500, generator=torch.Generator().manual_seed(0))
     found = Quantities.at(logits)
-    gained = float(found.weights[NAMES.index(SECANT)] @ logits)
+    gained = float(found.weights[NAMES.index(CHANCE)] @ logits)
     assert gained == pytest.approx(float(logits.log_softmax(0)[found.target]) + math.log(500), rel=1e-4)
 
 
-def test_every_prompt_is_read_and_kinds_stay_together_when_there_are_fewer() -> None:
+def test_every_prompt_is_read_and_the_first_ones_are_of_all_kinds() -> None:
     everything = prompts.read()
+    assert sorted(everything) == list(range(len(everything)))
     assert len(everything) >= 60
-    assert all(p.written("llama") for p in everything)
-    some = prompts.spread(everything, 16)
-    assert len(some) == 16
-    assert {p.kind for p in some} == {p.kind for p in everything}
-    assert prompts.spread(everything, 1000) == everything
-    chat = next(p for p in everything if p.system)
+    assert all(p.written("llama") for p in everything.values())
+    kinds = [p.kind for p in everything.values()]
+    assert set(kinds[:20]) == set(kinds)
+    chat = next(p for p in everything.values() if p.system)
     assert chat.written("llama").startswith(f"<|im_start|>system\n{chat.system}<|im_end|>\n<|im_start|>user\n")
     assert chat.written("gemma3").endswith("<end_of_turn>\n<start_of_turn>model\n")
 
@@ -115,7 +114,7 @@ def test_integrated_gradients_add_up_to_what_is_integrated(case: Case) -> None:
 
 def test_gradients_at_the_prompt_are_the_ordinary_map(case: Case) -> None:
     ordinary = next(account for account in accounts(["ordinary"], others=False) if account.name == "ordinary")
-    names = [name for name in NAMES if name != SECANT]
+    names = [name for name in NAMES if name != CHANCE]
     assert torch.allclose(gradients(case, names, [1.0]), ordinary.terms(case, names), atol=1e-3)
 
 
@@ -126,7 +125,7 @@ def test_rollout_spreads_one_over_the_tokens(case: Case) -> None:
 
 
 def test_a_case_is_measured_and_shown(case: Case) -> None:
-    scores = measure(case, accounts(["detached", "lrp + half"]), "facts")
+    scores = measure(case, accounts(["detached", "lrp + half"]), 0, "facts")
     best = next(s for s in scores if s.account == "zeroing each token" and s.quantity == LOG_P)
     assert best.spearman == best.own_spearman == 1.0
     assert best.area == best.own_area

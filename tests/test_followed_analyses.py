@@ -65,7 +65,7 @@ ANALYSES: dict[str, Callable[[Model], Result]] = {
     "layers": lambda model: layers.layers(
         model, PROMPT, LayersOptions(top=3, what=("layer", "attn", "mlp"), layerwise=True, **HOW)
     ),
-    "attribute": lambda model: attribute.attribute(model, PROMPT, AttributeOptions(top=3, **HOW)),
+    "attribute": lambda model: attribute.attribute(model, PROMPT, AttributeOptions(top=3, above="zero", **HOW)),
     "extremes": lambda model: extremes.extremes(model, PROMPT, ExtremesOptions(top=2, **HOW)),
     "ablate": lambda model: ablate.ablate(model, PROMPT, AblateOptions(components=2, **HOW)),
 }
@@ -104,8 +104,9 @@ def test_terms_add_up_to_llama_cpps_logits(model: Model, theirs: torch.Tensor) -
     assert sum(row.logit for row in one.tokens) + one.constant_logit == pytest.approx(first, abs=SUM)
     assert one.reconstruction < SUM
     two: Any = ANALYSES["attribute"](model)
-    for question, found in zip(two.questions, two.sums, strict=True):
-        assert found == pytest.approx(float(theirs[question.target.token.id]), abs=SUM)
+    for question, missed in zip(two.questions, two.missed, strict=True):
+        assert question.value == pytest.approx(float(theirs[question.target.token.id]), abs=SUM)
+        assert abs(missed) < SUM
     assert sum(write.total for write in two.writes) == pytest.approx(first, abs=SUM)
     assert all(sum(row) == pytest.approx(first, abs=SUM) for row in two.carried)
     three: Any = ANALYSES["layers"](model)

@@ -15,9 +15,11 @@ from ggufjac.analyses.compare.comparison import Comparison, compare
 from ggufjac.analyses.options import CompareOptions
 from ggufjac.analyses.table import KINDS
 from ggufjac.maps.model import Model
+from ggufjac.reports.account import title
 from ggufjac.reports.page import EVERYTHING
 from ggufjac.reports.terminal import report
 from ggufjac.reports.terminal.layout import named
+from ggufjac.reports.terminal.terms import heading
 from test_page_is_report import bars, tables
 
 WIDTHS = (60, 80, 100, 120)
@@ -52,18 +54,18 @@ def test_of_two_prompts_the_moves_are_drawn_at_any_width(tiny: Model, width: int
 def test_the_numbers_of_rivals_go_before_the_picture(results: dict[str, Result]) -> None:
     a = results["attribution"]
     assert isinstance(a, Attribution)
-    assert len(a.questions) == 4
+    assert len(a.questions) == 5
+    asked = [" ".join(heading(question).plain.split("\n")) for question in a.questions]
     counts = []
-    for width in (40, 50, 60, 80, 100):
-        (table,) = (table for title, table in tables(a, width) if title == "Input tokens")
+    for width in (40, 50, 60, 80, 120):
+        (table,) = (table for name, table in tables(a, width) if name == title(a.rules))
         assert bars(table)
         names = [named(column) for column in table.columns]
-        questions = [name for name in names if name.startswith("logit of")]
-        shown = len(questions)
-        assert questions == [f"logit of {q.target.token.shown}" for q in a.questions[:shown]]
-        counts.append(shown)
+        shown = [name for name in names if name in asked]
+        assert shown == asked[: len(shown)]
+        counts.append(len(shown))
     assert counts == sorted(counts)
-    assert counts[0] < counts[-1] == 4
+    assert counts[0] < counts[-1] == 5
 
 
 def test_the_models_name_is_what_was_typed_and_its_own_beside_it(results: dict[str, Result]) -> None:

@@ -143,7 +143,7 @@ def test_notes_define_only_what_is_there(result: Result, width: int) -> None:
     for part in parts(result, width):
         if isinstance(part, Frame):
             said += [name for name, _ in part.facts]
-    known = set(re.findall(r"[\w‖σ₁]+", " ".join(said)))
+    known = set(re.findall(r"[\w‖σ₁-]+", " ".join(said)))
     for part in parts(result, width):
         for line in part.lines if isinstance(part, Notes) else ():
             for terms in re.findall(r"(?:^|[;.] )([^:;.]+):", line):
@@ -211,7 +211,9 @@ def sunken(results: dict[str, Result]) -> dict[str, Result]:
     assert isinstance(analysis, Analysis)
     assert isinstance(attribution, Attribution)
     return {
-        "analysis": dataclasses.replace(analysis, account=dataclasses.replace(analysis.account, sinks=(0,))),
+        "analysis": dataclasses.replace(
+            analysis, accounts=tuple(dataclasses.replace(a, sinks=(0,)) for a in analysis.accounts)
+        ),
         "attribution": dataclasses.replace(attribution, sinks=(0,)),
     }
 
@@ -230,7 +232,7 @@ def test_the_first_table_adds_up_to_the_value_and_no_bar_is_cut(
     *terms, total = [float(number) for number in numbers if number]
     assert sum(terms) == pytest.approx(total, abs=0.005 * len(terms))
     assert isinstance(result, Analysis | Attribution)
-    value = result.account.question.value if isinstance(result, Analysis) else result.questions[0].value
+    value = result.accounts[0].question.value if isinstance(result, Analysis) else result.questions[0].value
     assert total == pytest.approx(value, abs=0.006)
     assert max(bar.share for bar in bars(table)) == 1
 

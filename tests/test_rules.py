@@ -67,7 +67,7 @@ def test_presets_are_called_by_their_names() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("lpr", "did you mean 'lrp'? there are detached, gate, half, lrp, rlens, ordinary"),
+        ("lpr", "did you mean 'lrp'? there are detached, gate, half, lrp, lrp-qk, rlens, ordinary"),
         ("atention=lrp", "did you mean 'attention'?"),
         ("attention=lpr", "attention can be values, lrp, tangent"),
         ("half,lrp", "'lrp'"),

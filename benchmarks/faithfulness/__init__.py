@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,7 +27,7 @@ import torch
 from benchmarks.faithfulness.accounts import accounts
 from benchmarks.faithfulness.case import Case
 from benchmarks.faithfulness.measure import Score, measure
-from benchmarks.faithfulness.prompts import Prompt, read, spread
+from benchmarks.faithfulness.prompts import Prompt, read
 from benchmarks.faithfulness.summary import Summary
 from ggufjac.atomic import write_text
 from ggufjac.errors import UserError
@@ -38,19 +38,31 @@ from ggufjac.rules import PRESETS
 MODELS = ("smollm2-135m", "gemma3-270m")
 
 
-def scores(model: Model, prompts: Sequence[Prompt], rules: Sequence[str], others: bool = True) -> Iterator[list[Score]]:
+def scores(
+    model: Model, prompts: Mapping[int, Prompt], rules: Sequence[str], others: bool = True
+) -> Iterator[list[Score]]:
     """Those of one prompt after the other."""
     all_accounts = accounts(rules, others)
     with torch.no_grad():
-        for prompt in prompts:
+        for number, prompt in prompts.items():
             case = Case(model, prompt.written(model.file.architecture))
-            yield measure(case, all_accounts, prompt.kind)
+            yield measure(case, all_accounts, number, prompt.kind)
 
 
 def lines(models: Sequence[str] = MODELS) -> Iterator[str]:
     """All prompts on several models, as Markdown."""
     for name in models:
-        yield from shown(name, _measured(name, read(), list(PRESETS), True))
+        found: list[Score] = []
+        with Model.open(resolve(name)) as model:
+            for some in scores(model, read(), list(PRESETS)):
+                found += some
+        yield from shown(name, found)
+
+
+def kept(files: Sequence[Path]) -> Iterator[str]:
+    """What --save kept, as Markdown."""
+    for name, found in _read(files).items():
+        yield from shown(name, found)
 
 
 def shown(name: str, found: Sequence[Score]) -> Iterator[str]:
@@ -66,13 +78,15 @@ def shown(name: str, found: Sequence[Score]) -> Iterator[str]:
     yield ""
 
 
-def _measured(name: str, prompts: Sequence[Prompt], rules: Sequence[str], others: bool) -> list[Score]:
-    found: list[Score] = []
+def _measure(name: str, found: list[Score], args: argparse.Namespace) -> Iterator[None]:
+    """The scores of a model's prompts that are not there yet, added one prompt after the other."""
+    done = {score.prompt for score in found}
+    prompts = {i: prompt for i, prompt in list(read().items())[: args.prompts] if i not in done}
     with Model.open(resolve(name)) as model:
-        for i, some in enumerate(scores(model, prompts, rules, others)):
+        for i, some in enumerate(scores(model, prompts, args.rules, not args.only_rules)):
             found += some
             print(f"{name}: {i + 1} of {len(prompts)} prompts", file=sys.stderr, flush=True)
-    return found
+            yield
 
 
 def main() -> int:
@@ -81,23 +95,27 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=sys.maxsize, metavar="N", help="so many, of all kinds")
     parser.add_argument("--rules", nargs="+", default=list(PRESETS), help="rules, or sums of several with +")
     parser.add_argument("--only-rules", action="store_true", help="nothing beside them but zeroing")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="every score, as JSON")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="every score, as JSON; what is there is gone on with")
     parser.add_argument("--show", type=Path, nargs="+", default=[], metavar="FILE", help="measure nothing; show these")
     args = parser.parse_args()
+    there = [args.save] if args.save is not None and args.save.exists() else []
     try:
-        found = _read(args.show) if args.show else {}
+        found = _read(args.show or there)
         for name in [] if args.show else args.model:
-            measured = _measured(name, spread(read(), args.prompts), args.rules, not args.only_rules)
-            found[Path(name).stem if "/" in name else name] = measured
-            if args.save is not None:
-                rows = {name: [asdict(score) for score in some] for name, some in found.items()}
-                write_text(args.save, json.dumps(rows, ensure_ascii=False))
+            for _ in _measure(name, found.setdefault(Path(name).stem if "/" in name else name, []), args):
+                if args.save is not None:
+                    _write(args.save, found)
     except UserError as problem:
         print(problem, file=sys.stderr)
         return 2
     for name, some in found.items():
         print("\n".join(shown(name, some)), flush=True)
     return 0
+
+
+def _write(file: Path, found: Mapping[str, Sequence[Score]]) -> None:
+    rows = {name: [asdict(score) for score in some] for name, some in found.items()}
+    write_text(file, json.dumps(rows, ensure_ascii=False))
 
 
 def _read(files: Sequence[Path]) -> dict[str, list[Score]]:

@@ -15,12 +15,13 @@ from benchmarks.faithfulness.quantities import LOG_P, NAMES
 
 @dataclass(frozen=True)
 class Score:
-    """One account of one quantity, on one prompt of a kind.
+    """One account of one quantity, on one prompt (its number in the file) of a kind.
 
     area, spearman: by the curves of ln p, and against zeroing each token alone. own_area, own_spearman: by the curves
     of the quantity itself. first: the share of token 0. seconds: for all of the account's quantities.
     """
 
+    prompt: int
     kind: str
     n_tokens: int
     account: str
@@ -43,13 +44,26 @@ class Made:
     seconds: float
 
 
-def measure(case: Case, accounts: Sequence[Account], kind: str) -> list[Score]:
+def measure(case: Case, accounts: Sequence[Account], prompt: int, kind: str) -> list[Score]:
     """The scores of all accounts and quantities; every set of zeroed tokens is run once for all of them."""
     alone = dict(zip(NAMES, zeroed(case, NAMES).tolist(), strict=True))
     made = [_made(case, account) for account in accounts]
     rows = [terms for one in made for terms in one.terms.values()]
     case.deletion.ask(gone for terms in rows for way in _ways(terms) for gone in deleted(way))
-    return [_score(case, one, name, alone, kind) for one in made for name in one.terms]
+    return [
+        Score(
+            prompt,
+            kind,
+            case.n_tokens,
+            one.account.name,
+            name,
+            one.account.cost,
+            *_scored(case, one, name, alone),
+            one.seconds,
+        )
+        for one in made
+        for name in one.terms
+    ]
 
 
 def _made(case: Case, account: Account) -> Made:
@@ -63,21 +77,14 @@ def _ways(terms: Sequence[float]) -> tuple[list[int], list[int]]:
     return ranked, ranked[::-1]
 
 
-def _score(case: Case, made: Made, name: str, alone: dict[str, list[float]], kind: str) -> Score:
+def _scored(
+    case: Case, made: Made, name: str, alone: dict[str, list[float]]
+) -> tuple[float, float, float, float, float]:
+    """Area and rank correlation by ln p, both by the quantity itself, and the share of token 0."""
     terms = made.terms[name]
     most, least = (case.deletion.values(deleted(way)) for way in _ways(terms))
-    areas = [area(most[:, NAMES.index(q)].tolist(), least[:, NAMES.index(q)].tolist()) for q in (LOG_P, name)]
-    ranks = [spearman(terms, alone[q]) for q in (LOG_P, name)]
-    return Score(
-        kind=kind,
-        n_tokens=case.n_tokens,
-        account=made.account.name,
-        quantity=name,
-        cost=made.account.cost,
-        area=areas[0],
-        spearman=ranks[0],
-        own_area=areas[1],
-        own_spearman=ranks[1],
-        first=share(terms),
-        seconds=made.seconds,
+    (a, rho), (own_a, own_rho) = (
+        (area(most[:, NAMES.index(q)].tolist(), least[:, NAMES.index(q)].tolist()), spearman(terms, alone[q]))
+        for q in (LOG_P, name)
     )
+    return a, rho, own_a, own_rho, share(terms)

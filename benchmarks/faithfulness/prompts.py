@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+#: Multiples of it lie evenly between 0 and 1, however many.
+GOLDEN = (5**0.5 - 1) / 2
 FILE = Path(__file__).with_name("prompts.jsonl")
 
 
@@ -31,12 +32,8 @@ class Prompt:
         return f"{system}<|im_start|>user\n{self.user}<|im_end|>\n<|im_start|>assistant\n"
 
 
-def read(file: Path = FILE) -> list[Prompt]:
-    """All prompts of a file, in its order."""
-    return [Prompt(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def spread(prompts: Sequence[Prompt], n: int) -> list[Prompt]:
-    """n of them, as evenly over the file, and so over the kinds, as may be; all where there are fewer."""
-    step = len(prompts) / n
-    return list(prompts) if n >= len(prompts) else [prompts[int((i + 0.5) * step)] for i in range(n)]
+def read(file: Path = FILE) -> dict[int, Prompt]:
+    """All prompts of a file by their numbers, dealt out so that however many of the first are taken, they are spread
+    over the file, and so over the kinds."""
+    found = [Prompt(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return {i: found[i] for i in sorted(range(len(found)), key=lambda i: (i * GOLDEN) % 1)}

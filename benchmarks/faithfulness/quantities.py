@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 #: ln p by its derivative at the prompt, and by its secant from equal logits to the prompt's.
-LOG_P, SECANT = "ln p", "ln p, secant"
+LOG_P, CHANCE = "ln p", "ln p above chance"
 #: The target's logit above the mean of so many of the likeliest others.
-RIVALS = (1, 10)
+RIVALS = (1, 4)
 OVER = {k: "over the runner-up" if k == 1 else f"over the likeliest {k}" for k in RIVALS}
-NAMES = ("logit", "centred", LOG_P, SECANT, *OVER.values())
+NAMES = ("logit", "centred", LOG_P, CHANCE, *OVER.values())
 #: Points at which the secant's slope is taken.
 NODES = 32
 
@@ -47,7 +47,7 @@ class Quantities:
         """Their values [n, len(NAMES)] at other logits [n, n_vocab]."""
         values = list((logits @ self.weights.T).unbind(-1))
         log_p = logits.log_softmax(-1)[:, self.target]
-        for name in (LOG_P, SECANT):
+        for name in (LOG_P, CHANCE):
             values[NAMES.index(name)] = log_p
         return torch.stack(values, -1)
 

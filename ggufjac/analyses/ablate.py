@@ -21,14 +21,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ggufjac.analyses.common.account import Account, account_of
+from ggufjac.analyses.common.account import Account, accounts_of
 from ggufjac.analyses.common.agreement import kl_divergence
 from ggufjac.analyses.common.predictions import Prediction, Triplet
 from ggufjac.analyses.common.result import MapResult
 from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece, Speller
-from ggufjac.analyses.options import AblateOptions
+from ggufjac.analyses.options import RANKING, AblateOptions
 from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD
@@ -118,7 +118,7 @@ def ablate(
 
     asked = None if options.target is None else subject.token(options.target)
     subject.lap("account")
-    account = account_of(subject, asked)
+    (account,) = accounts_of(subject, asked, (RANKING,))
     target = subject.target(options.target)
     linear = subject.linear
     subject.lap("linear map")

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ggufjac.analyses.common.account import Account, account_of
+from ggufjac.analyses.common.account import Account, accounts_of
 from ggufjac.analyses.common.agreement import Agreement
 from ggufjac.analyses.common.constants import ConstantTerms, constant_terms, constants_of
 from ggufjac.analyses.common.predictions import Prediction, Triplet
@@ -41,18 +41,19 @@ class TokenRow:
 class Analysis(MapResult):
     """One prompt, explained. Shares of the output add up to 1 and logits to the target's logit, constant included.
 
-    account, words: what every token gives to the prediction under the most faithful rules, and the words that the
-    tokens make. target: the token whose logit is attributed. constant_share, constant_logit: what constants (biases)
-    give to the output and to that logit; constant_sources: what each of them gives to the logit. combined,
-    combined_stable_rank: of the map of all tokens together. norms_exact: whether the stable ranks come from the full
-    map or from random probes. ordinary: the reconstruction error of the ordinary Jacobian (None: not asked for).
-    agreement: None when llama.cpp was not asked, with the reason in agreement_note. llama_prediction: llama.cpp's first
-    token. Where llama.cpp's own run is explained, the output, its logits and the predictions are llama.cpp's.
+    accounts, words: what every token gives to the prediction under the most faithful rules, to what sets it apart from
+    its rivals and to its probability; and the words that the tokens make. target: the token whose logit is attributed.
+    constant_share, constant_logit: what constants (biases) give to the output and to that logit; constant_sources: what
+    each of them gives to the logit. combined, combined_stable_rank: of the map of all tokens together. norms_exact:
+    whether the stable ranks come from the full map or from random probes. ordinary: the reconstruction error of the
+    ordinary Jacobian (None: not asked for). agreement: None when llama.cpp was not asked, with the reason in
+    agreement_note. llama_prediction: llama.cpp's first token. Where llama.cpp's own run is explained, the output, its
+    logits and the predictions are llama.cpp's.
     """
 
     kind: ClassVar[str] = "analysis"
 
-    account: Account
+    accounts: tuple[Account, ...]
     words: tuple[Word, ...]
     target: Prediction
     tokens: tuple[TokenRow, ...]
@@ -82,7 +83,7 @@ def analyze(
     subject = Subject(model, prompt, options, progress)
     asked = None if options.target is None else subject.token(options.target)
     subject.lap("account")
-    account = account_of(subject, asked)
+    accounts = accounts_of(subject, asked)
     target = subject.target(asked)
     linear = subject.linear
     functional, offset = linear.logit_functional(target.token.id)
@@ -111,7 +112,7 @@ def analyze(
     agreement, note = _opinion(subject, options, judge)
     return Analysis(
         **subject.map_facts(float((rebuilt - y).norm() / y.norm())),
-        account=account,
+        accounts=accounts,
         words=subject.words,
         target=target,
         tokens=rows,

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, TypeAlias, get_args
 from ggufjac import parse
 from ggufjac.maps.options import MapOptions
 from ggufjac.option import flag_of, option, options_of
-from ggufjac.rules import rules_called
+from ggufjac.rules import PRESETS, rules_called
 
 #: A token: its text, "#ID", or its id.
 Token: TypeAlias = "str | int"
@@ -19,12 +19,14 @@ Tokens: TypeAlias = "Token | Sequence[Token]"
 LAYER = "layer"
 
 #: What a target's logit is taken above: nothing, the likeliest other token, the mean of the four likeliest others, or
-#: the mean of all.
-Above: TypeAlias = Literal["zero", "rival", "likeliest", "mean"]
-#: The account of a prediction that is shown first: the rules and the quantity whose terms foretell best what the model
-#: does without a token (measured: docs/faithfulness.md).
-FAITHFUL = "lrp"
+#: the mean of all; "chance": its ln p above that of a guess.
+Above: TypeAlias = Literal["zero", "rival", "likeliest", "mean", "chance"]
+#: The rules of the accounts that are shown first: their terms foretell best what the model does without a token
+#: (measured: docs/faithfulness.md).
+FAITHFUL = "lrp-qk"
+#: What sets a prediction apart from its rivals, which is shown first; and the quantity whose terms rank tokens best.
 ABOVE: Above = "likeliest"
+RANKING: Above = "chance"
 
 
 def faithful_rules(run: str) -> str:
@@ -103,7 +105,7 @@ class AttributeOptions(AnalysisOptions):
     above: Above | None = option(
         None,
         "explain how far it is above the mean of the four likeliest others (default), the mean of all, the likeliest "
-        "other token (rival), or the logit itself (zero)",
+        "other token (rival), its ln p above chance, or the logit itself (zero)",
         choices=get_args(Above),
     )
     top: int = option(8, "components (default 8)", parse=parse.positive, metavar="K")
@@ -115,7 +117,7 @@ class AttributeOptions(AnalysisOptions):
     rules: str | None = option(
         None,
         f"how the model is linearised: {FAITHFUL} (default; {rules_called(FAITHFUL).exact} with --run llama.cpp), "
-        "detached (exact terms), gate, half, lrp, rlens, ordinary, or NAME=CHOICE,...",
+        f"or another of {', '.join(PRESETS)} (exact terms: detached), or NAME=CHOICE,...",
         metavar="RULES",
     )
 
@@ -235,8 +237,8 @@ class BatchOptions(AnalysisOptions):
     top: int | None = option(None, "singular triplets (default: the analysis's own)", parse=parse.positive, metavar="K")
     rules: str | None = option(
         None,
-        "how the model is linearised (default: as the analysis does by itself): detached, gate, half, lrp, rlens, "
-        "ordinary, or NAME=CHOICE,...",
+        f"how the model is linearised (default: as the analysis does by itself): {', '.join(PRESETS)}, or "
+        "NAME=CHOICE,...",
         metavar="RULES",
     )
     verify: bool = option(True, "analyze: do not ask llama.cpp for its prediction", name="no-verify", negated=True)

@@ -9,7 +9,7 @@ from ggufjac import parse
 from ggufjac.errors import UserError
 from ggufjac.network.followed.settings import LlamaSettings
 from ggufjac.option import Options, option
-from ggufjac.rules import DETACHED, Rules, rules_called
+from ggufjac.rules import DETACHED, PRESETS, Rules, rules_called
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,7 @@ class MapOptions(Options):
     )
     rules: str | None = option(
         None,
-        "how the model is linearised: detached (default), gate, half, lrp, rlens, ordinary, or NAME=CHOICE,...",
+        f"how the model is linearised: {', '.join(PRESETS)} (default detached), or NAME=CHOICE,...",
         metavar="RULES",
     )
     path: Literal["up", "gate"] | None = option(

@@ -85,7 +85,7 @@ def title(rules: str) -> str:
 def about(account: Account) -> Phrase:
     """What the table shows."""
     how = "exact terms" if rules_called(account.rules).reconstructs else "terms"
-    return f"{how} of ", *phrases.question(account.question), f" by rules {account.rules!r}"
+    return f"{how} by rules {account.rules!r} of ", *phrases.briefly(account.question)
 
 
 def notes(accounts: Sequence[Account], pieces: Sequence[Piece], followed: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from ggufjac.analyses.common.questions import LIKELIEST, Question
@@ -15,14 +16,15 @@ Phrase: TypeAlias = "tuple[str | Piece, ...]"
 #: The share of a state's entries that a scatter plot has room for; the others lie on its edge.
 INSIDE = 0.98
 #: What a logit is taken above, where that is no token.
-OVER = {"likeliest": f"the {LIKELIEST} likeliest others", "mean": "the mean logit"}
-BRIEFLY = {"likeliest": "others", "mean": "mean"}
+OVER = {"likeliest": f"the {LIKELIEST} likeliest others", "mean": "the mean logit", "chance": "chance"}
+BRIEFLY = {"likeliest": "others", "mean": "mean", "chance": "chance"}
 #: What presets of rules do, in words.
 RULES = {
     "detached": "frozen: norms, attention, gates",
     "gate": "frozen: norms, attention, and what gates let through",
     "half": "frozen: norms, attention, and half of each gated product",
     "lrp": "frozen: norms, half of each gated product, half of attention's probabilities and half of its values",
+    "lrp-qk": "frozen: norms of the stream, half of each gated product, half of probabilities and half of values",
     "rlens": "frozen: norms, half of each gated product",
     "ordinary": "nothing frozen",
 }
@@ -32,10 +34,21 @@ RECONSTRUCTIONS = frozenset({"output", "detached.output", "ordinary.output"})
 
 def question(asked: Question) -> Phrase:
     """The quantity that is attributed."""
+    return _asked(asked, OVER)
+
+
+def briefly(asked: Question) -> Phrase:
+    """The same where it has been said already."""
+    return _asked(asked, BRIEFLY)
+
+
+def _asked(asked: Question, over: Mapping[str, str]) -> Phrase:
     target = asked.target.token
     if asked.against is not None:
         return target, " over ", asked.against.token
-    return ("the logit of ", target) if asked.above == "zero" else (target, f" over {OVER[asked.above]}")
+    if asked.above == "chance":
+        return "ln p of ", target, " over chance"
+    return ("the logit of ", target) if asked.above == "zero" else (target, f" over {over[asked.above]}")
 
 
 def followed(e: Explanation) -> Phrase:

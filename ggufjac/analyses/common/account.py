@@ -1,8 +1,8 @@
 """The account of a prediction that is shown first: what every token gives to it under the most faithful rules.
 
 An exact linear account is not unique, nor is it faithful for being exact. Which rules of linearisation and which
-quantity foretell best what a model does without a token was measured (docs/faithfulness.md); `FAITHFUL` and `ABOVE` in
-`ggufjac.analyses.options` name them, and nothing else decides it.
+quantity foretell best what a model does without a token was measured (docs/faithfulness.md); `FAITHFUL`, `ABOVE` and
+`RANKING` in `ggufjac.analyses.options` name them, and nothing else decides it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ggufjac.analyses.common.questions import Question, ask, functionals
 from ggufjac.analyses.common.subject import Subject
-from ggufjac.analyses.options import ABOVE, AnalysisOptions, faithful_rules
+from ggufjac.analyses.options import ABOVE, RANKING, Above, AnalysisOptions, faithful_rules
 
 #: How much longer than a usual token's the state of a sink is, in most layers. (Measured on SmolLM2, Gemma 3 and
 #: Qwen2.5: 7 to 60 times for the first token, at most 1.2 for all others.)
@@ -40,8 +40,10 @@ class Account:
     sinks: tuple[int, ...]
 
 
-def account_of(subject: Subject, target: int | None = None) -> Account:
-    """The account of one token's logit (None: the likeliest) at the subject's prompt. A sweep of one column.
+def accounts_of(
+    subject: Subject, target: int | None = None, above: Sequence[Above] = (ABOVE, RANKING)
+) -> tuple[Account, ...]:
+    """Accounts of one token (None: the likeliest) at the subject's prompt, one for each quantity, in one sweep.
 
     Where the subject's map has other rules this makes a map of its own and drops it: ask before `subject.linear` is
     made, so that memory never holds the coefficients of both.
@@ -49,13 +51,15 @@ def account_of(subject: Subject, target: int | None = None) -> Account:
     options = faithful(subject.options)
     same = options.linearisation == subject.options.linearisation
     linear = subject.linear if same else subject.model.linearize_with(subject.ids, options)
-    question = ask(linear, subject.speller, target, ABOVE, None)
-    w, b = functionals(linear, (question,))
-    *terms, constant = linear.attribute(w)[0].tolist()
-    constants = constant + float(b[0])
-    missed = question.value - sum(terms) - constants
-    found = sinks(linear.forward_pass.states)
-    return Account(question, str(options.linearisation), tuple(terms), constants, missed, found)
+    questions = [ask(linear, subject.speller, target, each, None) for each in above]
+    w, b = functionals(linear, questions)
+    found, rules = sinks(linear.forward_pass.states), str(options.linearisation)
+    accounts = []
+    for question, row, offset in zip(questions, linear.attribute(w).tolist(), b.tolist(), strict=True):
+        *terms, constant = row
+        missed = question.value - sum(terms) - constant - offset
+        accounts.append(Account(question, rules, tuple(terms), constant + offset, missed, found))
+    return tuple(accounts)
 
 
 def sinks(states: Sequence[Tensor]) -> tuple[int, ...]:

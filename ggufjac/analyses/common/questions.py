@@ -1,6 +1,9 @@
 """What is explained of a prediction: how far a token's logit is above something, as a functional of the final state.
 
-What all logits have in common moves no prediction, so a difference says more than a logit.
+What all logits have in common moves no prediction, so a difference says more than a logit. So does ln p, which is no
+sum over logits but can be told as one: from equal logits, where p is 1 over the number of tokens, to those of the
+prediction its slopes change from 1/n to p, and their means on this way are weights whose sum over the logits is exactly
+what ln p has gained.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +22,9 @@ from ggufjac.maps.detached import DetachedMap
 
 #: How many of the likeliest other tokens a mean is taken of.
 LIKELIEST = 4
+#: Points at which slopes are taken on the way from equal logits (Gauss and Legendre's; ln p is then right to 1e-9 where
+#: the first logit is 60 above the mean).
+POINTS = 96
 
 
 @dataclass(frozen=True)
@@ -25,8 +32,8 @@ class Question:
     """How far the target's logit is above something.
 
     above: "zero" (it is the logit itself), "token" (another token's logit), "likeliest" (the mean logit of the four
-    likeliest others) or "mean" (of all tokens). against: the other token, where it is one; value: how far, which is
-    what the terms add up to.
+    likeliest others), "mean" (of all tokens) or "chance" (ln p above that of a guess among all tokens). against: the
+    other token, where it is one; value: how far, which is what the terms add up to.
     """
 
     target: Prediction
@@ -51,7 +58,8 @@ def functionals(linear: DetachedMap, questions: Sequence[Question]) -> tuple[Ten
     found = []
     for q in questions:
         against = None if q.against is None else q.against.token.id
-        found.append(linear.functional(_weights(linear.logits, q.target.token.id, q.above, against)))
+        weights = _weights(linear.logits, q.target.token.id, q.above, against)
+        found.append(linear.functional(weights.to(linear.dtype)))  # before a device sees it that may lack float64
     return torch.stack([w for w, _ in found]), torch.tensor([b for _, b in found], dtype=torch.float64)
 
 
@@ -65,5 +73,16 @@ def _weights(logits: Tensor, target: int, above: str, against: int | None) -> Te
         weights[likeliest[:LIKELIEST]] = -1 / min(LIKELIEST, len(likeliest))
     elif above == "mean":
         weights -= 1 / len(logits)
+    elif above == "chance":
+        weights -= _mean_softmax(logits.double())
     weights[target] += 1
     return weights
+
+
+def _mean_softmax(logits: Tensor) -> Tensor:
+    """The mean of softmax(s logits) for s from 0 to 1."""
+    places, sizes = np.polynomial.legendre.leggauss(POINTS)
+    mean = torch.zeros_like(logits)
+    for place, size in zip(places, sizes, strict=True):
+        mean += float(size) / 2 * (float(1 + place) / 2 * logits).softmax(-1)
+    return mean

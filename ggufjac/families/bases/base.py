@@ -31,6 +31,7 @@ from ggufjac.families.parts import (
     Sequential,
 )
 from ggufjac.families.parts.activations import Ratio, gelu, silu
+from ggufjac.families.parts.attention import QKNorm
 from ggufjac.quants.tensor import QuantTensor
 
 
@@ -164,7 +165,7 @@ class Family(Hyperparameters, ABC):
         if norms == "whole":
             q_norm = self.norm(b + "attn_q_norm", n_head * d_key)
             k_norm = self.norm(b + "attn_k_norm", n_head_kv * d_key)
-            return replace(plain, q=Sequential(q, q_norm), k=Sequential(k, k_norm))
+            return replace(plain, q=Sequential(q, QKNorm(q_norm)), k=Sequential(k, QKNorm(k_norm)))
         return plain
 
     def gated_mlp(self, i: int, ratio: Ratio = silu, *, kind: str = "", n_ff: int | None = None) -> GatedMLP:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,6 +37,22 @@ class Temperature:
     def factors(self, positions: Tensor) -> Tensor:
         """[T] float64."""
         return 1 + self.scale * (1 + torch.floor((positions.double() + self.offset) / self.step)).log()
+
+
+class QKNorm(Part):
+    """A norm of queries or keys, which has a rule of its own."""
+
+    def __init__(self, norm: Part) -> None:
+        self.norm = norm
+
+    @property
+    def children(self) -> tuple[Part, ...]:
+        return (self.norm,)
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        rules = run.rules
+        own = run if rules.norm == rules.qk_norm else replace(run, rules=replace(rules, norm=rules.qk_norm))
+        return self.norm.build(own, x)
 
 
 @dataclass(frozen=True)
@@ -185,14 +201,14 @@ class Attention(Part):
         op, x = made
         heads, operators = x.unflatten(-1, (n, -1)), []
         if norm is not None and not self.rope_first:
-            normalise, heads = norm.build(run, heads)
+            normalise, heads = QKNorm(norm).build(run, heads)
             operators.append(normalise)
         if self.rope is not None:
             turn = rotation(run, self.rope, heads, rows)
             heads = turn.apply(heads)
             operators.append(turn)
         if norm is not None and self.rope_first:
-            normalise, heads = norm.build(run, heads)
+            normalise, heads = QKNorm(norm).build(run, heads)
             operators.append(normalise)
         return Sequential([op, Heads(Sequential(operators), n)]), heads.flatten(-2)
 

@@ -21,7 +21,7 @@ TRIPLETS, WORDS, CELL = 4, 3, 34
 
 
 def pictures(a: Analysis) -> Iterator[Picture]:
-    yield words(a.account, a.words, [row.token for row in a.tokens])
+    yield words(a.accounts[0], a.words, [row.token for row in a.tokens])
     yield _terms(a)
     if any(row.triplets for row in a.tokens):
         yield _table(a, "writes", "What the input tokens write", "left singular vectors of each token's own map")

@@ -41,8 +41,10 @@ def report(analysis: Analysis) -> RenderableType:
 
 def _draw(a: Analysis, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
-    table = terms.of_words((a.account,), a.words, [row.token for row in a.tokens], width)
-    yield from layout.titled(account.title(a.account.rules), words.phrase(account.about(a.account)).plain, table)
+    table = terms.of_words(a.accounts, a.words, [row.token for row in a.tokens], width)
+    yield from layout.titled(
+        account.title(a.accounts[0].rules), words.phrase(account.about(a.accounts[0])).plain, table
+    )
     exact = "exact " if rules_called(a.rules).reconstructs else ""
     explained = f"each one's own map J_t, its {exact}share of the output and its {exact}term of the logit"
     tokens = _tokens(a, width)
@@ -59,7 +61,8 @@ def _head(a: Analysis, width: int) -> RenderableType:
         ("prompt", Text(readable(a.prompt), style="italic")),
         *runs.run_facts(a.llama, a.device),
         ("predicts", layout.predictions_line(a.predictions, width)),
-        ("explains", terms.explains(a.account)),
+        ("explains", terms.explains(a.accounts[0])),
+        *layout.meant_facts(a.target, a.predictions),
         ("llama.cpp", _judgement(a)),
         ("exactness", _exactness(a)),
     ]
@@ -103,7 +106,7 @@ def _tokens(a: Analysis, width: int) -> Table:
     table.add_column(Text.assemble("logit of\n", words.token(a.target.token)), justify="right")
     own = any(row.triplets for row in a.tokens)
     roomy, wide = width >= ROOMY, width >= WIDE
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     if own:
         table.add_column("stable\nrank", justify="right")
         table.add_column("σ₁  σ₂  σ₃" if wide else "σ₁", justify="right", no_wrap=True)
@@ -202,9 +205,9 @@ def _foot(a: Analysis, ranks: bool) -> RenderableType:
     rank = "; stable rank: ‖J‖²/σ₁²" + ("" if a.norms_exact else "; ≈: from random probes") if ranks else ""
     total = sum(a.seconds.values())
     return layout.notes(
-        *account.notes((a.account,), [row.token for row in a.tokens], a.llama is not None),
+        *account.notes(a.accounts, [row.token for row in a.tokens], a.llama is not None),
         "output: share of the final hidden state"
-        + ("; a sink has what all tokens share" if a.account.sinks else "")
+        + ("; a sink has what all tokens share" if a.accounts[0].sinks else "")
         + rank,
         f"{phrases.rules(a.rules)}; combined stable rank {a.combined_stable_rank:.3g}; {total:.1f} s of computing",
     )

@@ -65,6 +65,7 @@ def _head(a: Attribution, width: int) -> RenderableType:
             *runs.run_facts(a.llama, a.device),
             ("predicts", layout.predictions_line(a.predictions, width)),
             ("explains", terms.explains(a.accounts[0])),
+            *layout.meant_facts(a.questions[0].target, a.predictions),
             ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama, a.rules)),
         ],
     )

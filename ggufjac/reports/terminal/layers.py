@@ -16,6 +16,7 @@ from ggufjac.reports import phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
+from ggufjac.rules import rules_called
 
 #: The narrowest cell of the concept grid, and the widest that adds anything; what the lens's tokens take at most.
 CELL, BROAD, LENS = 19, 40, 11
@@ -75,9 +76,12 @@ def _head(a: Layers, width: int) -> RenderableType:
     exact = a.reconstruction < layout.EXACT[a.dtype]
     exactness = Text.assemble(
         (words.small(a.reconstruction), words.GOOD if exact else words.BAD),
-        f"  is the most by which a layer's shares miss 1 ({a.dtype}); ",
-        f"singular triplets to a residual of {words.small(worst)}",
+        f"  is the most by which a layer's shares miss 1 ({a.dtype})",
     )
+    if not rules_called(a.rules).reconstructs:
+        left = words.percent(a.reconstruction)
+        exactness = Text(f"rules {a.rules!r} do not reconstruct: a layer's shares miss up to {left} of it")
+    exactness.append(f"; singular triplets to a residual of {words.small(worst)}")
     facts: list[tuple[str, RenderableType]] = [
         ("model", layout.model_line(a.model)),
         ("prompt", Text(readable(a.prompt), style="italic")),

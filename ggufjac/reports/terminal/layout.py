@@ -192,6 +192,16 @@ def predictions_line(predictions: Sequence[Prediction], width: int) -> Text:
     return Text("   ").join(shown)
 
 
+def meant_facts(target: Prediction, predictions: Sequence[Prediction]) -> list[tuple[str, RenderableType]]:
+    """A line for the head of a report where a likelier token differs from the target by spaces alone."""
+    text = target.token.text
+    for p in predictions:
+        if p.rank < target.rank and p.token.text != text and p.token.text.strip() == text.strip() != "":
+            said = Text.assemble(words.token(p.token), f" is rank {p.rank}, {words.percent(p.probability)}; ")
+            return [("did you mean", said.append("a token's text has its space", style=words.DIM))]
+    return []
+
+
 def exactness_line(reconstruction: float, dtype: str) -> Text:
     """How far the linear map is from the output, judged by what its dtype can do."""
     limit = EXACT[dtype]

@@ -37,7 +37,7 @@ def of_words(
     made.add_column("#", justify="right", style=words.DIM, no_wrap=True)
     made.add_column("word", no_wrap=True)
     made.add_column(heading(first.question), justify="right")
-    made.add_column("")
+    made.add_column("", no_wrap=True)
     for other in others:
         made.add_column(heading(other.question), justify="right")
     parted = any(len(row.tokens) > 1 for row in shown)
@@ -71,7 +71,7 @@ def of_constants(sources: Sequence[ConstantTerms], tokens: Sequence[Piece], widt
     out = layout.table()
     out.add_column("constant")
     out.add_column("term", justify="right")
-    out.add_column("")
+    out.add_column("", no_wrap=True)
     out.add_column("mostly entering at", no_wrap=True)
     groups = constants.groups(sources)
     largest = max(abs(group.term) for group in groups)
@@ -97,7 +97,7 @@ def explains(of: Account) -> Text:
     if rules_called(of.rules).reconstructs:
         missing = words.small(abs(of.missed) / max(1.0, abs(q.target.logit)))
         return out.append(f"; the terms add up to it within {missing}", style=words.DIM)
-    return out.append(f"; {of.missed:+.2f} of it is credited to no token", style=words.DIM)
+    return out.append(f"; {of.missed:+.2f} is credited to no token", style=words.DIM)
 
 
 def heading(question: Question) -> Text:
@@ -105,8 +105,8 @@ def heading(question: Question) -> Text:
     target = words.token(question.target.token)
     if question.against is not None:
         return Text.assemble(target, "\nover ", words.token(question.against.token))
-    if question.above == "zero":
-        return Text.assemble("logit of\n", target)
+    if question.above in ("zero", "chance"):
+        return Text.assemble("logit of\n" if question.above == "zero" else "ln p of\n", target)
     return Text.assemble(target, f"\nover {phrases.BRIEFLY[question.above]}")
 
 

@@ -13,8 +13,8 @@ from ggufjac.reports.terminal.analysis import OwnTriplet
 
 
 def lead(a: Analysis) -> Section:
-    rows = account.rows((a.account,), a.words)
-    about = f"each word shaded by its {phrase(account.about(a.account))}: blue for, orange against"
+    rows = account.rows(a.accounts, a.words)
+    about = f"each word shaded: {phrase(account.about(a.accounts[0]))}: blue for, orange against"
     return Section(PROMPT, about, shaded_words(rows, a.words, lambda w: _card(a, w)))
 
 
@@ -40,7 +40,7 @@ def _card(a: Analysis, of: Word) -> Card:
         card += [
             (f"token {t}", word(row.token)),
             ("id", str(row.token.id)),
-            ("shared by all" if t in a.account.sinks else "term", f"{a.account.terms[t]:+.4f}"),
+            ("shared by all" if t in a.accounts[0].sinks else "term", f"{a.accounts[0].terms[t]:+.4f}"),
             ("term of the logit", f"{row.logit:+.4f}"),
             ("share of the output", words.percent(row.output_share)),
         ]

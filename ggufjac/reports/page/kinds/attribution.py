@@ -12,7 +12,7 @@ from ggufjac.reports.phrases import question
 
 def lead(a: Attribution) -> Section:
     rows = account.rows(a.accounts, a.words)
-    about = f"each word shaded by its {phrase(account.about(a.accounts[0]))}: blue for, orange against"
+    about = f"each word shaded: {phrase(account.about(a.accounts[0]))}: blue for, orange against"
     return Section(PROMPT, about, shaded_words(rows, a.words, lambda w: _card(a, w)))
 
 
