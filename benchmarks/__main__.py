@@ -16,6 +16,7 @@ NAMES = (
     "rules",
     "precision",
     "layers",
+    "ablate",
     "command",
     "kernels",
     "scale",

@@ -142,6 +142,7 @@ SECTIONS: dict[str, Section] = {
     "rules": _table("rules"),
     "precision": _table("precision"),
     "layers": _table("layers"),
+    "ablate": _table("ablate"),
     "command": _table("command"),
     "scale": _scale,
     "growth": _growth,

@@ -240,8 +240,9 @@ def _lens(
 def _lens_layers(subject: Subject, maps: LayerMaps, target: int) -> tuple[LensReading, ...]:
     """The target in what leaves every layer: a norm and a head, and no sweep."""
     found = []
-    for layer, logits in enumerate(maps.lens_logits(maps.leaving())):
-        logit, probability = float(logits[target]), float(logits.cpu().double().softmax(-1)[target])
+    for layer, there in enumerate(maps.lens_logits(maps.leaving())):
+        logits = there.cpu()  # not every device has float64
+        logit, probability = float(logits[target]), float(logits.double().softmax(-1)[target])
         first, rank = subject.speller.piece(int(logits.argmax())), int((logits > logit).sum()) + 1
         found.append(LensReading(layer, first, rank, logit, probability))
     return tuple(found)

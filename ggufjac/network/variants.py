@@ -20,7 +20,7 @@ from ggufjac.network.forward import propagate, rounded_context, run_of
 from ggufjac.quants.memory.store import DeviceWeights
 
 #: Positions of variants that go on side by side: each is run from where the first of them differs, so a few more make
-#: better use of the weights, and many repeat what they share (SmolLM2, 100 tokens: 128 to 512 within a fifth).
+#: better use of the weights, and many repeat what they share (SmolLM2, 100 tokens: twice as many or half take more).
 BRANCHED = 1 << 8
 
 #: From a variant's number and a position to its tokens [m] and vectors [m, d] from there on.
