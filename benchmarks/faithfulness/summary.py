@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 
 from benchmarks.faithfulness.measure import Score
-from benchmarks.faithfulness.quantities import LOG_P, NAMES
+from benchmarks.faithfulness.quantities import CHANCE, LOG_P, NAMES
 from benchmarks.table import Table
 
 #: The account that the others are held against, and the quantity whose table shows all of them.
-CEILING, SHOWN = "zeroing each token", "centred"
+CEILING, SHOWN = "zeroing each token", CHANCE
 
 
 def mean(values: Sequence[float]) -> float:
@@ -42,7 +42,7 @@ class Summary:
         self.lengths = [score.n_tokens for score in self.rows[CEILING, LOG_P]]
 
     def shown(self, account: str) -> tuple[str, str]:
-        """The row that stands for an account: its centred logit, or whatever it has."""
+        """The row that stands for an account: of ln p above chance, or of whatever it has."""
         wanted = LOG_P if account == CEILING else SHOWN
         return (account, wanted) if (account, wanted) in self.rows else (account, LOG_P)
 
@@ -55,7 +55,7 @@ class Summary:
         yield "All accounts", self.main()
         yield "By what is explained: area by the curves of ln p", self.by_quantity()
         yield "Each against the curves of its own quantity: share of zeroing's area", self.own()
-        yield "By kind of prompt: share of zeroing's area", self.by_kind()
+        yield "By kind of prompt: area by the curves of ln p", self.by_kind()
 
     def main(self) -> Table:
         headings = ("account", "of", "area", "of zeroing's", "Spearman", "share of token 0", "cost", "s")
@@ -103,11 +103,7 @@ class Summary:
         return Table(("account", *(f"{kind} ({n})" for kind, n in counts.items())), rows)
 
     def _of_kind(self, name: str, kind: str) -> str:
-        areas = [s.area for s in self.rows[self.shown(name)] if s.kind == kind]
-        if name == CEILING:
-            return _with_error(areas)
-        whole = [s.area for s in self.rows[CEILING, LOG_P] if s.kind == kind]
-        return f"{mean(areas) / mean(whole):.0%} ± {share_error(areas, whole):.0%}"
+        return _with_error([s.area for s in self.rows[self.shown(name)] if s.kind == kind])
 
     def _several(self, name: str) -> bool:
         return sum(account == name for account, _ in self.rows) > 1
