@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.faithfulness import prompts
 from benchmarks.faithfulness.accounts import accounts
 from benchmarks.faithfulness.case import Case
-from benchmarks.faithfulness.measure import measure
+from benchmarks.faithfulness.measure import Score, measure
 from benchmarks.faithfulness.metric import area, deleted, order, points, share, spearman
 from benchmarks.faithfulness.others import gradients, rollout
 from benchmarks.faithfulness.quantities import CHANCE, LOG_P, NAMES, Quantities
@@ -28,7 +28,7 @@ from ggufjac.network.forward import propagate, run_of
 def test_order_and_points_of_a_curve() -> None:
     assert order([0.5, 3.0, -1.0, 3.0]) == [1, 3, 0, 2]
     assert points(3) == [1, 2, 3]
-    assert len(points(40)) == 10
+    assert len(points(40)) == 6
     assert points(40)[-1] == 40
     assert list(deleted([1, 2, 0])) == [{1}, {1, 2}, {0, 1, 2}]
 
@@ -50,6 +50,17 @@ def test_standard_errors() -> None:
     assert error([2.0]) == 0.0
     assert share_error([1.0, 2.0], [2.0, 4.0]) == 0.0
     assert share_error([1.0, 3.0], [2.0, 2.0]) == pytest.approx(0.5)
+
+
+def score(account: str, prompt: int, area: float) -> Score:
+    return Score(prompt, "facts", 5, account, LOG_P, "1 sweep", area, 0.5, area, 0.5, 0.1, 1.0)
+
+
+def test_accounts_are_held_against_zeroing_on_their_own_prompts() -> None:
+    scores = [score("zeroing each token", i, area) for i, area in enumerate([2.0, 4.0, 8.0])]
+    scores += [score("lrp", 0, 1.0), score("lrp", 1, 2.0), score("lrp", 1, 100.0)]
+    row = next(row for row in Summary(scores).main().rows if row[0] == "lrp")
+    assert row[2:5] == ["1.50 ± 0.50", "50% ± 0%", "2"]
 
 
 def test_quantities_are_what_their_names_say() -> None:
@@ -130,5 +141,5 @@ def test_a_case_is_measured_and_shown(case: Case) -> None:
     assert best.spearman == best.own_spearman == 1.0
     assert best.area == best.own_area
     text = "\n".join(line for _, table in Summary(scores).tables() for line in table.lines())
-    assert "| lrp + half | centred |" in text
+    assert "| lrp + half | ln p above chance |" in text
     assert "2 sweeps" in text

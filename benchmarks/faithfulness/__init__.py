@@ -6,11 +6,11 @@
     python -m benchmarks faithfulness --save scores.json               # and every score, to be shown again with --show
 
 Every account gives each token a term. Token vectors are set to 0 one after the other, the largest term first, and once
-more the smallest first, and the network is run again each time. "Area": how much lower ln p of the predicted token
-stands in the first case, on the mean over the steps (10 at most); higher is better, chance gives 0. "Spearman": the
-correlation of ranks between the terms and what is lost of ln p by zeroing each token alone. ± is the standard error
-over the prompts. Zeroing each token alone, a run for every token, is what the others are held against; it is no upper
-bound. A sweep is one column backwards through the network, which costs about as much as a run.
+more the smallest first, and the network is run again at every step (at 6 of them, evenly spread, where there are more).
+"Area": how much lower ln p of the predicted token stands in the first case, on the mean; higher is better, chance gives
+0. "Spearman": the correlation of ranks between the terms and what is lost of ln p by zeroing each token alone. ± is the
+standard error over the prompts. Zeroing each token alone, a run for every token, is what the others are held against;
+it is no upper bound. A sweep is one column backwards through the network, which costs about as much as a run.
 """
 
 from __future__ import annotations

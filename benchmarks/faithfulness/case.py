@@ -28,6 +28,6 @@ class Case:
         return len(self.ids)
 
     def functionals(self, linear: DetachedMap, names: Sequence[str]) -> Tensor:
-        """The quantities' derivatives [len(names), d] by the final state of a map."""
+        """The quantities as functionals [len(names), d] of the final state of a map."""
         weights = self.quantities.weights[[NAMES.index(name) for name in names]]
         return torch.stack([linear.functional(row)[0] for row in weights])

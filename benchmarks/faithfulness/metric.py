@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from scipy.stats import rankdata
 
 #: At most so many points of a curve are measured, evenly spread; prompts that are no longer have one for every token.
-POINTS = 10
+POINTS = 6
 
 
 def order(terms: Sequence[float]) -> list[int]:
