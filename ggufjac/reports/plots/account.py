@@ -19,12 +19,13 @@ def words(account: Account, of: Sequence[Word], pieces: Sequence[Piece]) -> Pict
     rows = report.rows((account,), of)
     shown = [rows[i] for i in shapes.most([row.terms[0] for row in rows])]
     below = report.below((account,), pieces)
-    labels = [label(row.word) for row in shown] + [drawable(row.name) for row in below]
-    values = [row.terms[0] for row in shown] + [row.values[0] for row in below]
+    labels, values = [label(row.word) for row in shown], [row.terms[0] for row in shown]
     title = report.title(account.rules)
     about = f"{phrase(report.about(account))}{shapes.of_all(len(shown), len(rows), 'words')}"
     fig = figure(7.4, 1.3 + 0.3 * len(values), title, about)
     axes = fig.add_subplot()
     shapes.bars(axes, labels, values)
-    axes.set_xlabel("logits")
+    # as numbers: as bars they would leave the words' without length
+    apart = ", ".join(f"{drawable(row.name)} {row.values[0]:+.2f}" for row in below)
+    axes.set_xlabel(f"logits; beside the words {apart}" if apart else "logits")
     return Picture("words", title, fig)
