@@ -14,7 +14,7 @@ from ggufjac.analyses import ablate as ablation
 from ggufjac.analyses.ablate import Ablation, ablate
 from ggufjac.analyses.common.account import accounts_of
 from ggufjac.analyses.common.subject import Subject
-from ggufjac.analyses.options import FAITHFUL, RANKING, AblateOptions
+from ggufjac.analyses.options import LIKELIHOOD, RANKING, AblateOptions
 from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
@@ -156,7 +156,7 @@ def test_tokens_are_chosen_by_the_account(tiny: Model, monkeypatch: pytest.Monke
         found = ablate(tiny, IDS, AblateOptions(components=1, dtype=torch.float64))
         (account,) = accounts_of(Subject(tiny, IDS, AblateOptions(dtype=torch.float64)), above=(RANKING,))
     assert found.account == account
-    assert account.rules == FAITHFUL
+    assert account.rules == LIKELIHOOD
     largest = sorted(range(len(IDS)), key=lambda t: -abs(account.terms[t]))[:4]
     assert [row.position for row in found.tokens] == sorted(largest)
     by_map = found.arrays["terms"].abs().topk(4).indices.tolist()
@@ -172,7 +172,7 @@ def test_every_prediction_is_held_against_the_runs(tiny: Model, result: Ablation
         )
         changes = [getattr(row, ran).change for row in result.tokens]
         expected = {
-            FAITHFUL: [-result.account.terms[row.position] for row in result.tokens],
+            LIKELIHOOD: [-result.account.terms[row.position] for row in result.tokens],
             "linear": [row.linear.change for row in result.tokens],
             "slope": [row.derivative for row in result.tokens],
         }

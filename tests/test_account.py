@@ -16,7 +16,7 @@ from ggufjac.analyses.common.questions import LIKELIEST, Question, ask, function
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
-from ggufjac.analyses.options import FAITHFUL, Above, AnalysisOptions, AttributeOptions
+from ggufjac.analyses.options import LIKELIHOOD, RANKING, Above, AnalysisOptions, AttributeOptions
 from ggufjac.maps.model import Model
 from ggufjac.reports import account as said
 from ggufjac.reports.terminal import terms
@@ -59,35 +59,35 @@ def test_a_question_above_a_token(tiny: Model) -> None:
     )
 
 
-@pytest.mark.parametrize("rules", ["detached", FAITHFUL])
+@pytest.mark.parametrize("rules", ["detached", LIKELIHOOD])
 def test_the_account_is_of_the_faithful_rules_whatever_the_map_is(tiny: Model, rules: str) -> None:
-    found = account.accounts_of(Subject(tiny, IDS, AnalysisOptions(dtype="float64", rules=rules)))[0]
-    linear = tiny.linearize(IDS, "float64", rules=FAITHFUL)
+    found = account.accounts_of(Subject(tiny, IDS, AnalysisOptions(dtype="float64", rules=rules)), above=(RANKING,))[0]
+    linear = tiny.linearize(IDS, "float64", rules=LIKELIHOOD)
     w, b = functionals(linear, (found.question,))
     dense = torch.einsum("d,dtn,tn->t", w[0], linear.jacobian(), linear.inputs)
     assert found.terms == pytest.approx(dense.tolist(), rel=1e-9, abs=1e-12)
     assert found.constants == pytest.approx(float(w[0] @ linear.constant + b[0]), rel=1e-9)
     missed = float(w[0] @ (linear.output - linear.reconstruction()))
     assert found.missed == pytest.approx(missed, abs=1e-11)
-    assert found.rules == FAITHFUL
+    assert found.rules == LIKELIHOOD
 
 
 def test_one_map_at_a_time(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = Subject(tiny, IDS, AnalysisOptions())
     account.accounts_of(subject)
     assert "linear" not in subject.__dict__
-    same = Subject(tiny, IDS, AnalysisOptions(rules=FAITHFUL))
+    same = Subject(tiny, IDS, AnalysisOptions(rules=LIKELIHOOD))
     made = same.linear
     monkeypatch.setattr(tiny, "linearize_with", None)
-    account.accounts_of(same)
+    account.accounts_of(same, above=(RANKING,))
     assert same.linear is made
 
 
 def test_a_run_without_derivatives_has_the_nearest_rules_that_reconstruct() -> None:
-    options = account.faithful(AnalysisOptions(run="llama.cpp", path="gate"))
+    options = account.faithful(AnalysisOptions(run="llama.cpp", path="gate"), RANKING)
     assert options.linearisation.reconstructs
-    assert options.linearisation == rules_called(FAITHFUL).exact
-    assert account.faithful(AnalysisOptions(path="gate")).linearisation == rules_called(FAITHFUL)
+    assert options.linearisation == rules_called(LIKELIHOOD).exact
+    assert account.faithful(AnalysisOptions(path="gate"), RANKING).linearisation == rules_called(LIKELIHOOD)
 
 
 def test_sinks_are_tokens_whose_states_outgrow_the_others() -> None:
@@ -106,7 +106,7 @@ def long_account(n: int, sinks: tuple[int, ...] = ()) -> tuple[account.Account, 
     target = Prediction(Piece(1, " x"), 3.0, 0.5, 1)
     value = sum(values) + 0.5 + 0.25
     question = Question(target, "mean", None, value)
-    made = account.Account(question, FAITHFUL, values, 0.5, 0.25, sinks)
+    made = account.Account(question, LIKELIHOOD, values, 0.5, 0.25, sinks)
     words = [Word(f" w{t // 2}", t, t + 2) for t in range(0, n, 2)]
     return made, words, [Piece(t, f" t{t}") for t in range(n)]
 

@@ -13,7 +13,7 @@ from conftest import IDS, printed
 from ggufjac.analyses.attribute import Attribution, attribute
 from ggufjac.analyses.common.account import accounts_of
 from ggufjac.analyses.common.subject import Subject
-from ggufjac.analyses.options import FAITHFUL, AnalysisOptions, AttributeOptions
+from ggufjac.analyses.options import CONTRAST, LIKELIHOOD, AnalysisOptions, AttributeOptions
 from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
@@ -126,14 +126,16 @@ def test_above_the_mean_of_all_logits(tiny: Model) -> None:
 def test_the_account_is_what_is_explained_where_nothing_is_asked(tiny: Model) -> None:
     with torch.no_grad():
         found = attribute(tiny, IDS, AttributeOptions(top=1, dtype="float64"))
+        likely = attribute(tiny, IDS, AttributeOptions(top=1, dtype="float64", above="chance"))
         accounts = accounts_of(Subject(tiny, IDS, AnalysisOptions(dtype="float64")))
-    assert found.rules == FAITHFUL
-    for asked, account in zip(found.accounts, accounts, strict=False):
+    assert (found.rules, likely.rules) == (CONTRAST, LIKELIHOOD)
+    for asked, account in zip((found.accounts[0], likely.accounts[0]), accounts, strict=True):
         assert asked.question == account.question
         assert asked.terms == pytest.approx(account.terms, rel=1e-12)
-        assert asked.missed == pytest.approx(account.missed, rel=1e-9)
+        assert asked.missed == pytest.approx(account.missed, rel=1e-9, abs=1e-12)
+    assert AttributeOptions(against=7).linearisation == rules_called(CONTRAST)
     assert AttributeOptions(path="gate").linearisation == rules_called("gate")
-    assert AttributeOptions(run="llama.cpp").linearisation == rules_called(FAITHFUL).exact
+    assert AttributeOptions(run="llama.cpp", above="zero").linearisation == rules_called(LIKELIHOOD).exact
     with pytest.raises(UserError, match="derivatives"):
         AttributeOptions(run="llama.cpp", rules="lrp")
 

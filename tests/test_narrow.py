@@ -54,7 +54,7 @@ def test_of_two_prompts_the_moves_are_drawn_at_any_width(tiny: Model, width: int
 def test_the_numbers_of_rivals_go_before_the_picture(results: dict[str, Result]) -> None:
     a = results["attribution"]
     assert isinstance(a, Attribution)
-    assert len(a.questions) == 5
+    assert len(a.questions) == 4
     asked = [" ".join(heading(question).plain.split("\n")) for question in a.questions]
     counts = []
     for width in (40, 50, 60, 80, 120):
@@ -65,7 +65,7 @@ def test_the_numbers_of_rivals_go_before_the_picture(results: dict[str, Result])
         assert shown == asked[: len(shown)]
         counts.append(len(shown))
     assert counts == sorted(counts)
-    assert counts[0] < counts[-1] == 5
+    assert counts[0] < counts[-1] == 4
 
 
 def test_the_models_name_is_what_was_typed_and_its_own_beside_it(results: dict[str, Result]) -> None:

@@ -26,7 +26,7 @@ from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.targets import tokens_named
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
-from ggufjac.analyses.options import ABOVE, RANKING, Above, AttributeOptions
+from ggufjac.analyses.options import ABOVE, AttributeOptions
 from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD
@@ -193,16 +193,12 @@ def attribute(
 def _questions(
     subject: Subject, targets: Sequence[int], against: int | None, options: AttributeOptions
 ) -> tuple[Question, ...]:
-    """One about each target, or about each of the likeliest tokens; of the first one also the quantity that ranks best,
-    where none is named."""
+    """One about each target, or about each of the likeliest tokens."""
     linear = subject.linear
     if not targets:
         likeliest = linear.logits.topk(min(QUESTIONS + 1, len(linear.logits))).indices.tolist()
         targets = [token for token in likeliest if token != against][:QUESTIONS]
-    asked: list[tuple[int, Above]] = [(target, options.above or ABOVE) for target in targets]
-    if options.above is None and against is None:
-        asked.insert(1, (targets[0], RANKING))
-    return tuple(ask(linear, subject.speller, target, above, against) for target, above in asked)
+    return tuple(ask(linear, subject.speller, target, options.above or ABOVE, against) for target in targets)
 
 
 def _components(linear: DetachedMap, functionals: Tensor, svd: SVD) -> Tensor:

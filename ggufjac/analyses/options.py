@@ -21,17 +21,19 @@ LAYER = "layer"
 #: What a target's logit is taken above: nothing, the likeliest other token, the mean of the four likeliest others, or
 #: the mean of all; "chance": its ln p above that of a guess.
 Above: TypeAlias = Literal["zero", "rival", "likeliest", "mean", "chance"]
-#: The rules of the accounts that are shown first: their terms foretell best what the model does without a token
-#: (measured: docs/faithfulness.md).
-FAITHFUL = "lrp-qk"
+#: The rules of the accounts that are shown first: their terms foretell best how a quantity changes without a token
+#: (measured: docs/faithfulness.md). One for how likely a token is, one for what sets it apart from others.
+LIKELIHOOD, CONTRAST = "lrp-qk", "half"
 #: What sets a prediction apart from its rivals, which is shown first; and the quantity whose terms rank tokens best.
 ABOVE: Above = "likeliest"
 RANKING: Above = "chance"
 
 
-def faithful_rules(run: str) -> str:
-    """`FAITHFUL`; for a run that has no derivatives, the nearest rules that reconstruct."""
-    return FAITHFUL if run == "exact" else str(rules_called(FAITHFUL).exact)
+def faithful_rules(above: str, run: str = "exact") -> str:
+    """The rules for a quantity (as in `Above`, or "token"); where a run has no derivatives, the nearest that
+    reconstruct."""
+    rules = CONTRAST if above in ("rival", "likeliest", "token") else LIKELIHOOD
+    return rules if run == "exact" else str(rules_called(rules).exact)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ class AttributeOptions(AnalysisOptions):
     """target: the tokens to explain, the most interesting first (None: the likeliest ones); above: what their logits
     are taken above (None: `ABOVE`); against: the token that they are taken above instead; top: how many components;
     constants: where biases and other constants are shown, apart or with the tokens at whose positions they enter.
-    rules: those whose terms foretell best what the model does without a token (`FAITHFUL`), where none are named.
+    rules: those whose terms foretell best what the model does without a token (`faithful_rules`), where none are named.
     """
 
     target: Tokens | None = option(
@@ -116,13 +118,15 @@ class AttributeOptions(AnalysisOptions):
     )
     rules: str | None = option(
         None,
-        f"how the model is linearised: {FAITHFUL} (default; {rules_called(FAITHFUL).exact} with --run llama.cpp), "
-        f"or another of {', '.join(PRESETS)} (exact terms: detached), or NAME=CHOICE,...",
+        f"how the model is linearised, of {', '.join(PRESETS)}, or NAME=CHOICE,... (default: {CONTRAST} for what is "
+        f"taken above other tokens, {LIKELIHOOD} otherwise; exact terms: detached, gate, half)",
         metavar="RULES",
     )
 
     def usual_rules(self) -> str:
-        return "detached" if self.path is not None else faithful_rules(self.run)
+        if self.path is not None:
+            return "detached"
+        return faithful_rules(self.above or ABOVE if self.against is None else "token", self.run)
 
 
 @dataclass(frozen=True, kw_only=True)

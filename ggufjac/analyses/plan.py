@@ -11,7 +11,7 @@ import torch
 
 from ggufjac.analyses.common.facts import ModelFacts, facts_of
 from ggufjac.analyses.common.result import Result
-from ggufjac.analyses.options import FAITHFUL
+from ggufjac.analyses.options import CONTRAST, LIKELIHOOD
 from ggufjac.maps.costs.planner import Cost, Planner, Rates, trial
 from ggufjac.maps.linear import GROUPS, OVERSAMPLING, PROBES, usual_sweeps
 from ggufjac.maps.model import Model
@@ -111,11 +111,12 @@ def plan(
     steps = [_pass("coefficient pass", planner, rates)]
     steps += [_step(name, n, columns, cost, rates) for name, n, columns, cost in costs]
     worst = 0
-    if what == "analyze":  # the words come first, from a map of their own that is gone then
-        account = Planner(model.family, n_tokens, budget, dtype, where, rules_called(FAITHFUL))
-        cost = account.sweep(1, transposed=True)
-        steps[:0] = [_pass("words: coefficients", account, rates), _step("words: terms", 1, 1, cost, rates)]
-        worst = account.peak(cost) - account.passing - account.resident
+    if what == "analyze":  # the words come first, from maps of their own that are gone then
+        for rules in (LIKELIHOOD, CONTRAST):
+            account = Planner(model.family, n_tokens, budget, dtype, where, rules_called(rules))
+            cost = account.sweep(1, transposed=True)
+            steps[:0] = [_pass(f"words, {rules}: pass", account, rates), _step("words: terms", 1, 1, cost, rates)]
+            worst = max(worst, account.peak(cost) - account.passing - account.resident)
     working = max([prefill.peak - planner.coefficient_bytes - planner.resident, *(cost.peak for *_, cost in costs)])
     _, on_disk = planner.map.cut(planner.map.shape[0], transposed=True)
     result = _full_bytes(planner) if any(name == FULL for name, *_ in wanted) else 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ggufjac.analyses.common.account import Account
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
-from ggufjac.analyses.options import FAITHFUL, faithful_rules
+from ggufjac.analyses.options import CONTRAST, LIKELIHOOD, faithful_rules
 from ggufjac.reports import phrases, words
 from ggufjac.reports.phrases import Phrase
 from ggufjac.rules import rules_called
@@ -31,8 +31,8 @@ NOT_CREDITED = (
 #: The run of which not all rules can be had, and what is said of it.
 LLAMA_CPP = "llama.cpp"
 NEAREST = (
-    f"rules {faithful_rules(LLAMA_CPP)!r} are the nearest to {FAITHFUL!r} that llama.cpp's own run can have, since a "
-    "computation that rounds has no derivatives"
+    f"rules {faithful_rules('chance', LLAMA_CPP)!r} are the nearest to {LIKELIHOOD!r} that llama.cpp's own run can "
+    "have, since a computation that rounds has no derivatives"
 )
 
 
@@ -72,24 +72,29 @@ def below(accounts: Sequence[Account], pieces: Sequence[Piece], constants: str =
     found = (
         Below(f"shared by all ({named})", [sum(a.terms[t] for t in sinks) for a in accounts], SHARED),
         Below(constants, [a.constants for a in accounts]),
-        Below("not credited", [a.missed for a in accounts], NOT_CREDITED),
+        Below("not credited", [0 if rules_called(a.rules).reconstructs else a.missed for a in accounts], NOT_CREDITED),
     )
     return [row for row in found if (row.meaning == SHARED and sinks) or any(map(words.worth, row.values))]
 
 
 def title(rules: str) -> str:
     """The heading: only the most faithful rules claim to answer the question."""
-    return "Which words mattered" if rules == FAITHFUL else "What each word gives"
+    return "Which words mattered" if rules in (CONTRAST, LIKELIHOOD) else "What each word gives"
 
 
-def about(account: Account) -> Phrase:
-    """What the table shows."""
+def about(account: Account, *others: Account) -> Phrase:
+    """What the table shows; others: accounts by other rules."""
     how = "exact terms" if rules_called(account.rules).reconstructs else "terms"
-    return f"{how} by rules {account.rules!r} of ", *phrases.briefly(account.question)
+    more: Phrase = ()
+    for other in others:
+        if other.rules != account.rules:
+            more = (*more, f"; by {other.rules!r} of ", *phrases.briefly(other.question))
+    return f"{how} by rules {account.rules!r} of ", *phrases.briefly(account.question), *more
 
 
 def notes(accounts: Sequence[Account], pieces: Sequence[Piece], followed: bool) -> list[str]:
     """What the rows below the words are; followed: whether llama.cpp's own run is explained, which has fewer rules."""
     shown = {row.meaning for row in below(accounts, pieces)}
-    nearest = [NEAREST] if followed and accounts[0].rules == faithful_rules(LLAMA_CPP) != FAITHFUL else []
+    likely = any(account.question.above == "chance" for account in accounts)
+    nearest = [NEAREST] if followed and likely else []
     return [line for line in (SHARED, NOT_CREDITED) if line in shown] + nearest

@@ -1,8 +1,8 @@
 """The account of a prediction that is shown first: what every token gives to it under the most faithful rules.
 
 An exact linear account is not unique, nor is it faithful for being exact. Which rules of linearisation and which
-quantity foretell best what a model does without a token was measured (docs/faithfulness.md); `FAITHFUL`, `ABOVE` and
-`RANKING` in `ggufjac.analyses.options` name them, and nothing else decides it.
+quantity foretell best what a model does without a token was measured (docs/faithfulness.md); `faithful_rules`,
+`ABOVE` and `RANKING` in `ggufjac.analyses.options` name them, and nothing else decides it.
 """
 
 from __future__ import annotations
@@ -43,23 +43,26 @@ class Account:
 def accounts_of(
     subject: Subject, target: int | None = None, above: Sequence[Above] = (ABOVE, RANKING)
 ) -> tuple[Account, ...]:
-    """Accounts of one token (None: the likeliest) at the subject's prompt, one for each quantity, in one sweep.
+    """Accounts of one token (None: the likeliest) at the subject's prompt, one for each quantity, by the rules that are
+    the most faithful to it. A pass up the network and a sweep of a column for each.
 
-    Where the subject's map has other rules this makes a map of its own and drops it: ask before `subject.linear` is
-    made, so that memory never holds the coefficients of both.
+    Where the subject's map has other rules this makes maps of its own, one after the other: ask before `subject.linear`
+    is made, so that memory never holds the coefficients of several.
     """
-    options = faithful(subject.options)
+    return tuple(_account(subject, target, each) for each in above)
+
+
+def _account(subject: Subject, target: int | None, above: Above) -> Account:
+    options = faithful(subject.options, above)
     same = options.linearisation == subject.options.linearisation
     linear = subject.linear if same else subject.model.linearize_with(subject.ids, options)
-    questions = [ask(linear, subject.speller, target, each, None) for each in above]
-    w, b = functionals(linear, questions)
-    found, rules = sinks(linear.forward_pass.states), str(options.linearisation)
-    accounts = []
-    for question, row, offset in zip(questions, linear.attribute(w).tolist(), b.tolist(), strict=True):
-        *terms, constant = row
-        missed = question.value - sum(terms) - constant - offset
-        accounts.append(Account(question, rules, tuple(terms), constant + offset, missed, found))
-    return tuple(accounts)
+    question = ask(linear, subject.speller, target, above, None)
+    w, b = functionals(linear, (question,))
+    *terms, constant = linear.attribute(w)[0].tolist()
+    constants = constant + float(b[0])
+    missed = question.value - sum(terms) - constants
+    found = sinks(linear.forward_pass.states)
+    return Account(question, str(options.linearisation), tuple(terms), constants, missed, found)
 
 
 def sinks(states: Sequence[Tensor]) -> tuple[int, ...]:
@@ -69,6 +72,6 @@ def sinks(states: Sequence[Tensor]) -> tuple[int, ...]:
     return tuple((beside > SINK).nonzero().flatten().tolist())
 
 
-def faithful(options: AnalysisOptions) -> AnalysisOptions:
-    """The same options with the most faithful rules that this run can have."""
-    return replace(options, rules=faithful_rules(options.run), path=None)
+def faithful(options: AnalysisOptions, above: Above) -> AnalysisOptions:
+    """The same options with the most faithful rules for a quantity that this run can have."""
+    return replace(options, rules=faithful_rules(above, options.run), path=None)

@@ -42,9 +42,7 @@ def report(analysis: Analysis) -> RenderableType:
 def _draw(a: Analysis, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
     table = terms.of_words(a.accounts, a.words, [row.token for row in a.tokens], width)
-    yield from layout.titled(
-        account.title(a.accounts[0].rules), words.phrase(account.about(a.accounts[0])).plain, table
-    )
+    yield from layout.titled(account.title(a.accounts[0].rules), words.phrase(account.about(*a.accounts)).plain, table)
     exact = "exact " if rules_called(a.rules).reconstructs else ""
     explained = f"each one's own map J_t, its {exact}share of the output and its {exact}term of the logit"
     tokens = _tokens(a, width)

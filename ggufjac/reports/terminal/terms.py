@@ -127,5 +127,5 @@ def _parts(row: WordRow, of: Account, pieces: Sequence[Piece]) -> Text:
 
 def _add(made: Table, name: str, values: Sequence[float]) -> None:
     """A row that is no word's, without a bar."""
-    numbers = [words.signed(value) for value in values]
+    numbers = [words.signed(value) if value else "" for value in values]
     made.add_row("", Text(name, style=words.DIM), numbers[0], "", *numbers[1:])
