@@ -46,8 +46,8 @@ class Made:
 
 def measure(case: Case, accounts: Sequence[Account], prompt: int, kind: str) -> list[Score]:
     """The scores of all accounts and quantities; every set of zeroed tokens is run once for all of them."""
-    alone = dict(zip(NAMES, zeroed(case, NAMES).tolist(), strict=True))
     made = [_made(case, account) for account in accounts]
+    alone = dict(zip(NAMES, zeroed(case, NAMES).tolist(), strict=True))
     rows = [terms for one in made for terms in one.terms.values()]
     case.deletion.ask(gone for terms in rows for way in _ways(terms) for gone in deleted(way))
     return [

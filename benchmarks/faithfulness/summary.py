@@ -114,13 +114,13 @@ class Summary:
         return f"{mean(areas):.2f}" if name == CEILING else self.share(row, areas, own=True)
 
     def by_kind(self) -> Table:
-        rows = ([name, *(self._of_kind(name, kind) for kind in self.kinds)] for name in self.ranked())
+        everywhere = (name for name in self.ranked() if len(self.rows[self.shown(name)]) == self.n_prompts)
+        rows = ([name, *(self._of_kind(name, kind) for kind in self.kinds)] for name in everywhere)
         counts = {kind: sum(s.kind == kind for s in self.rows[CEILING, LOG_P]) for kind in self.kinds}
         return Table(("account", *(f"{kind} ({n})" for kind, n in counts.items())), rows)
 
     def _of_kind(self, name: str, kind: str) -> str:
-        areas = [s.area for s in self.rows[self.shown(name)] if s.kind == kind]
-        return _with_error(areas) if areas else ""
+        return _with_error([s.area for s in self.rows[self.shown(name)] if s.kind == kind])
 
     def _several(self, name: str) -> bool:
         return sum(account == name for account, _ in self.rows) > 1
