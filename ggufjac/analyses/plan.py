@@ -115,7 +115,7 @@ def plan(
         for rules in (LIKELIHOOD, CONTRAST):
             account = Planner(model.family, n_tokens, budget, dtype, where, rules_called(rules))
             cost = account.sweep(1, transposed=True)
-            steps[:0] = [_pass(f"words, {rules}: pass", account, rates), _step("words: terms", 1, 1, cost, rates)]
+            steps[:0] = [_pass(f"coefficients, {rules}", account, rates), _step("words", 1, 1, cost, rates)]
             worst = max(worst, account.peak(cost) - account.passing - account.resident)
     working = max([prefill.peak - planner.coefficient_bytes - planner.resident, *(cost.peak for *_, cost in costs)])
     _, on_disk = planner.map.cut(planner.map.shape[0], transposed=True)
