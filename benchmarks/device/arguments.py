@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=PHASES, default=[], metavar="PHASE", help=", ".join(PHASES))
     parser.add_argument("--skip", nargs="+", choices=PHASES, default=[], metavar="PHASE")
     parser.add_argument(
-        "--steps", nargs="+", default=[], metavar="STEP", help="of models: coefficients, sweeps, triplets, map"
+        "--steps", nargs="+", default=[], metavar="STEP", help="of models: coefficients, account, sweeps, triplets, map"
     )
     parser.add_argument("--all-types", action="store_true", help="products of more types than Q4_K")
     parser.add_argument(

@@ -23,15 +23,19 @@ from benchmarks.device.storage import room_for
 from benchmarks.device.timing import whole
 from benchmarks.synth import fill, size_of
 from benchmarks.synthetic.shapes import named
+from ggufjac.analyses.options import LIKELIHOOD
 from ggufjac.maps.costs.planner import Planner
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.model import Model
+from ggufjac.rules import DETACHED, PRESETS
 
 #: Triplets, and columns of the sweeps that are timed by themselves.
 TOP, COLUMNS = 8, 16
 #: From this width on, the full map is tried with a part of its columns first, every sixteenth of them.
 LARGE, PART = 4096, 16
 COEFFICIENTS, SWEEPS, TRIPLETS, FULL = "coefficients", f"sweeps of {COLUMNS} columns", f"top {TOP} triplets", "full map"
+#: The terms of a prediction's probability: live attention, whose operators no other step runs.
+ACCOUNT = f"account by {LIKELIHOOD}"
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 #: What a map may miss of its output, and what it and its singular values may differ from the CPU's.
 RECONSTRUCTION, SAME = 1e-5, 1e-4
@@ -64,8 +68,14 @@ CASES = {
             Prompt(
                 8,
                 True,
-                ((COEFFICIENTS, FLOAT32), (FULL, FLOAT32), (FULL, BFLOAT16), (TRIPLETS, FLOAT32)),
-                (COEFFICIENTS, SWEEPS, FULL, TRIPLETS),
+                (
+                    (COEFFICIENTS, FLOAT32),
+                    (ACCOUNT, FLOAT32),
+                    (FULL, FLOAT32),
+                    (FULL, BFLOAT16),
+                    (TRIPLETS, FLOAT32),
+                ),
+                (COEFFICIENTS, ACCOUNT, SWEEPS, FULL, TRIPLETS),
             ),
         ),
     ),
@@ -88,8 +98,15 @@ CASES = {
             Prompt(
                 8,
                 True,
-                ((COEFFICIENTS, FLOAT32), (SWEEPS, FLOAT32), (TRIPLETS, FLOAT32), (FULL, FLOAT32), (FULL, BFLOAT16)),
-                (COEFFICIENTS, SWEEPS),
+                (
+                    (COEFFICIENTS, FLOAT32),
+                    (ACCOUNT, FLOAT32),
+                    (SWEEPS, FLOAT32),
+                    (TRIPLETS, FLOAT32),
+                    (FULL, FLOAT32),
+                    (FULL, BFLOAT16),
+                ),
+                (COEFFICIENTS, ACCOUNT, SWEEPS),
             ),
         ),
     ),
@@ -140,6 +157,7 @@ class _Found:
     """What the last run of each step gave: the map and its results, on the CPU."""
 
     logits: Tensor | None = None
+    terms: Tensor | None = None
     sweeps: tuple[Tensor, Tensor] | None = None
     values: Tensor | None = None
     maps: dict[str, Tensor] = field(default_factory=dict)
@@ -174,10 +192,14 @@ class _Analysis:
         memory = "24 GiB" if self.part.capped else "all memory"
         return Row(self.phase, f"{what}, {self.part.n_tokens} tokens, {memory}", dtype=dtype)
 
-    def _linearize(self, dtype: str) -> DetachedMap:
+    def _linearize(self, dtype: str, rules: str | None = None) -> DetachedMap:
         with torch.no_grad():
             return self.model.linearize(
-                self.ids, dtype=getattr(torch, dtype), device=str(self.check.card.device), memory=self.memory
+                self.ids,
+                dtype=getattr(torch, dtype),
+                device=str(self.check.card.device),
+                memory=self.memory,
+                rules=rules,
             )
 
     def _step(self, step: str, dtype: str) -> Iterator[Row]:
@@ -198,8 +220,9 @@ class _Analysis:
     def _plan(self, step: str, dtype: str) -> int:
         """The peak that the planner tells before."""
         family, n = self.model.family, self.part.n_tokens
-        plan = Planner(family, n, self.memory, getattr(torch, dtype), self.check.card.device)
-        columns = {COEFFICIENTS: 1, SWEEPS: COLUMNS, TRIPLETS: plan.map.block(TOP), FULL: family.d}[step]
+        rules = PRESETS[LIKELIHOOD] if step == ACCOUNT else DETACHED
+        plan = Planner(family, n, self.memory, getattr(torch, dtype), self.check.card.device, rules)
+        columns = {COEFFICIENTS: 1, ACCOUNT: 1, SWEEPS: COLUMNS, TRIPLETS: plan.map.block(TOP), FULL: family.d}[step]
         return max(plan.peak(plan.sweep(columns, transposed=way)) for way in (True, False)[: 1 if step == FULL else 2])
 
     # --- the steps --------------------------------------------------------------------------------------------
@@ -208,6 +231,7 @@ class _Analysis:
         """A step with its coefficients, from a map made anew."""
         works: dict[str, Callable[[DetachedMap], None]] = {
             COEFFICIENTS: self._coefficients,
+            ACCOUNT: self._account,
             SWEEPS: self._sweeps,
             TRIPLETS: self._triplets,
             FULL: partial(self._full, dtype),
@@ -216,7 +240,7 @@ class _Analysis:
 
         def work() -> None:
             since = time.perf_counter()
-            linear = self._linearize(dtype)
+            linear = self._linearize(dtype, LIKELIHOOD if step == ACCOUNT else None)
             self.check.card.synchronize()
             coefficients.append(time.perf_counter() - since)
             with torch.no_grad():
@@ -232,6 +256,15 @@ class _Analysis:
 
     def _coefficients(self, linear: DetachedMap) -> None:
         self.found.logits = linear.logits
+
+    def _account(self, linear: DetachedMap) -> None:
+        self.found.terms = self._terms(linear)
+
+    def _terms(self, linear: DetachedMap) -> Tensor:
+        """[1, n] of one random functional of the last state."""
+        x = linear.inputs
+        swept = linear.rmatmat(self.columns[1][:1].to(x.device))
+        return (swept * x).sum(-1).cpu()
 
     def _sweeps(self, linear: DetachedMap) -> None:
         x, y = (columns.to(self.check.card.device) for columns in self.columns)
@@ -277,6 +310,9 @@ class _Analysis:
             ours = self.model.linearize(self.ids)
             if COEFFICIENTS in compared and found.logits is not None:
                 yield self._beside("logits", relative(found.logits, ours.logits))
+            if ACCOUNT in compared and found.terms is not None:
+                under = self.model.linearize(self.ids, rules=LIKELIHOOD)
+                yield self._beside(ACCOUNT, relative(found.terms, self._terms(under)))
             if SWEEPS in compared and found.sweeps is not None:
                 for name, theirs, mine in (
                     ("forward", found.sweeps[0], ours.matmat(self.columns[0])),
