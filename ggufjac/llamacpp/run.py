@@ -129,8 +129,9 @@ class Runner:
         if status != 0:
             raise UserError(f"{self._path}: llama.cpp takes no control vector: {self._library.log.reason()}")
 
-    def record(self, ids: Sequence[int], recorder: Recorder) -> Recording:
-        """Run the prompt under the eyes of the recorder; its recording is returned, with the last position's logits.
+    def record(self, ids: Sequence[int], recorder: Recorder, all_positions: bool = False) -> Recording:
+        """Run the prompt under the eyes of the recorder; its recording is returned, with the logits of the last
+        position or of all.
 
         Raises UserError as `logits` does.
         """
@@ -138,9 +139,9 @@ class Runner:
         self._context_for(len(self._checked(ids)))
         started = time.perf_counter()
         with self._watching.by(recorder):
-            context = self._decode(ids, False)
+            context = self._decode(ids, all_positions)
         recorder.recording.seconds = time.perf_counter() - started
-        recorder.recording.logits = self._logits(context, len(ids), False)
+        recorder.recording.logits = self._logits(context, len(ids), all_positions)
         return recorder.recording
 
     def _logits(self, context: Any, n_tokens: int, all_positions: bool) -> Array:

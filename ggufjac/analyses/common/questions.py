@@ -42,15 +42,23 @@ class Question:
     value: float
 
 
-def ask(linear: DetachedMap, speller: Speller, target: int | None, above: Above, against: int | None) -> Question:
-    """The question about one token (None: the likeliest), above what is named, or above the token `against`."""
-    wanted = prediction_of(linear, speller, target)
+def ask(logits: Tensor, speller: Speller, target: int | None, above: Above, against: int | None) -> Question:
+    """The question about one token (None: the likeliest), above what is named, or above the token `against`; logits
+    [n_vocab]: those of the prediction."""
+    return question_and_weights(logits, speller, target, above, against)[0]
+
+
+def question_and_weights(
+    logits: Tensor, speller: Speller, target: int | None, above: Above, against: int | None
+) -> tuple[Question, Tensor]:
+    """The same, with the quantity as weights [n_vocab] float64 of a sum over the logits."""
+    wanted = prediction_of(logits, speller, target)
     if against is None and above == "rival":
-        against = next(i for i in linear.logits.topk(2).indices.tolist() if i != wanted.token.id)
-    rival = None if against is None else prediction_of(linear, speller, against)
+        against = next(i for i in logits.topk(2).indices.tolist() if i != wanted.token.id)
+    rival = None if against is None else prediction_of(logits, speller, against)
     named = above if rival is None else "token"
-    weights = _weights(linear.logits, wanted.token.id, named, against)
-    return Question(wanted, named, rival, float(weights @ linear.logits.double()))
+    weights = _weights(logits, wanted.token.id, named, against)
+    return Question(wanted, named, rival, float(weights @ logits.double())), weights
 
 
 def functionals(linear: DetachedMap, questions: Sequence[Question]) -> tuple[Tensor, Tensor]:

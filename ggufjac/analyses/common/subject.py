@@ -82,7 +82,7 @@ class Subject:
 
     def prediction(self, named: Token | None) -> Prediction:
         """What the model thinks of a token as the next one; None: of the likeliest."""
-        return prediction_of(self.linear, self.speller, None if named is None else self.token(named))
+        return prediction_of(self.linear.logits, self.speller, None if named is None else self.token(named))
 
     def target(self, named: Token | None) -> Prediction:
         """The token that is explained: the named one, or the likeliest. The forward pass is the next step.
@@ -91,12 +91,12 @@ class Subject:
         """
         asked = None if named is None else self.token(named)
         self.lap("forward pass")
-        return prediction_of(self.linear, self.speller, asked)
+        return prediction_of(self.linear.logits, self.speller, asked)
 
     @property
     def predictions(self) -> tuple[Prediction, ...]:
         """The likeliest next tokens."""
-        return top_predictions(self.linear, self.speller)
+        return top_predictions(self.linear.logits, self.speller)
 
     # --- vectors ----------------------------------------------------------------------------------------------
 
