@@ -15,14 +15,38 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ggufjac.analyses.common.result import Result
-    from ggufjac.api import ablate, analyze, attribute, compare, explain, extremes, layers, load, ordinary, steer
+    from ggufjac.api import (
+        ablate,
+        analyze,
+        answer,
+        attribute,
+        compare,
+        explain,
+        extremes,
+        layers,
+        load,
+        ordinary,
+        steer,
+    )
     from ggufjac.maps.detached import DetachedMap
     from ggufjac.maps.model import Model
 
 #: Public names that are imported when they are first named, and where they are.
 _HOMES = {
     **dict.fromkeys(
-        ("ablate", "analyze", "attribute", "compare", "explain", "extremes", "layers", "load", "ordinary", "steer"),
+        (
+            "ablate",
+            "analyze",
+            "answer",
+            "attribute",
+            "compare",
+            "explain",
+            "extremes",
+            "layers",
+            "load",
+            "ordinary",
+            "steer",
+        ),
         "ggufjac.api",
     ),
     "DetachedMap": "ggufjac.maps.detached",
@@ -38,6 +62,7 @@ __all__ = [
     "__version__",
     "ablate",
     "analyze",
+    "answer",
     "attribute",
     "compare",
     "explain",

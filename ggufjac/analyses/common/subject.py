@@ -23,7 +23,7 @@ from ggufjac.analyses.common.predictions import (
 from ggufjac.analyses.common.stopwatch import Progress, Stopwatch, silent
 from ggufjac.analyses.common.targets import token_named
 from ggufjac.analyses.common.tokens import Piece, Speller
-from ggufjac.analyses.common.words import Word, words_of
+from ggufjac.analyses.common.words import Word, words_in
 from ggufjac.analyses.options import AnalysisOptions, Token
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD, LinearMap
@@ -74,7 +74,7 @@ class Subject:
     @cached_property
     def words(self) -> tuple[Word, ...]:
         """The words that they make."""
-        return words_of([self.speller.raw(i) for i in self.ids], [self.speller.special(i) for i in self.ids])
+        return words_in(self.speller, self.ids)
 
     def token(self, named: Token, option: str = "target") -> int:
         """The id of a token that an option names. Raises UserError where there is none."""
@@ -118,15 +118,15 @@ class Subject:
 
     # --- what every result says -------------------------------------------------------------------------------
 
-    def facts(self) -> dict[str, Any]:
-        """The fields of a `PromptResult`. Ends the last step."""
+    def facts(self, predictions: tuple[Prediction, ...] | None = None) -> dict[str, Any]:
+        """The fields of a `PromptResult`; predictions: where they are not those of the map. Ends the last step."""
         return {
             "model": facts_of(self.model.file),
             "prompt": self.prompt,
             "dtype": self.options.dtype_name,
             "rules": str(self.options.linearisation),
             "seed": self.options.seed,
-            "predictions": self.predictions,
+            "predictions": self.predictions if predictions is None else predictions,
             "seconds": self._watch.stop(),
             "device": described(torch.device(self.options.device), self.options.dtype_name),
         }

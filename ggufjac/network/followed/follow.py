@@ -37,7 +37,7 @@ def follow(family: Family, run: Run, settings: LlamaSettings, positions: Sequenc
     """
     ids = run.tokens.tolist()
     with runner(family, run.n_ctx, settings) as llama:
-        recording = llama.record(ids, recorder(family, len(ids)), all_positions=positions is not None)
+        recording = llama.record(ids, recorder(family, len(ids)), positions)
         settings = replace(settings, threads=llama.threads)
     given = {item.name: getattr(run, item.name) for item in fields(run)}
     kept = (len(ids) - 1,) if positions is None else tuple(positions)
@@ -54,13 +54,12 @@ def concluded(done: ForwardPass) -> ForwardPass:
     """A pass that followed llama.cpp, with llama.cpp's own result in the place of ours."""
     if not isinstance(done.run, FollowedRun):
         return done
-    recording, kept = done.run.recording, list(done.run.kept)
-    output, logits = (torch.from_numpy(x) for x in (recording.named[RESULT], recording.logits))
-    if logits.dim() == 1:
-        logits = logits[None]
-    else:
-        output, logits = output[kept], logits[kept]
-    return replace(done, output=output.to(done.output), logits=logits.to(done.logits))
+    recording = done.run.recording
+    return replace(
+        done,
+        output=torch.from_numpy(recording.named[RESULT]).to(done.output),
+        logits=torch.from_numpy(recording.logits).to(done.logits),
+    )
 
 
 def recorder(family: Family, n_tokens: int) -> Recorder:
