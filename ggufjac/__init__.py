@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ordinary,
         steer,
     )
+    from ggufjac.chat.prompt import Message, Prompt
     from ggufjac.maps.detached import DetachedMap
     from ggufjac.maps.model import Model
 
@@ -50,13 +51,17 @@ _HOMES = {
         "ggufjac.api",
     ),
     "DetachedMap": "ggufjac.maps.detached",
+    "Message": "ggufjac.chat.prompt",
     "Model": "ggufjac.maps.model",
+    "Prompt": "ggufjac.chat.prompt",
     "Result": "ggufjac.analyses.common.result",
 }
 
 __all__ = [
     "DetachedMap",
+    "Message",
     "Model",
+    "Prompt",
     "Result",
     "UserError",
     "__version__",

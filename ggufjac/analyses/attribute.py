@@ -27,6 +27,7 @@ from ggufjac.analyses.common.targets import tokens_named
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
 from ggufjac.analyses.options import ABOVE, AttributeOptions
+from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD
@@ -125,7 +126,7 @@ class Attribution(MapResult):
 
 
 def attribute(
-    model: Model, prompt: str | Sequence[int], options: AttributeOptions | None = None, progress: Progress = silent
+    model: Model, prompt: PromptLike, options: AttributeOptions | None = None, progress: Progress = silent
 ) -> Attribution:
     """Explain logits of one prompt. Raises UserError for tokens that do not exist, and for a token against itself."""
     options = options or AttributeOptions()

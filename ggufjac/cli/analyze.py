@@ -11,6 +11,7 @@ from ggufjac.cli import common
 
 if TYPE_CHECKING:
     from ggufjac.analyses.plan import What
+    from ggufjac.chat.prompt import Prompt
     from ggufjac.maps.model import Model
 
 ENTRY = COMMANDS["analyze"]
@@ -33,7 +34,7 @@ def execute(args: argparse.Namespace) -> int:
     return common.run_analysis(args, ENTRY, "analyzing", announce=_announce)
 
 
-def _announce(model: Model, prompt: str, chosen: AnalyzeOptions) -> None:
+def _announce(model: Model, prompt: Prompt, chosen: AnalyzeOptions) -> None:
     """What is to be expected of an analysis that takes longer than one likes to wait unprepared."""
     from ggufjac.analyses.plan import plan, worth_planning
 

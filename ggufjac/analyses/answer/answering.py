@@ -29,6 +29,7 @@ from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word, words_in
 from ggufjac.analyses.options import ANSWERED, Above, AnswerOptions, faithful_rules
+from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.maps.text import TextMap
@@ -129,7 +130,7 @@ class Answer(MapResult):
 
 
 def answer(
-    model: Model, prompt: str | Sequence[int], options: AnswerOptions | None = None, progress: Progress = silent
+    model: Model, prompt: PromptLike, options: AnswerOptions | None = None, progress: Progress = silent
 ) -> Answer:
     """Let the model answer a prompt, or take the answer that is given, and explain every token of it.
 

@@ -6,20 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ggufjac.analyses.common.words import Word
+from ggufjac.chat.prompt import Turn
 
 #: What ends a sentence; closing quotes and brackets may follow it.
 ENDS, CLOSING = ".!?…。！？", "\"'”’)]»"
 #: What belongs to no message: the template's own tokens. And what messages of a bare text are called.
 TEMPLATE, PROMPT, ANSWER = "template", "prompt", "answer"
-
-
-@dataclass(frozen=True)
-class Turn:
-    """The tokens of one message's content, from start to stop - 1."""
-
-    role: str
-    start: int
-    stop: int
 
 
 @dataclass(frozen=True)
