@@ -32,28 +32,19 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     common.add_model(command)
     common.add_prompt(command)
     command.add_argument("--tokens", type=worded(parse.positive), default=64, metavar="N", help="at most (default 64)")
-    command.add_argument(
-        "--temperature",
-        type=worded(parse.number),
-        default=0.0,
-        metavar="X",
-        help="0 (default): the likeliest each time",
-    )
-    command.add_argument(
-        "--top-p", type=worded(parse.number), default=1.0, metavar="P", help="draw among the likeliest with this share"
-    )
-    command.add_argument("--top-k", type=worded(parse.whole), default=0, metavar="K", help="draw among the K likeliest")
-    command.add_argument(
-        "--seed", type=worded(parse.whole), default=0, metavar="N", help="of what is drawn (default 0)"
-    )
+    for name, read, default, metavar, means in (
+        ("--temperature", parse.temperature, 0.0, "X", "0 (default): the likeliest token each time"),
+        ("--top-p", parse.share, 1.0, "X", "draw from the likeliest that have this probability"),
+        ("--top-k", parse.whole, 0, "K", "draw from the K likeliest"),
+        ("--seed", parse.whole, 0, "N", "of what is drawn at random"),
+    ):
+        command.add_argument(name, type=worded(read), default=default, metavar=metavar, help=means)
     options.add(command, MapOptions, only=TAKEN)
     command.set_defaults(execute=execute)
 
 
 def execute(args: argparse.Namespace) -> int:
     chosen = MapOptions(**options.given(args, MapOptions))
-    if args.temperature < 0 or not 0 < args.top_p <= 1:
-        raise UserError("the temperature must be at least 0 (the likeliest token), and top-p above 0 and at most 1")
     typed = common.read_prompt(args)
     with common.open_model(args.model) as model:
         from ggufjac.network.texts import Sampling
