@@ -60,7 +60,13 @@ class AnalyzeOptions(AnalysisOptions):
         "the map of each input token, of all together, or both (default)",
         choices=("each", "combined", "both"),
     )
-    target: Token | None = option(None, "attribute this token's logit: its text, or #ID", metavar="TOKEN", token=True)
+    target: Token | None = option(
+        None,
+        "attribute this token's logit, or a text's of several: its text, or #ID",
+        metavar="TOKEN",
+        token=True,
+        phrase=True,
+    )
     ordinary: bool = option(False, "the ordinary Jacobian's reconstruction error as well")
     verify: bool = option(True, "do not ask llama.cpp for its prediction", name="no-verify", negated=True)
 
@@ -84,7 +90,9 @@ class LayersOptions(AnalysisOptions):
     )
     layerwise: bool = option(False, "the map of each layer alone as well")
     top: int = option(6, "singular triplets (default 6)", parse=parse.positive, metavar="K")
-    target: Token | None = option(None, "follow this token's logit: its text, or #ID", metavar="TOKEN", token=True)
+    target: Token | None = option(
+        None, "follow this token, or a text of several: its text, or #ID", metavar="TOKEN", token=True, phrase=True
+    )
     tolerance: float = option(1e-2, "of residuals", hidden=True)
 
 
@@ -98,13 +106,14 @@ class AttributeOptions(AnalysisOptions):
 
     target: Tokens | None = option(
         None,
-        "a token to explain, its text or #ID; may be repeated (default: the likeliest ones)",
+        "a token to explain, or a text of several, its text or #ID; may be repeated (default: the likeliest ones)",
         metavar="TOKEN",
         repeated=True,
         token=True,
+        phrase=True,
     )
     against: Token | None = option(
-        None, "explain how far the target's logit is above this one's", metavar="TOKEN", token=True
+        None, "explain how far the target is above this one", metavar="TOKEN", token=True, phrase=True
     )
     above: Above | None = option(
         None,
@@ -142,9 +151,7 @@ class AnswerOptions(AnalysisOptions):
     tokens: int = option(64, "of the answer, at most (default 64)", parse=parse.positive, metavar="N")
     temperature: float = option(0.0, "draw tokens (default 0: the likeliest one)", parse=parse.temperature, metavar="X")
     top_p: float = option(1.0, "draw from the likeliest that have this probability", parse=parse.share, metavar="X")
-    top_k: int | None = option(
-        None, "draw from so many likeliest ones (default: all)", parse=parse.positive, metavar="K"
-    )
+    top_k: int = option(0, "draw from so many likeliest ones (default: all)", parse=parse.whole, metavar="K")
     say: str | None = option(None, "explain this answer instead of one that the model gives now", metavar="TEXT")
     against: Token | None = option(
         None, "explain how far every token is above this one instead of above chance", metavar="TOKEN", token=True
@@ -207,7 +214,9 @@ class AblateOptions(AnalysisOptions):
     to which the most faithful account gives most, all in a short prompt); components: how many leading ones.
     """
 
-    target: Token | None = option(None, "follow this token's logit: its text, or #ID", metavar="TOKEN", token=True)
+    target: Token | None = option(
+        None, "follow this token, or a text of several: its text, or #ID", metavar="TOKEN", token=True, phrase=True
+    )
     tokens: tuple[int, ...] = option(
         (),
         "positions to take away, from 0 (default: those to which the most faithful account gives most, at most 32)",

@@ -111,6 +111,20 @@ class Model:
         made = template_of(self.file, template)
         return made.prompt(found, add_generation_prompt, special=special, bos=bos, now=now)
 
+    def continuation(self, ids: Sequence[int], text: str) -> list[int]:
+        """The tokens of a text that follows others, as the tokenizer cuts it there.
+
+        Where it would join the text with what stands before it, which is fixed, the text is cut behind a line's end.
+        """
+        before = self.detokenize(ids)
+        shared, whole = self.tokenize(before), self.tokenize(before + text)
+        if shared and whole[: len(shared)] == shared:
+            return whole[len(shared) :]
+        lead, alone = (self.vocab.tokenize("\n" + more, add_special=False) for more in ("", text))
+        if alone[: len(lead)] == lead:
+            return alone[len(lead) :]
+        return self.vocab.tokenize(text, add_special=False)
+
     def ids_of(self, prompt: PromptLike) -> list[int]:
         """The token ids of a prompt given as text, as ids or as a `Prompt`, checked against vocabulary and context."""
         if isinstance(prompt, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +21,7 @@ from ggufjac.analyses.common.predictions import (
     top_predictions,
 )
 from ggufjac.analyses.common.stopwatch import Progress, Stopwatch, silent
-from ggufjac.analyses.common.targets import token_named
+from ggufjac.analyses.common.targets import spelled, token_named
 from ggufjac.analyses.common.tokens import Piece, Speller
 from ggufjac.analyses.common.words import Word, words_in
 from ggufjac.analyses.options import AnalysisOptions, Token
@@ -93,6 +94,15 @@ class Subject:
     def token(self, named: Token, option: str = "target") -> int:
         """The id of a token that an option names. Raises UserError where there is none."""
         return token_named(self.model, named, option)
+
+    def spelled(self, named: Token, option: str = "target") -> tuple[int, ...]:
+        """The ids of the tokens that an option's text is behind the prompt: one, or several. Raises UserError where
+        there is none."""
+        return spelled(self.model, self.ids, named, option)
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """What tokens that follow others stand for."""
+        return b"".join(map(self.speller.raw, ids)).decode("utf-8", "backslashreplace")
 
     def prediction(self, named: Token | None) -> Prediction:
         """What the model thinks of a token as the next one; None: of the likeliest."""
