@@ -235,7 +235,7 @@ def test_turns_are_where_the_contents_are(chatty: Model) -> None:
 def test_an_answer_that_has_begun_goes_on(chatty: Model) -> None:
     begun = [{"role": "user", "content": "the"}, {"role": "assistant", "content": "bridge "}]
     assert chatty.render(begun, template="bare") == "user: the\nassistant: bridge "
-    assert chatty.render(begun) == "<s>[user] the [assistant] bridge"  # its spaces are stripped by the template
+    assert chatty.render(begun) == "<s>[user] the [assistant] bridge "
     assert chatty.render(begun, False, template="bare") == "user: the\nassistant: bridge \n"
 
 
