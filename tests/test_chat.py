@@ -4,6 +4,8 @@ becomes of the text: BOS once, and every message among the tokens."""
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +21,7 @@ from ggufjac.analyses.inspect import inspect
 from ggufjac.analyses.options import AnalysisOptions, AttributeOptions
 from ggufjac.chat.child import rendered
 from ggufjac.chat.messages import messages_of, parse_messages
-from ggufjac.chat.prompt import Message, Prompt, turns_of
+from ggufjac.chat.prompt import Message, Prompt, Turn, contents_first, turns_of
 from ggufjac.chat.template import ChatTemplate
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
@@ -136,6 +138,13 @@ def test_a_stranger_beside_the_file_is_not_imported(tmp_path: Path, monkeypatch:
     (tmp_path / "jinja2.py").write_text("raise SystemExit('imported')")
     monkeypatch.chdir(tmp_path)
     assert ChatTemplate(BARE, "x").prompt(HI).text == "user: the bridge\n"
+
+
+def test_the_process_is_light() -> None:
+    heavy = ("torch", "numpy", "gguf", "llama_cpp", "rich", "ggufjac.reader", "ggufjac.maps")
+    probe = f"import sys, ggufjac.chat.child, ggufjac.chat.environment; print([m for m in {heavy} if m in sys.modules])"
+    light = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert light.stdout.strip() == "[]"
 
 
 # --- messages ---------------------------------------------------------------------------------------------------
@@ -289,6 +298,12 @@ def test_of_a_long_chat_the_table_lists_what_was_said(chatty: Model) -> None:
     table = shown.split("What each word gives")[-1].split("Which words mattered")[-1].split("sum")[0]
     assert "assistant" in table
     assert "[" not in table.split("…")[0].replace("[1m", "")
+
+
+def test_rankings_have_the_messages_first() -> None:
+    turns = (Turn("user", 1, 3),)
+    assert contents_first([5.0, 0.1, 0.2, 7.0], turns) == pytest.approx([-3.0, 0.1, 0.2, -1.0])
+    assert contents_first([5.0, 0.1], ()) == [5.0, 0.1]
 
 
 def test_inspect_shows_an_example(chatty: Model, tiny: Model) -> None:
