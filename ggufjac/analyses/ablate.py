@@ -30,7 +30,7 @@ from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece, Speller
 from ggufjac.analyses.options import RANKING, AblateOptions, faithful_rules
-from ggufjac.chat.prompt import PromptLike
+from ggufjac.chat.prompt import PromptLike, Turn, contents_first
 from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD
@@ -140,7 +140,7 @@ def ablate(
     subject.lap("linear map")
     functional, _ = linear.logit_functional(target.token.id)
     terms = linear.attribute(functional[None])[0, :-1]
-    positions = _positions(account.terms if phrase is None else phrase.terms, options)
+    positions = _positions(account.terms if phrase is None else phrase.terms, subject.turns, options)
     reconstruction = linear.reconstruction_error()
     svd = linear.svd(options.components, "combined", seed=options.seed)
     groups = [(i, i) for i in range(len(svd.S))] + ([(0, len(svd.S) - 1)] if len(svd.S) > 1 else [])
@@ -225,19 +225,20 @@ def _phrase(
     phrase = accounted(subject, linear, spelled)
     if options.run != "exact":
         linear = phrase_map(subject, spelled, run="exact")
-    positions = _positions(phrase.terms, options)
+    positions = _positions(phrase.terms, subject.turns, options)
     zeroed, left_out = phrase_changes(subject, linear, spelled, positions)
     gone = left_out or [None] * len(positions)
     return phrase, tuple(map(PhraseChange, positions, zeroed, gone))
 
 
-def _positions(terms: Sequence[float], options: AblateOptions) -> list[int]:
-    return sorted(options.tokens or _largest(terms))
+def _positions(terms: Sequence[float], turns: Sequence[Turn], options: AblateOptions) -> list[int]:
+    return sorted(options.tokens or _largest(terms, turns))
 
 
-def _largest(terms: Sequence[float]) -> list[int]:
-    """The positions with the largest terms, TOKENS at most."""
-    return sorted(range(len(terms)), key=lambda t: -abs(terms[t]))[:TOKENS]
+def _largest(terms: Sequence[float], turns: Sequence[Turn]) -> list[int]:
+    """The positions with the largest terms, TOKENS at most; of a chat those of its messages come first."""
+    sizes = contents_first([abs(term) for term in terms], turns)
+    return sorted(range(len(terms)), key=lambda t: -sizes[t])[:TOKENS]
 
 
 def _only(inputs: Tensor, position: int) -> Tensor:
