@@ -18,20 +18,25 @@
   const likely = unpacked(told.terms, stops);
   const close = stops.map((_, i) => i).filter((i) => told.said[i].over !== null);
   const over = new Map(unpacked(told.tipped, close.map((i) => stops[i])).map((row, n) => [close[n], row]));
+  for (const { of, starts } of told.units.map((each) => Object.assign(each, { starts: [] }))) {
+    of.forEach((part, t) => (starts[part] ??= t));
+  }
   const whole = new Float64Array(tokens.length);
   for (const row of likely) row.forEach((term, t) => (whole[t] += term));
 
-  // what is chosen: nothing (the whole answer), a token of the answer, or a part by one of its tokens
-  let unit = told.units[told.unit], chosen = {}, question = "likely", opened = false, seen;
+  // what is chosen: nothing (the whole answer), or a token; what is asked of it; whether all of a list is shown
+  let unit = told.units[told.unit], chosen, question = "likely", opened = false, seen;
 
-  const signed = (value) => (value < 0 ? "-" : "+") + Math.abs(value).toFixed(2);
+  const signed = (value) => (value <= -0.005 ? "-" : "+") + Math.abs(value).toFixed(2);
   const worth = (value) => Math.abs(value) >= 0.005;
   const make = (name, given = {}, ...children) => {
     const element = Object.assign(document.createElement(name), given);
     element.append(...children);
     return element;
   };
-  const label = (part) => unit.labels[part];
+  const word = (text) => make("bdi", { className: "word", textContent: text });
+  // a text, a token, a text, ...
+  const phrase = (parts) => parts.map((part, i) => (i % 2 ? word(part) : part));
   const shown = (t) => told.units[0].labels[t];
   const total = (row, of) => row.reduce((sum, term, t) => (of(t) ? sum + term : sum), 0);
   const sums = (row) => {
@@ -47,7 +52,7 @@
   const sources = (row, stop) => {
     const found = sums(row);
     const values = tokens.map((_, t) => (t < stop && !apart.has(t) ? found.get(unit.of[t]) : undefined));
-    const list = [...found].map(([part, value]) => ({ name: label(part), value, from: unit.of.indexOf(part) }));
+    const list = [...found].map(([part, value]) => ({ name: unit.labels[part], value, from: unit.starts[part] }));
     return { values, list, full: largest([...found.values()]) };
   };
   const beside = (row, facts) => [
@@ -68,7 +73,7 @@
       const i = t - told.prompt, said = told.said[i], tips = question === "over" && said.over !== null;
       const row = tips ? over.get(i) : likely[i], facts = tips ? said.over : said.likely;
       return {
-        title: shown(t), note: `token ${t}, ${said.p}${said.rank > 1 ? `, number ${said.rank}` : ""}`,
+        title: shown(t), note: `token ${t}, ${said.p}${said.rank > 1 ? `, rank ${said.rank}` : ""}`,
         chances: said.likeliest, about: facts.about, value: facts.value, ...sources(row, t),
         beside: beside(row, facts), is: (other) => other === t, later: t + 1,
       };
@@ -78,20 +83,20 @@
       // what a sink gives is nobody's; of a part that is nothing else it is told all the same
       const counted = own.every((s) => apart.has(s)) ? own : own.filter((s) => !apart.has(s));
       const given = likely.map((row) => counted.reduce((sum, s) => sum + (row[s] ?? 0), 0));
-      const reached = (i) => counted[0] < stops[i];
-      const list = given.map((value, i) => ({ name: shown(stops[i]), value, to: stops[i] })).filter((_, i) => reached(i));
+      const reached = (i) => i >= 0 && counted[0] < stops[i];
+      const list = stops.map((s, i) => ({ name: shown(s), value: given[i], to: s })).filter((_, i) => reached(i));
       return {
-        title: label(part), chances: [], about: `what it gave to the answer, ${told.about}`, later: Infinity,
-        note: own.length > 1 ? `${own.length} tokens from ${own[0]}` : `token ${own[0]}`,
-        values: tokens.map((_, s) => (s >= told.prompt && reached(s - told.prompt) ? given[s - told.prompt] : undefined)),
+        title: unit.labels[part], chances: [], about: `what it gave to the answer, ${told.about}`, later: Infinity,
+        note: own.length > 1 ? `${own.length} tokens, the first is ${own[0]}` : `token ${own[0]}`,
+        values: tokens.map((_, s) => (reached(s - told.prompt) ? given[s - told.prompt] : undefined)),
         list, full: largest(given), is: (s) => unit.of[s] === part,
         beside: [], value: given.reduce((sum, value) => sum + value, 0),
       };
     },
   };
   const view = () => {
-    if (chosen.at === undefined) return views.all();
-    return chosen.at < told.prompt || question === "gave" ? views.gave(chosen.at) : views.said(chosen.at);
+    if (chosen === undefined) return views.all();
+    return chosen < told.prompt || question === "gave" ? views.gave(chosen) : views.said(chosen);
   };
 
   // shading, as the report's: the largest value has the strongest colour
@@ -104,8 +109,9 @@
   const paint = ({ values, full, is, later }) => {
     tokens.forEach((element, t) => {
       shade(element, `t${is(t) ? " chosen" : ""}${t >= later ? " later" : ""}`, values[t], full);
-      element.setAttribute("aria-selected", t === chosen.at);
     });
+    for (const element of talk.querySelectorAll('[aria-selected="true"]')) element.setAttribute("aria-selected", false);
+    tokens[chosen]?.setAttribute("aria-selected", true);
     for (const fold of folds) {
       const own = [...fold.querySelectorAll(".t")].map((element) => place.get(element));
       const parts = new Set(own.map((t) => unit.of[t]));
@@ -128,13 +134,13 @@
     return make("fieldset", { className: name }, make("legend", { textContent: legend }), ...labels);
   };
   const units = radios("unit", "by", told.units.map(({ name }, i) => [i, `${name}s`]));
-  const questions = radios("question", "what is told of the token", [["likely", ""], ["over", ""], ["gave", "what it gave"]]);
+  const asks = [["likely", ""], ["over", ""], ["gave", "what it gave"]];
+  const questions = radios("question", "what is told of the token", asks);
   const back = make("button", { type: "button", className: "back", textContent: "whole answer" });
   const found = make("div"), aloud = make("p", { className: "unseen" });
   aloud.setAttribute("aria-live", "polite");
-  found.setAttribute("role", "group");
   questions.querySelector("legend").className = "unseen";
-  const panel = make("div", { className: "panel" }, units, back, questions, found, aloud);
+  const panel = make("div", { className: "panel" }, units, questions, back, found, aloud);
   panel.setAttribute("role", "region");
   panel.setAttribute("aria-label", "what is chosen");
 
@@ -150,17 +156,17 @@
     make("li", { className: names }, name, make("span"), make("span", { textContent: signed(value) }));
   const tell = ({ title, note, chances, about, list, full, beside, value }) => {
     const order = [...list].sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
-    const rest = order.slice(LISTED), whole = chosen.at === undefined;
-    const others = make("button", { type: "button", className: "others", textContent: opened ? "fewer" : `${rest.length} others` });
-    const likeliest = chances.map(([name, p, is]) =>
-      make("li", { className: is ? "is" : "" }, make("bdi", { className: "word", textContent: name }), p));
+    const rest = order.slice(LISTED), whole = chosen === undefined;
+    const likeliest = chances.map(([name, p, is]) => make("li", { className: is ? "is" : "" }, word(name), p));
+    const others = make("button", { type: "button", className: "others" }, opened ? "fewer" : `${rest.length} others`);
+    const left = rest.reduce((sum, item) => sum + item.value, 0);
     found.replaceChildren(
-      make("h3", {}, make("bdi", { className: whole ? "" : "word", textContent: title })),
+      make("h3", {}, whole ? title : word(title)),
       make("p", { textContent: note }),
       make("ul", { className: "chances", hidden: chances.length === 0 }, ...likeliest),
       make("ol", {}, ...order.slice(0, opened ? undefined : LISTED).map((item) => entry(item, full))),
       make("ul", { className: "beside" },
-        ...(rest.length ? [line(others, opened ? 0 : rest.reduce((sum, item) => sum + item.value, 0), opened ? "opened" : "")] : []),
+        ...(rest.length ? [line(others, left, opened ? "opened" : "")] : []),
         ...beside.filter(([, given]) => worth(given)).map(([name, given]) => line(name, given)),
         line(make("span", { textContent: about }), value, "sum")),
     );
@@ -168,14 +174,14 @@
     aloud.textContent = `${title}. ${note}. ${about}: ${most}`;
   };
   const ask = () => {
-    const said = chosen.at >= told.prompt ? told.said[chosen.at - told.prompt] : undefined;
+    const said = chosen >= told.prompt ? told.said[chosen - told.prompt] : undefined;
     questions.hidden = said === undefined;
-    back.hidden = chosen.at === undefined;
+    back.hidden = chosen === undefined;
     for (const input of units.querySelectorAll("input")) input.checked = told.units[input.value] === unit;
     if (!said) return;
     const [first, second, third] = questions.querySelectorAll("input");
-    first.nextSibling.textContent = said.asked;
-    second.nextSibling.textContent = said.rival;
+    first.nextSibling.replaceChildren(...phrase(said.asked));
+    second.nextSibling.replaceChildren(...phrase(said.rival ?? []));
     second.disabled = said.over === null;
     second.parentElement.hidden = said.rival === null;
     first.checked = question === "likely" || (question === "over" && second.disabled);
@@ -191,8 +197,8 @@
 
   // choosing
   const choose = (t) => {
-    if (chosen.at === t) return;
-    chosen = { at: t };
+    if (chosen === t) return;
+    chosen = t;
     opened = false;
     if (question === "gave") question = "likely"; // that is asked of one token, the others of all
     if (t !== undefined) {
@@ -268,7 +274,7 @@
     }
   });
 
-  for (const text of talk.querySelectorAll(".text")) {
+  for (const text of talk.querySelectorAll(".speech")) {
     text.setAttribute("role", "listbox");
     text.setAttribute("aria-orientation", "horizontal");
     text.setAttribute("aria-label", text.parentElement.querySelector(".who, summary").textContent);
@@ -276,6 +282,7 @@
   const first = tokens.findIndex((element) => !hidden(element));
   tokens.forEach((element, t) => {
     element.setAttribute("role", "option");
+    element.setAttribute("aria-selected", false);
     element.tabIndex = t === first || t === told.prompt ? 0 : -1;
   });
   explorer.classList.add("live");

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
-from ggufjac.reports.page.markup import Markup, join, tag
+from ggufjac.reports.page.markup import Markup, escape, join, tag
 
 #: A byte that is no character of its own, as a token's text writes it.
 BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
@@ -50,7 +50,7 @@ def _kind(character: str) -> str:
 
 def _drawn(kind: str, text: str) -> Markup:
     if kind == "line":
-        return join((join((tag("span", class_="nl"), "\n")) for _ in text))
+        return join(join((tag("span", class_="nl"), "\n")) for _ in text)
     if kind == "hidden":
         return tag("span", text.encode("unicode_escape").decode("ascii"), class_="esc")
-    return join((text,))
+    return escape(text)

@@ -16,7 +16,7 @@ import numpy as np
 from ggufjac.analyses.answer.answering import CLOSE, Answer, Said
 from ggufjac.analyses.common.account import Account
 from ggufjac.analyses.common.questions import Question
-from ggufjac.analyses.common.spans import ANSWER, PROMPT, TEMPLATE, Part, roles_of
+from ggufjac.analyses.common.spans import ANSWER, PROMPT, TEMPLATE, Part
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import answer, words
 from ggufjac.reports.cells import ColourScale
@@ -106,7 +106,7 @@ def _tokens(a: Answer, given: dict[int, float], scale: ColourScale) -> Iterator[
 
 
 def _drawn(a: Answer, row: _Row, tokens: Sequence[Markup], scale: ColourScale) -> Markup:
-    text = tag("div", *tokens[row.start : row.stop], class_="text")
+    text = tag("div", *tokens[row.start : row.stop], class_="speech")
     if row.role != TEMPLATE:
         return tag("div", tag("span", row.role, class_="who"), text, class_=f"turn{' reply' * (row.role == ANSWER)}")
     whole, n = a.whole, row.stop - row.start
@@ -146,8 +146,10 @@ def _said(said: Said) -> dict[str, Any]:
     return {
         "p": words.percent(said.token.probability),
         "rank": said.token.rank,
-        "likeliest": [[_label(p.token.text), words.percent(p.probability), p.token.id == said.token.token.id]
-                      for p in said.likeliest],  # fmt: skip
+        "likeliest": [
+            [_label(p.token.text), words.percent(p.probability), p.token.id == said.token.token.id]
+            for p in said.likeliest
+        ],
         "asked": _asked(said.account.question),
         "rival": _rival(said),
         "likely": _account(said.account),
@@ -155,21 +157,21 @@ def _said(said: Said) -> dict[str, Any]:
     }
 
 
-def _asked(asked: Question) -> str:
-    """What the first account of a token tells, in a word or two."""
+def _asked(asked: Question) -> list[str]:
+    """What the first account of a token tells, in a word or two: a text, a token, a text."""
     if asked.against is not None:
-        return f"over {_label(asked.against.token.text)}"
-    return {"chance": "how likely", "zero": "its logit"}.get(asked.above) or f"over {BRIEFLY[asked.above]}"
+        return ["over ", _label(asked.against.token.text), ""]
+    return [{"chance": "how likely", "zero": "its logit"}.get(asked.above) or f"over {BRIEFLY[asked.above]}"]
 
 
-def _rival(said: Said) -> str | None:
+def _rival(said: Said) -> list[str] | None:
     """What the second account tells, or why there is none; None where the first one tells of such a token already."""
-    named = f"over {_label(said.runner_up.token.text)}"
-    if said.tipped is not None:
-        return f"{named} {words.percent(said.runner_up.probability)}"
-    if said.account.question.against is not None:
+    if said.tipped is None and said.account.question.against is not None:
         return None
-    return f"{named}: {'not close' if said.runner_up.probability < CLOSE else 'not asked'}"
+    shown = f" {words.percent(said.runner_up.probability)}"
+    if said.tipped is None:
+        shown = ": not close" if said.runner_up.probability < CLOSE else ": not asked"
+    return ["over ", _label(said.runner_up.token.text), shown]
 
 
 def _account(account: Account) -> dict[str, Any]:
