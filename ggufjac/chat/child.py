@@ -21,6 +21,8 @@ Messages: TypeAlias = "list[dict[str, Any]]"
 END = "CONTINUE_FINAL_MESSAGE_TAG "
 #: What stands for the contents in a second rendering, which tells where they go.
 MARK = "GgufjacContent{}Mark"
+#: What ends a model's thoughts, which templates take out of earlier answers.
+THOUGHT = "</think>"
 
 
 class TooLong(Exception):
@@ -84,7 +86,7 @@ def rendered(request: dict[str, Any]) -> dict[str, Any]:
 
 def places(text: str, marked: str, contents: Sequence[str]) -> list[tuple[int, int]]:
     """Where the contents stand in a text, told from the same with marks in their places; empty where the two do not
-    agree. A template may strip a content, or leave it out."""
+    agree. A template may strip a content, leave it out, or keep of an answer what comes after its thoughts."""
     literals = re.split(MARK.format(r"(\d+)"), marked)
     at = len(literals[0])
     if not text.startswith(literals[0]):
@@ -92,7 +94,8 @@ def places(text: str, marked: str, contents: Sequence[str]) -> list[tuple[int, i
     found = [(0, 0)] * len(contents)
     for name, literal in zip(literals[1::2], literals[2::2], strict=True):
         content = contents[int(name)]
-        forms = (content, content.strip(), content.rstrip(), content.lstrip(), content.strip("\n"))
+        said = content.rpartition(THOUGHT)[2]
+        forms = (content, content.strip(), content.rstrip(), content.lstrip(), content.strip("\n"), said, said.strip())
         form = next((form for form in forms if text.startswith(form + literal, at)), None)
         if form is None:
             return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal, TypeAlias
 
 #: Whether a prompt's tokens begin with BOS; "auto": where its file asks for it.
@@ -43,12 +44,13 @@ PromptLike: TypeAlias = "str | Sequence[int] | Prompt"
 @dataclass(frozen=True)
 class Turn:
     """The content of a message among a prompt's tokens: those from start to stop - 1; what lies between the turns is
-    the template's. role: whose it is; text: the content."""
+    the template's. role: whose it is; begin, end: where it stands in the prompt's text, [begin, end) in characters."""
 
     role: str
     start: int
     stop: int
-    text: str = ""
+    begin: int = 0
+    end: int = 0
 
 
 def turns_of(prompt: Prompt, pieces: Sequence[bytes]) -> tuple[Turn, ...]:
@@ -57,35 +59,42 @@ def turns_of(prompt: Prompt, pieces: Sequence[bytes]) -> tuple[Turn, ...]:
     A token that holds a part of a content and a part of the template counts for the content. A message of which nothing
     is found, as where the template leaves it out, has no turn.
     """
-    joined = b"".join(pieces)
-    ends: list[int] = []
-    for piece in pieces:
-        ends.append(len(piece) + (ends[-1] if ends else 0))
-    found = []
-    for message, (first, last) in zip(prompt.messages, _places(prompt, joined), strict=True):
-        if first < last:
-            start = next(t for t, end in enumerate(ends) if end > first)
-            stop = next(t for t, end in enumerate(ends, 1) if end >= last)
-            text = joined[first:last].decode("utf-8", "replace")
-            found.append(Turn(message.role, start, stop, text))
-    return tuple(found)
-
-
-def _places(prompt: Prompt, joined: bytes) -> list[tuple[int, int]]:
-    """Of every message where its content lies in the bytes, [start, stop); (0, 0) where it does not."""
-    text = prompt.text.encode("utf-8", "replace")
+    joined, text = b"".join(pieces), _bytes(prompt.text)
+    spans = prompt.spans or _found(prompt)
     shift = joined.find(text)  # BOS may stand before the text
-    if prompt.spans and shift >= 0:
-        before = [len(prompt.text[:at].encode("utf-8", "replace")) + shift for span in prompt.spans for at in span]
-        return list(zip(before[::2], before[1::2], strict=True))
-    places, after = [], 0
+    ends = list(accumulate(map(len, pieces)))
+    turns, after = [], 0
+    for message, (begin, end) in zip(prompt.messages, spans, strict=True):
+        content = _bytes(prompt.text[begin:end])
+        # a tokenizer that changes a text (spaces, accents) leaves its contents to be looked for, one after the other
+        at = shift + len(_bytes(prompt.text[:begin])) if shift >= 0 else joined.find(content, after)
+        if content and at >= 0:
+            after = at + len(content)
+            start = next(t for t, stop in enumerate(ends) if stop > at)
+            stop = next(t for t, stop in enumerate(ends, 1) if stop >= after)
+            turns.append(Turn(message.role, start, stop, begin, end))
+    return tuple(turns)
+
+
+def role_at(turns: Sequence[Turn], position: int) -> str | None:
+    """Whose the token at a position is; None where it is the template's."""
+    return next((turn.role for turn in turns if turn.start <= position < turn.stop), None)
+
+
+def _found(prompt: Prompt) -> list[tuple[int, int]]:
+    """Of every message where its content stands in the text, one after the other; (0, 0) where it does not."""
+    spans, after = [], 0
     for message in prompt.messages:
-        place = (0, 0)
-        for content in (message.content, message.content.strip()):
-            wanted = content.encode("utf-8", "replace")
-            at = joined.find(wanted, after) if wanted else -1
+        span = (0, 0)
+        for content in filter(None, (message.content, message.content.strip())):
+            at = prompt.text.find(content, after)
             if at >= 0:
-                place, after = (at, at + len(wanted)), at + len(wanted)
+                after = at + len(content)
+                span = (at, after)
                 break
-        places.append(place)
-    return places
+        spans.append(span)
+    return spans
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")

@@ -16,6 +16,7 @@ from ggufjac.cli import (
     compare,
     extremes,
     families,
+    generate,
     inspect,
     layers,
     models,
@@ -23,6 +24,7 @@ from ggufjac.cli import (
     plan,
     show,
     steer,
+    tokenize,
     verify,
 )
 from ggufjac.cli import run as batches
@@ -71,6 +73,8 @@ def parser() -> Parser:
         batches,
         plan,
         verify,
+        generate,
+        tokenize,
         inspect,
         show,
         models,

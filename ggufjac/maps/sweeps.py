@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
-import torch
 from torch import Tensor
 
 from ggufjac.operators import One, Operator, built
@@ -84,12 +83,16 @@ def back_through(op: Operator, g: Tensor, room: int, *, owned: bool, ends: Seque
 
 def _short(op: Operator, g: Tensor, ends: Sequence[int], columns: int, owned: bool) -> Tensor:
     """Columns that end early, in pieces that are as long as their last one."""
-    n_tokens = g.shape[-2]
-    out = g if owned else torch.zeros_like(g)
+    n_tokens, out = g.shape[-2], None
     for start in range(0, len(g), columns):
         piece = slice(start, start + columns)
         n = ends[piece][-1]
-        out[piece, :n] = first(op, n, n_tokens).adjoint(g[piece, :n])
+        h = first(op, n, n_tokens).adjoint(g[piece, :n])
+        if out is None:
+            same = owned and h.shape[-1] == g.shape[-1]
+            out = g if same else g.new_zeros(len(g), n_tokens, h.shape[-1])
+        out[piece, :n] = h
+    assert out is not None
     return out
 
 

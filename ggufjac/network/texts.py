@@ -88,7 +88,7 @@ class Reading:
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is chosen: the likeliest one at temperature 0, otherwise at random among the top_k likeliest
-    (None: all) or fewer, which together have the probability top_p.
+    (0: all), and of these among the likeliest that together have the share top_p of their probability.
 
     Every text has random numbers of its own from the same seed, so that it does not depend on those beside it.
     """
@@ -96,7 +96,7 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
-    top_k: int | None = None
+    top_k: int = 0
 
     def chooser(self, n: int) -> Callable[[Tensor], Tensor]:
         """From the logits [n, n_vocab] of n texts to a token of each [n], once for every step."""
@@ -112,8 +112,10 @@ class Sampling:
 
     def _draw(self, logits: Tensor, generator: torch.Generator) -> int:
         p, order = (logits / self.temperature).softmax(-1).sort(descending=True, stable=True)
+        if self.top_k:
+            p = p[: self.top_k] / p[: self.top_k].sum()
         reached = p.cumsum(-1)
-        n = min(self.top_k or len(p), len(p), 1 + int((reached < self.top_p).sum()))
+        n = min(len(p), 1 + int((reached < self.top_p).sum()))
         drawn = torch.rand(1, generator=generator, dtype=torch.float64) * reached[n - 1]
         return int(order[min(n - 1, int(torch.searchsorted(reached[:n], drawn, right=True)))])
 

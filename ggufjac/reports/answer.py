@@ -1,19 +1,24 @@
-"""An answer in words, for every view: what gave most to a token of it, and to all of them."""
+"""An answer in words, for every view: what gave most to a token of it, and to all of them.
+
+Passages are what the text was cut into (`Answer.passages`). Of a chat, what the template wrote is told as one: every
+prompt of the kind has it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import log
 
-from ggufjac.analyses.answer.answering import Answer, Said
+from ggufjac.analyses.answer.answering import Answer
+from ggufjac.analyses.answer.spans import TEMPLATE, Passage
 from ggufjac.analyses.common.account import Account
-from ggufjac.analyses.common.spans import Part
 from ggufjac.reports.phrases import BRIEFLY, Phrase
 from ggufjac.rules import rules_called
 
-#: Sources that a row names.
+#: Passages that a row names.
 STRONGEST = 3
-#: What each token of an answer is taken above, in the plural.
+#: What each token of an answer is taken above, in words.
 HOW_MUCH = {
     "chance": "ln p of each token over chance",
     "zero": "the logit of each token",
@@ -22,39 +27,37 @@ HOW_MUCH = {
 
 
 @dataclass(frozen=True)
-class Source:
-    """A part of the text and what it gives."""
+class Giver:
+    """A passage of the text and what it gives."""
 
-    part: Part
+    passage: Passage
     term: float
 
 
-def sources(answer: Answer, account: Account, parts: Sequence[Part]) -> list[Source]:
-    """What every part gives to one token, in the order of the text; sinks count for nothing here, since all prompts
-    share what they give."""
-    apart, n = set(answer.sinks), len(account.terms)
+def givers(answer: Answer, account: Account, by: str | None = None) -> list[Giver]:
+    """What every passage gives to one token, in the order of the text, the template last; by: as in
+    `Answer.passages`. Sinks count for nothing here, since all prompts share what they give."""
+    return _given(answer, account.terms, by)
+
+
+def whole(answer: Answer, by: str | None = None) -> list[Giver]:
+    """What every passage gives to the answer as a whole."""
+    return _given(answer, answer.whole, by)
+
+
+def _given(answer: Answer, terms: Sequence[float], by: str | None) -> list[Giver]:
+    apart = set(answer.sinks)
     found = []
-    for part in parts:
-        given = [account.terms[t] for t in part.positions if t < n and t not in apart]
+    for passage in answer.passages(by):
+        given = [terms[t] for t in passage.positions if t < len(terms) and t not in apart]
         if given:
-            found.append(Source(part, sum(given)))
+            found.append(Giver(passage, sum(given)))
     return found
 
 
-def strongest(found: Sequence[Source], n: int = STRONGEST) -> list[Source]:
-    """The n largest, the largest first."""
-    return sorted(found, key=lambda source: -abs(source.term))[:n]
-
-
-def whole(answer: Answer, parts: Sequence[Part]) -> list[Source]:
-    """What every part gives to the answer as a whole, in the order of the text."""
-    terms, apart = answer.whole, set(answer.sinks)
-    found = []
-    for part in parts:
-        positions = [t for t in part.positions if t not in apart]
-        if positions:
-            found.append(Source(part, sum(terms[t] for t in positions)))
-    return found
+def strongest(found: Iterable[Giver], n: int = STRONGEST) -> list[Giver]:
+    """The n largest, the largest first; not the template, which tells of no word."""
+    return sorted((giver for giver in found if giver.passage.label != TEMPLATE), key=lambda giver: -abs(giver.term))[:n]
 
 
 @dataclass(frozen=True)
@@ -87,16 +90,17 @@ def explained(answer: Answer) -> Phrase:
     return (HOW_MUCH.get(answer.above) or f"each token over {BRIEFLY[answer.above]}",)
 
 
-def sampling(answer: Answer) -> str:
+def said_how(answer: Answer) -> str:
     """How the answer came about, and how likely it was."""
-    how = {"greedy": "the likeliest token each time", "sampled": "drawn at random", "given": "given"}[answer.how]
-    end = "" if answer.ended else "; cut off here"
-    return f"{how}{end}; p of the whole {probability(answer)}"
+    how = {"greedy": "the likeliest each time", "sampled": "drawn at random", "given": "as given"}[answer.how]
+    end = "" if answer.ended or answer.how == "given" else ", cut off there"
+    tokens = "1 token" if len(answer.said) == 1 else f"{len(answer.said)} tokens"
+    return f"{tokens}, {how}{end}; p of the whole {_probability(answer.log_probability)}"
 
 
-def probability(answer: Answer) -> str:
-    """exp of the sum of ln p, which may be smaller than any float."""
-    tens = answer.log_probability / 2.302585092994046
+def _probability(ln_p: float) -> str:
+    """exp(ln p), which may be smaller than any float."""
+    tens = ln_p / log(10)
     return f"{10**tens:.1%}" if tens > -3 else f"10^{tens:.0f}"
 
 
@@ -107,15 +111,12 @@ def opinion(answer: Answer) -> str | None:
         return None
     if judged.reason:
         return f"not asked: {judged.reason}"
-    if judged.same == judged.places and not judged.differing:
-        return f"says the same at all {judged.places} places"
-    said = f"says the same at {judged.same} of {judged.places} places"
-    ties = sum(place.verdict == "NEAR-TIE" for place in judged.differing)
-    rest = len(judged.differing) - ties
-    return said + (f"; {ties} near-ties" if ties else "") + (f"; {rest} MISMATCHES" if rest else "")
-
-
-def decisive(said: Said) -> Account:
-    """The account of what tipped it, of a place that has one."""
-    assert said.tipped is not None
-    return said.tipped
+    if not judged.differing:
+        return f"MATCH at all {judged.places} places"
+    ties = [place for place in judged.differing if place.verdict == "NEAR-TIE"]
+    wrong = len(judged.differing) - len(ties)
+    told = f"MATCH at {judged.places - len(judged.differing)} of {judged.places} places"
+    if ties:
+        first = ties[0]
+        told += f", NEAR-TIE at {len(ties)}: {first.theirs.shown} for {first.ours.shown} ({first.margin:.2f} logits)"
+    return told + (f", MISMATCH at {wrong}" if wrong else "")

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from ggufjac.analyses.answer.judging import Judged, judged
+from ggufjac.analyses.answer.spans import TEMPLATE, Passage, messages_of, roles_of, sentences_of
 from ggufjac.analyses.answer.writing import Written, write
 from ggufjac.analyses.common.account import Account, sinks
 from ggufjac.analyses.common.followed import followed_of
 from ggufjac.analyses.common.predictions import Prediction, prediction_of, top_predictions
 from ggufjac.analyses.common.questions import question_and_weights
 from ggufjac.analyses.common.result import MapResult
-from ggufjac.analyses.common.spans import Part, messages_of, roles_of, sentences_of
 from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece
@@ -116,17 +116,22 @@ class Answer(MapResult):
         close = sorted((said for said in self.said if said.tipped is not None), key=lambda said: abs(said.lead))
         return tuple(sorted(close[:DECISIVE], key=lambda said: said.position))
 
-    def parts(self, by: str | None = None) -> tuple[Part, ...]:
-        """The text cut into tokens, words, sentences, messages or roles (None: as was asked for)."""
+    def passages(self, by: str | None = None) -> tuple[Passage, ...]:
+        """The text cut into tokens, words, sentences, messages or roles (None: as was asked for); of a chat, what the
+        template wrote is one passage, the last one."""
         by, n, n_prompt = by or self.by, len(self.tokens), self.n_prompt
         if by == "role":
             return roles_of(self.turns, n_prompt, n)
+        messages = messages_of(self.turns, n_prompt, n)
         if by == "message":
-            return messages_of(self.turns, n_prompt, n)
+            return messages
+        template = {t for passage in messages if passage.label == TEMPLATE for t in passage.positions}
         if by == "token":
-            return tuple(Part(piece.text, (t,)) for t, piece in enumerate(self.tokens))
-        spans = self.sentences if by == "sentence" else self.words
-        return tuple(Part(span.text, tuple(range(span.start, span.stop))) for span in spans)
+            spans = [(piece.text, t, t + 1) for t, piece in enumerate(self.tokens)]
+        else:
+            spans = [(s.text, s.start, s.stop) for s in (self.sentences if by == "sentence" else self.words)]
+        found = [Passage(text, tuple(range(start, stop))) for text, start, stop in spans if start not in template]
+        return (*found, *(passage for passage in messages if passage.label == TEMPLATE))
 
 
 def answer(

@@ -9,16 +9,16 @@ from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.answer.answering import Answer, Said
-from ggufjac.analyses.common.spans import Part
+from ggufjac.analyses.answer.spans import TEMPLATE
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import account, answer, phrases, words
-from ggufjac.reports.answer import Source
+from ggufjac.reports.answer import Giver
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY
 from ggufjac.reports.terminal.terms import BAR, LARGEST, LISTED, LONGEST, NARROW
 
-#: Words that are shown of a source.
-SOURCE = 18
+#: Letters of a passage that a row names.
+LABEL = 18
 
 
 def report(found: Answer) -> RenderableType:
@@ -28,17 +28,16 @@ def report(found: Answer) -> RenderableType:
 
 def _draw(a: Answer, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
-    parts = a.parts()
     about = words.phrase(answer.explained(a)).plain
     told = f"{about}, rules {a.rules!r}: the {a.by}s before it that gave most"
-    yield from layout.titled("Token by token", told, _tokens(a, parts, width))
+    yield from layout.titled("Token by token", told, _tokens(a, width))
     if any(said.tipped is not None for said in a.said) and a.above != "token":
         told = "the closest places, and what set the token apart from its runner-up"
-        yield from layout.titled("Where it was close", told, _close(a, parts, width))
+        yield from layout.titled("Where it was close", told, _close(a, width))
     told = f"sums over the answer of {about}"
-    yield from layout.titled("The whole answer", told, _whole(a, parts, width))
+    yield from layout.titled("The whole answer", told, _whole(a, a.by, width))
     if a.turns and a.by not in ("message", "role"):
-        yield from layout.titled("By message", "the same sums", _whole(a, a.parts("message"), width))
+        yield from layout.titled("By message", "the same sums", _whole(a, "message", width))
     yield layout.notes(*_notes(a))
 
 
@@ -52,14 +51,14 @@ def _head(a: Answer, width: int) -> RenderableType:
             ("prompt", Text(readable(a.prompt), style="italic")),
             *runs.run_facts(a.llama, a.device),
             ("answer", Text(a.text.strip() or readable(a.text), style="bold")),
-            ("said", Text(f"{len(a.said)} tokens, {answer.sampling(a)}")),
+            ("said", Text(answer.said_how(a))),
             *([] if opinion is None else [("llama.cpp", Text(opinion, style="" if agrees else words.BAD))]),
             ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama, a.rules)),
         ],
     )
 
 
-def _tokens(a: Answer, parts: Sequence[Part], width: int) -> Table:
+def _tokens(a: Answer, width: int) -> Table:
     table = layout.table()
     table.add_column("#", justify="right", style=words.DIM, no_wrap=True)
     table.add_column("token", no_wrap=True)
@@ -68,8 +67,8 @@ def _tokens(a: Answer, parts: Sequence[Part], width: int) -> Table:
     for i in range(answer.STRONGEST):
         table.add_column("given most by" if i == 0 else "", no_wrap=True)
     for said in a.said:
-        strongest = answer.strongest(answer.sources(a, said.account, parts))
-        cells = [_source(source, SOURCE if width >= ROOMY else SOURCE // 2) for source in strongest]
+        strongest = answer.strongest(answer.givers(a, said.account))
+        cells = [_giver(a, giver, LABEL if width >= ROOMY else LABEL // 2) for giver in strongest]
         table.add_row(
             str(said.position),
             words.token(said.token.token),
@@ -88,13 +87,25 @@ def _rival(said: Said, width: int) -> Text:
     return shown.append(f" {words.percent(said.runner_up.probability)}", style=words.DIM)
 
 
-def _source(source: Source, longest: int) -> Text:
-    shown = readable(source.part.label)
-    shown = shown if len(shown) <= longest else shown[: longest - 1] + "…"
-    return Text.assemble((shown, "cyan"), " ", words.signed(source.term))
+def _giver(a: Answer, giver: Giver, longest: int) -> Text:
+    """What gave, where it stands, and how much; what the answer had said itself looks like it."""
+    first = giver.passage.positions[0]
+    shown = _label(giver, longest)
+    return Text.assemble(
+        (shown, _style(a, first)), (words.numbered("", first), words.DIM), " ", words.signed(giver.term)
+    )
 
 
-def _close(a: Answer, parts: Sequence[Part], width: int) -> Table:
+def _label(giver: Giver, longest: int) -> str:
+    shown = readable(giver.passage.label)
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def _style(a: Answer, position: int) -> str:
+    return "bold" if position >= a.n_prompt else "cyan"
+
+
+def _close(a: Answer, width: int) -> Table:
     table = layout.table()
     table.add_column("#", justify="right", style=words.DIM, no_wrap=True)
     table.add_column("said", no_wrap=True)
@@ -103,17 +114,18 @@ def _close(a: Answer, parts: Sequence[Part], width: int) -> Table:
     table.add_column("for it")
     table.add_column("against it")
     for said in a.decisive:
-        found = answer.sources(a, answer.decisive(said), parts)
+        assert said.tipped is not None
+        found = answer.givers(a, said.tipped)
         n = answer.STRONGEST - (width < ROOMY)
-        ahead = answer.strongest([source for source in found if source.term > 0], n)
-        behind = answer.strongest([source for source in found if source.term < 0], n)
+        ahead = answer.strongest([giver for giver in found if giver.term > 0], n)
+        behind = answer.strongest([giver for giver in found if giver.term < 0], n)
         table.add_row(
             str(said.position),
             _chance(said.token.token.shown, said.token.probability, words.TOKEN),
             _chance(said.runner_up.token.shown, said.runner_up.probability, ""),
             words.signed(said.lead),
-            _several(ahead),
-            _several(behind),
+            _several(a, ahead),
+            _several(a, behind),
         )
     return layout.narrowed(table, width, ("against it",))
 
@@ -122,35 +134,35 @@ def _chance(shown: str, probability: float, style: str) -> Text:
     return Text.assemble((shown[: words.LONGEST], style), (f" {words.percent(probability)}", words.DIM))
 
 
-def _several(found: Sequence[Source]) -> Text:
-    return Text("  ").join([_source(source, SOURCE) for source in found])
+def _several(a: Answer, found: Sequence[Giver]) -> Text:
+    return Text("  ").join([_giver(a, giver, LABEL) for giver in found])
 
 
-def _whole(a: Answer, parts: Sequence[Part], width: int) -> Table:
-    found = answer.whole(a, parts)
+def _whole(a: Answer, by: str, width: int) -> Table:
+    found = answer.whole(a, by)
     shown = found
     if len(found) > LISTED:
-        chosen = {id(source) for source in answer.strongest(found, LARGEST)}
-        shown = [source for source in found if id(source) in chosen]
+        chosen = {giver.passage for giver in answer.strongest(found, LARGEST)}
+        shown = [giver for giver in found if giver.passage in chosen or giver.passage.label == TEMPLATE]
     table = layout.table()
     table.add_column("#", justify="right", style=words.DIM, no_wrap=True)
-    table.add_column("part", no_wrap=True)
+    table.add_column(by, no_wrap=True)
     table.add_column("sum", justify="right")
     table.add_column("", no_wrap=True)
-    largest = max((abs(source.term) for source in shown), default=0.0)
-    longest = (LONGEST if a.by in ("token", "word") else 2 * LONGEST) if width >= ROOMY else LONGEST
-    for source in shown:
-        start, stop = source.part.positions[0], source.part.positions[-1]
-        label = readable(source.part.label)
-        said = source.part.positions[0] >= a.n_prompt
+    # as with sinks: what all prompts share would leave the others without length
+    largest = max((abs(giver.term) for giver in shown if giver.passage.label != TEMPLATE), default=0.0)
+    longest = 2 * LONGEST if width >= ROOMY and by == "sentence" else LONGEST
+    for giver in shown:
+        start, stop = giver.passage.positions[0], giver.passage.positions[-1]
+        whose = words.DIM if giver.passage.label == TEMPLATE else _style(a, start)
         table.add_row(
-            str(start) if start == stop else f"{start}–{stop}",
-            Text(label if len(label) <= longest else label[: longest - 1] + "…", style="bold" if said else words.TOKEN),
-            words.signed(source.term),
-            words.bar(source.term, largest, BAR if width >= layout.USUAL else NARROW),
+            "" if giver.passage.label == TEMPLATE else str(start) if start == stop else f"{start}–{stop}",
+            Text(_label(giver, longest), style=whose),
+            words.signed(giver.term),
+            words.bar(giver.term, largest, BAR if width >= layout.USUAL else NARROW),
         )
     if len(shown) < len(found):
-        left = sum(source.term for source in found) - sum(source.term for source in shown)
+        left = sum(giver.term for giver in found) - sum(giver.term for giver in shown)
         _add(table, f"… {len(found) - len(shown)} others", left)
     besides = answer.beside(a)
     for name, value in (
@@ -173,7 +185,7 @@ def _notes(a: Answer) -> list[str]:
     lines = []
     if a.above == "chance":
         lines.append(
-            "over chance: a token that all the vocabulary's were as likely as would have 0; the sums are of ln p"
+            "a token that is as likely as any other has 0 over chance; sums of ln p are those of the answer as a whole"
         )
     besides = answer.beside(a)
     if words.worth(besides.shared):

@@ -15,7 +15,7 @@ TEMPLATE, PROMPT, ANSWER = "template", "prompt", "answer"
 
 
 @dataclass(frozen=True)
-class Part:
+class Passage:
     """Tokens that are summed up together. label: what they are called; positions: of the text."""
 
     label: str
@@ -36,8 +36,8 @@ def sentences_of(words: Sequence[Word], boundaries: Sequence[int] = ()) -> tuple
     return tuple(Word("".join(word.text for word in group), group[0].start, group[-1].stop) for group in found)
 
 
-def messages_of(turns: Sequence[Turn], n_prompt: int, n_tokens: int) -> tuple[Part, ...]:
-    """Every message by itself, the template's tokens together, and the answer last."""
+def messages_of(turns: Sequence[Turn], n_prompt: int, n_tokens: int) -> tuple[Passage, ...]:
+    """Every message by itself, the answer, and the template's tokens together."""
     if not turns:
         return tuple(_ranges([(PROMPT, 0, n_prompt), (ANSWER, n_prompt, n_tokens)]))
     held = {t for turn in turns for t in range(turn.start, turn.stop)}
@@ -46,21 +46,21 @@ def messages_of(turns: Sequence[Turn], n_prompt: int, n_tokens: int) -> tuple[Pa
     for i, turn in enumerate(turns):
         number = 1 + sum(before.role == turn.role for before in turns[:i])
         named.append((f"{turn.role} {number}" if turn.role in many else turn.role, turn.start, turn.stop))
-    template = Part(TEMPLATE, tuple(t for t in range(n_prompt) if t not in held))
-    parts = [*_ranges(named), template, *_ranges([(ANSWER, n_prompt, n_tokens)])]
-    return tuple(part for part in parts if part.positions)
+    template = Passage(TEMPLATE, tuple(t for t in range(n_prompt) if t not in held))
+    found = [*_ranges(named), *_ranges([(ANSWER, n_prompt, n_tokens)]), template]
+    return tuple(passage for passage in found if passage.positions)
 
 
-def roles_of(turns: Sequence[Turn], n_prompt: int, n_tokens: int) -> tuple[Part, ...]:
+def roles_of(turns: Sequence[Turn], n_prompt: int, n_tokens: int) -> tuple[Passage, ...]:
     """All messages of a role together."""
     if not turns:
         return messages_of(turns, n_prompt, n_tokens)
     by_role: dict[str, list[int]] = {}
     for turn in turns:
         by_role.setdefault(turn.role, []).extend(range(turn.start, turn.stop))
-    rest = [part for part in messages_of(turns, n_prompt, n_tokens) if part.label in (TEMPLATE, ANSWER)]
-    return (*(Part(role, tuple(positions)) for role, positions in by_role.items() if positions), *rest)
+    rest = [found for found in messages_of(turns, n_prompt, n_tokens) if found.label in (TEMPLATE, ANSWER)]
+    return (*(Passage(role, tuple(positions)) for role, positions in by_role.items() if positions), *rest)
 
 
-def _ranges(named: Sequence[tuple[str, int, int]]) -> Iterator[Part]:
-    return (Part(label, tuple(range(start, stop))) for label, start, stop in named if stop > start)
+def _ranges(named: Sequence[tuple[str, int, int]]) -> Iterator[Passage]:
+    return (Passage(label, tuple(range(start, stop))) for label, start, stop in named if stop > start)
