@@ -1,5 +1,5 @@
 (() => {
-  // an answer: what is chosen, all of it, a token of it or a part of the text, shades the conversation
+  // an answer: what is chosen, all of it, a token of it or a passage of the text, shades the conversation
   const told = JSON.parse(document.getElementById("told").textContent);
   const explorer = document.querySelector(".explorer"), talk = explorer.querySelector(".talk");
   const asked = talk.querySelector(".asked"), folds = [...talk.querySelectorAll(".fold")];
@@ -19,7 +19,7 @@
   const close = stops.map((_, i) => i).filter((i) => told.said[i].over !== null);
   const over = new Map(unpacked(told.tipped, close.map((i) => stops[i])).map((row, n) => [close[n], row]));
   for (const { of, starts } of told.units.map((each) => Object.assign(each, { starts: [] }))) {
-    of.forEach((part, t) => (starts[part] ??= t));
+    of.forEach((passage, t) => (starts[passage] ??= t));
   }
   const whole = new Float64Array(tokens.length);
   for (const row of likely) row.forEach((term, t) => (whole[t] += term));
@@ -37,7 +37,7 @@
   const word = (text) => make("bdi", { className: "word", textContent: text });
   // a text, a token, a text, ...
   const phrase = (parts) => parts.map((part, i) => (i % 2 ? word(part) : part));
-  const shown = (t) => told.units[0].labels[t];
+  const shown = (t) => told.tokens[t];
   const total = (row, of) => row.reduce((sum, term, t) => (of(t) ? sum + term : sum), 0);
   const sums = (row) => {
     const found = new Map();
@@ -52,10 +52,12 @@
   const sources = (row, stop) => {
     const found = sums(row);
     const values = tokens.map((_, t) => (t < stop && !apart.has(t) ? found.get(unit.of[t]) : undefined));
-    const list = [...found].map(([part, value]) => ({ name: unit.labels[part], value, from: unit.starts[part] }));
+    const list = [...found].filter(([passage]) => passage < unit.own)
+      .map(([passage, value]) => ({ name: unit.labels[passage], value, from: unit.starts[passage] }));
     return { values, list, full: largest([...found.values()]) };
   };
   const beside = (row, facts) => [
+    ["template", total(row, (t) => unit.of[t] >= unit.own && !apart.has(t))],
     ["shared by all", total(row, (t) => apart.has(t))],
     ["constants", facts.constants],
     ["not credited", facts.missed],
@@ -79,17 +81,17 @@
       };
     },
     gave: (t) => {
-      const part = unit.of[t], own = tokens.map((_, s) => s).filter((s) => unit.of[s] === part);
-      // what a sink gives is nobody's; of a part that is nothing else it is told all the same
+      const passage = unit.of[t], own = tokens.map((_, s) => s).filter((s) => unit.of[s] === passage);
+      // what a sink gives is nobody's; of a passage that is nothing else it is told all the same
       const counted = own.every((s) => apart.has(s)) ? own : own.filter((s) => !apart.has(s));
       const given = likely.map((row) => counted.reduce((sum, s) => sum + (row[s] ?? 0), 0));
       const reached = (i) => i >= 0 && counted[0] < stops[i];
       const list = stops.map((s, i) => ({ name: shown(s), value: given[i], to: s })).filter((_, i) => reached(i));
       return {
-        title: unit.labels[part], chances: [], about: `what it gave to the answer, ${told.about}`, later: Infinity,
+        title: unit.labels[passage], chances: [], about: `what it gave to the answer, ${told.about}`, later: Infinity,
         note: own.length > 1 ? `${own.length} tokens, the first is ${own[0]}` : `token ${own[0]}`,
         values: tokens.map((_, s) => (reached(s - told.prompt) ? given[s - told.prompt] : undefined)),
-        list, full: largest(given), is: (s) => unit.of[s] === part,
+        list, full: largest(given), is: (s) => unit.of[s] === passage,
         beside: [], value: given.reduce((sum, value) => sum + value, 0),
       };
     },
@@ -114,10 +116,8 @@
     tokens[chosen]?.setAttribute("aria-selected", true);
     for (const fold of folds) {
       const own = [...fold.querySelectorAll(".t")].map((element) => place.get(element));
-      const parts = new Set(own.map((t) => unit.of[t]));
-      const known = own.filter((t) => values[t] !== undefined);
-      const value = unit.name === "token" ? known.reduce((sum, t) => sum + values[t], 0)
-        : [...parts].reduce((sum, part) => sum + (values[known.find((t) => unit.of[t] === part)] ?? 0), 0);
+      const passages = new Map(own.map((t) => [unit.of[t], values[t] ?? 0]));
+      const value = [...passages.values()].reduce((sum, each) => sum + each, 0);
       shade(fold.querySelector("summary span"), "", value, full);
     }
     const both = values.some((value) => value < 0);
@@ -145,7 +145,10 @@
   panel.setAttribute("aria-label", "what is chosen");
 
   const entry = ({ name, value, from, to }, most) => {
-    const button = make("button", { type: "button", className: "word", textContent: name, title: name });
+    // the answer's own words look as in the report
+    const label = make("span", { className: from >= told.prompt ? "strong" : "", textContent: name });
+    const position = make("span", { className: "dim", textContent: ` ${from ?? to}` });
+    const button = make("button", { type: "button", className: "word", title: name }, label, position);
     button.dataset.t = from ?? to;
     button.dataset.question = from === undefined ? "likely" : "gave";
     const bar = make("span", { className: `bar ${value < 0 ? "neg" : "pos"}` });

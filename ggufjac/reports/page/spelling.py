@@ -30,9 +30,9 @@ def spelled(tokens: Sequence[Piece], words: Sequence[Word]) -> list[str]:
     return texts
 
 
-def visible(text: str) -> Markup:
+def drawn(text: str) -> Markup:
     """A text in which lines break and what has no shape is written as an escape."""
-    return join(_drawn(kind, "".join(group)) for kind, group in groupby(text, _kind))
+    return join(_alike(kind, "".join(group)) for kind, group in groupby(text, _kind))
 
 
 def _joined(pieces: Sequence[str]) -> list[str]:
@@ -48,7 +48,7 @@ def _kind(character: str) -> str:
     return "text" if character.isprintable() or character == "\t" else "hidden"
 
 
-def _drawn(kind: str, text: str) -> Markup:
+def _alike(kind: str, text: str) -> Markup:
     if kind == "line":
         return join(join((tag("span", class_="nl"), "\n")) for _ in text)
     if kind == "hidden":

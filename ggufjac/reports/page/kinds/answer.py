@@ -1,7 +1,7 @@
-"""`answer` on a page: the conversation, shaded by what its parts give to the answer or to a token of it, and back.
+"""`answer` on a page: the conversation, shaded by what its passages give to the answer or to a token of it, and back.
 
-Without a script it is shaded by what every part gives to the answer as a whole. The script (answer.js) shades it anew
-for whatever is chosen; `data` is what it knows: terms in 16 bits, one scale for each account, as base64.
+Without a script it is shaded by what every passage gives to the answer as a whole. The script (answer.js) shades it
+anew for whatever is chosen; `data` is what it knows: terms in 16 bits, one scale for each account, as base64.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 
 from ggufjac.analyses.answer.answering import CLOSE, Answer, Said
+from ggufjac.analyses.answer.spans import ANSWER, PROMPT, TEMPLATE, Passage
 from ggufjac.analyses.common.account import Account
 from ggufjac.analyses.common.questions import Question
-from ggufjac.analyses.common.spans import ANSWER, PROMPT, TEMPLATE, Part
 from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import answer, words
 from ggufjac.reports.cells import ColourScale
 from ggufjac.reports.page.markup import Markup, tag
 from ggufjac.reports.page.sections import CONVERSATION, Section
 from ggufjac.reports.page.shades import STRONGEST, key, shade
-from ggufjac.reports.page.spelling import spelled, visible
+from ggufjac.reports.page.spelling import drawn, spelled
 from ggufjac.reports.page.tokens import phrase
 from ggufjac.reports.phrases import BRIEFLY, question
 
 STYLE, SCRIPT = "answer.css", "answer.js"
-#: Letters of a part's name that the page shows.
+#: Letters of a passage that the page shows.
 LABEL = 48
 #: The largest number of 16 bits with a sign.
 FULL = 32767
@@ -37,9 +37,11 @@ DIGITS = 4
 
 
 def lead(a: Answer) -> Section:
-    sources = answer.whole(a, a.parts())
-    given = {t: source.term for source in sources for t in source.part.positions if t not in a.sinks}
-    scale = ColourScale(max((abs(source.term) for source in sources), default=0.0))
+    whole, apart = a.whole, set(a.sinks)
+    passages = [[t for t in passage.positions if t not in apart] for passage in (*_own(a, a.by), *_templates(a, a.by))]
+    sums = [sum(whole[t] for t in positions) for positions in passages]
+    given = {t: total for positions, total in zip(passages, sums, strict=True) for t in positions}
+    scale = ColourScale(max(map(abs, sums), default=0.0))
     tokens = list(_tokens(a, given, scale))
     *asked, said = _rows(a)
     talk = tag(
@@ -55,18 +57,19 @@ def lead(a: Answer) -> Section:
 
 def data(a: Answer) -> dict[str, Any]:
     """What the page's script knows of an answer."""
-    tipped = [said for said in a.said if said.tipped is not None]
+    tipped = [said.tipped for said in a.said if said.tipped is not None]
     return {
         "prompt": a.n_prompt,
+        "tokens": [_label(piece.text) for piece in a.tokens],
         "sinks": a.sinks,
         "strongest": STRONGEST,
         "about": phrase(answer.explained(a)),
-        "facts": f"{len(a.said)} tokens, {answer.sampling(a)}",
+        "facts": answer.said_how(a),
         "units": [_unit(a, by) for by in _units(a)],
         "unit": _units(a).index(a.by) if a.by in _units(a) else _units(a).index("message"),
         "said": [_said(said) for said in a.said],
         "terms": packed([said.account for said in a.said]),
-        "tipped": packed([answer.decisive(said) for said in tipped]),
+        "tipped": packed(tipped),
     }
 
 
@@ -102,7 +105,7 @@ def _rows(a: Answer) -> list[_Row]:
 def _tokens(a: Answer, given: dict[int, float], scale: ColourScale) -> Iterator[Markup]:
     for t, text in enumerate(spelled(a.tokens, a.words)):
         names, style = _shade(given.get(t, 0.0), scale)
-        yield tag("span", visible(text), class_=f"t {names}".strip(), style=style)
+        yield tag("span", drawn(text), class_=f"t {names}".strip(), style=style)
 
 
 def _drawn(a: Answer, row: _Row, tokens: Sequence[Markup], scale: ColourScale) -> Markup:
@@ -126,13 +129,29 @@ def _units(a: Answer) -> list[str]:
     return ["token", "word", "sentence", "message", *(["role"] if several else [])]
 
 
+def _own(a: Answer, by: str) -> list[Passage]:
+    """The passages that tell of the text itself."""
+    return [passage for passage in a.passages(by) if passage.label != TEMPLATE]
+
+
+def _templates(a: Answer, by: str) -> list[Passage]:
+    """What the template wrote: one among messages, and by tokens where the text is cut finer, since it can be looked
+    into here."""
+    found = [passage for passage in a.passages(by) if passage.label == TEMPLATE]
+    if by in ("message", "role"):
+        return found
+    return [Passage(a.tokens[t].text, (t,)) for passage in found for t in passage.positions]
+
+
 def _unit(a: Answer, by: str) -> dict[str, Any]:
-    """The names of the parts, and of every token the number of its part."""
-    parts: Sequence[Part] = a.parts(by)
-    number = {t: i for i, part in enumerate(parts) for t in part.positions}
+    """The names of the passages, the text's own first, and of every token the number of its passage."""
+    own = _own(a, by)
+    passages = [*own, *_templates(a, by)]
+    number = {t: i for i, passage in enumerate(passages) for t in passage.positions}
     return {
         "name": by,
-        "labels": [_label(part.label) for part in parts],
+        "own": len(own),
+        "labels": [_label(passage.label) for passage in passages],
         "of": [number[t] for t in range(len(a.tokens))],
     }
 
