@@ -96,7 +96,7 @@ def analyze(
     ordinary = None
     if options.ordinary:
         subject.lap("ordinary Jacobian")
-        derivative = model.linearize_with(subject.ids, replace(options, rules="ordinary", path=None), linear.held_bytes)
+        derivative = subject.linearized(replace(options, rules="ordinary", path=None), linear.held_bytes)
         ordinary = derivative.reconstruction_error()
 
     subject.lap("singular vectors")

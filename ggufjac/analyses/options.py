@@ -47,7 +47,7 @@ class AnalysisOptions(MapOptions):
 class AnalyzeOptions(AnalysisOptions):
     """top: how many triplets; tokens: of which maps; target: the token whose logit is attributed (None: the
     prediction); ordinary: the ordinary Jacobian's reconstruction error as well; verify: whether llama.cpp is asked for
-    its own prediction.
+    its own prediction; fast: whether spectra are left out.
     """
 
     quick: ClassVar[bool] = True
@@ -61,6 +61,7 @@ class AnalyzeOptions(AnalysisOptions):
     target: Token | None = option(None, "attribute this token's logit: its text, or #ID", metavar="TOKEN", token=True)
     ordinary: bool = option(False, "the ordinary Jacobian's reconstruction error as well")
     verify: bool = option(True, "do not ask llama.cpp for its prediction", name="no-verify", negated=True)
+    fast: bool = option(False, "the tables of words and tokens alone: no singular vectors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,8 @@ class LayersOptions(AnalysisOptions):
 class AttributeOptions(AnalysisOptions):
     """target: the tokens to explain, the most interesting first (None: the likeliest ones); above: what their logits
     are taken above (None: `ABOVE`); against: the token that they are taken above instead; top: how many components;
-    constants: where biases and other constants are shown, apart or with the tokens at whose positions they enter.
+    constants: where biases and other constants are shown, apart or with the tokens at whose positions they enter. fast:
+    whether layers and components are left out.
     rules: those whose terms foretell best what the model does without a token (`faithful_rules`), where none are named.
     """
 
@@ -116,6 +118,7 @@ class AttributeOptions(AnalysisOptions):
         "biases and other constants: in a row of their own (default), or with the token at whose position each enters",
         choices=("apart", "tokens"),
     )
+    fast: bool = option(False, "the table of words and tokens alone: no layers, no components")
     rules: str | None = option(
         None,
         f"how the model is linearised, of {', '.join(PRESETS)}, or NAME=CHOICE,... (default: {CONTRAST} for what is "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from ggufjac.cli.outputs import add_outputs, publish, require_outputs
 from ggufjac.errors import UserError
 
 if TYPE_CHECKING:
+    from ggufjac.analyses.common.stopwatch import Progress
     from ggufjac.analyses.table import AnalysisEntry
     from ggufjac.maps.model import Model
 
@@ -85,16 +86,26 @@ def open_model(name: str) -> Model:
 
 
 @contextmanager
-def spinner(what: str) -> Iterator[Callable[[str], None]]:
-    """A line on a terminal's standard error that tells what is being done; silent elsewhere."""
-    from rich.console import Console
+def watched(
+    doing: str, command: str | None = None, prompts: Sequence[tuple[Model, Any]] = (), chosen: Any = None
+) -> Iterator[Progress]:
+    """Tell on standard error how a work goes on; of an analysis that takes long also beforehand what to expect.
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
+    command, prompts, chosen: the analysis, its prompts on their models, and its options; None for any other work.
+    """
+    from ggufjac.reports import progress
+
+    if command is None:
+        with progress.watched(doing) as told:
+            yield told
         return
-    with console.status(what) as status:
-        yield lambda step: status.update(f"{what}: {step}")
+    from ggufjac.analyses.plan import expected
+
+    sizes = [(model, len(model.ids_of(prompt))) for model, prompt in prompts]
+    with progress.watched(f"{doing}: planning"):
+        plan = expected(sizes, command, chosen)
+    with progress.watched(doing, progress.announced(plan)) as told:
+        yield told
 
 
 # --- an analysis of one prompt ----------------------------------------------------------------------------------
@@ -108,13 +119,8 @@ def add_analysis(command: argparse.ArgumentParser, entry: AnalysisEntry) -> None
     add_outputs(command)
 
 
-def run_analysis(
-    args: argparse.Namespace,
-    entry: AnalysisEntry,
-    doing: str,
-    announce: Callable[[Model, str, Any], None] | None = None,
-) -> int:
-    """Compute the analysis that the arguments ask for, and publish its result. announce: is told of it beforehand."""
+def run_analysis(args: argparse.Namespace, entry: AnalysisEntry, doing: str) -> int:
+    """Compute the analysis that the arguments ask for, and publish its result."""
     kind = entry.options_class
     options.given(args, kind)  # what contradicts itself is answered at once
     require_outputs(args)
@@ -124,9 +130,7 @@ def run_analysis(
 
         use_threads(threads_of(args))
         chosen = options.chosen(args, kind, model)
-        if announce is not None:
-            announce(model, prompt, chosen)
-        with spinner(doing) as progress, torch.no_grad():
+        with watched(doing, entry.command, [(model, prompt)], chosen) as progress, torch.no_grad():
             result = entry.function(model, prompt, chosen, progress)
     publish(result, args)
     return 0

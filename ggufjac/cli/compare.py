@@ -45,7 +45,8 @@ def execute(args: argparse.Namespace) -> int:
 
         common.use_threads(common.threads_of(args))
         chosen = options.chosen(args, CompareOptions, models[0])
-        with common.spinner("comparing") as progress, torch.no_grad():
+        pairs = [(model, prompt) for model in models for prompt in prompts]
+        with common.watched("comparing", "compare", pairs, chosen) as progress, torch.no_grad():
             result = COMMANDS["compare"].function(models, prompts, chosen, progress)
     publish(result, args)
     return 0

@@ -47,7 +47,7 @@ def execute(args: argparse.Namespace) -> int:
 
         common.use_threads(common.threads_of(args))
         chosen = options.chosen(args, SteerOptions, model)
-        with common.spinner("steering") as progress, torch.no_grad():
+        with common.watched("steering", "steer", [(model, args.concept)], chosen) as progress, torch.no_grad():
             result = ENTRY.function(model, args.concept, prompt, chosen, progress)
     publish(result, args)
     return 0

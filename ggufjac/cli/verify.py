@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,14 +66,14 @@ def execute(args: argparse.Namespace) -> int:
         prompts = args.prompts or list(PROMPTS)
         results: list[Verification] = []
         explanations: list[Explanation] = []
-        with common.spinner("verifying") as progress:
+        with common.watched("verifying") as progress:
             if args.direct or not args.twin:
-                progress("the file as it is")
+                progress.lap("the file as it is")
                 results.append(direct(model, prompts, threads))
                 if args.explain:
                     explanations += _explained(model, prompts, results[-1], args, progress)
             if args.twin or not args.direct:
-                progress("its float32 copy")
+                progress.lap("its float32 copy")
                 results.append(
                     twin(
                         model,
@@ -108,7 +108,7 @@ def _explained(
     prompts: Sequence[str],
     checked: Verification,
     args: argparse.Namespace,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> Iterator[Explanation]:
     """Explanations of the direct check's prompts, with llama.cpp run as there."""
     from ggufjac.analyses.judge.explain import explain
@@ -116,5 +116,5 @@ def _explained(
     how = ExplainOptions(threads=common.threads_of(args), n_ctx=max(check.n_tokens for check in checked.checks))
     for i, (prompt, check) in enumerate(zip(prompts, checked.checks, strict=True), 1):
         if args.prompts or check.verdict != "MATCH":
-            progress(f"explaining prompt {i} of {len(prompts)}")
+            progress.lap(f"explaining prompt {i} of {len(prompts)}")
             yield explain(model, prompt, how)

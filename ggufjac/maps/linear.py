@@ -98,6 +98,8 @@ class LinearMap:
         self.budget = Budget.on(inputs.device) if budget is None else budget
         self.blocks = blocks
         self._rounded = 0 if blocks is None else coefficient_bytes(operators)
+        #: Is told how far a sweep has come.
+        self.passed: sweeps.Passed = None
         self._jacobian: Tensor | None = None
         self._most = sys.maxsize  # columns at once, once the device had no room for more
 
@@ -136,7 +138,9 @@ class LinearMap:
         self._expect(x, (n_tokens, d_in))
 
         def sweep(piece: Tensor) -> Tensor:
-            return sweeps.forward(self.operators, piece.to(self._inside), None, self.room)[:, 0].to(self.dtype)
+            return sweeps.forward(self.operators, piece.to(self._inside), None, self.room, self.passed)[:, 0].to(
+                self.dtype
+            )
 
         return self._chunked(x, sweep, (d,), False)
 
@@ -146,7 +150,9 @@ class LinearMap:
         self._expect(y, (d,))
 
         def sweep(piece: Tensor) -> Tensor:
-            return sweeps.backward(self.operators, piece[:, None].to(self._inside), self.room).to(self.dtype)
+            return sweeps.backward(self.operators, piece[:, None].to(self._inside), self.room, self.passed).to(
+                self.dtype
+            )
 
         return self._chunked(y, sweep, (n_tokens, d_in), True)
 

@@ -17,6 +17,7 @@ from ggufjac.families.parts import Run
 from ggufjac.llamacpp.vocab import Vocab
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.options import MapOptions
+from ggufjac.maps.sweeps import Passed
 from ggufjac.maps.within.hooks import Activations
 from ggufjac.network.followed.follow import concluded, follow
 from ggufjac.network.forward import ForwardPass, path_weights, propagate, run_of
@@ -95,10 +96,13 @@ class Model:
         """The vectors [T, d] that enter block 0."""
         return self.family.embed(np.asarray(ids, dtype=np.int64), dtype)
 
-    def linearize_with(self, prompt: str | Sequence[int], options: MapOptions, beside: int = 0) -> DetachedMap:
+    def linearize_with(
+        self, prompt: str | Sequence[int], options: MapOptions, beside: int = 0, passed: Passed = None
+    ) -> DetachedMap:
         """The linear map of one prompt (text or token ids) at its last position, made as the options say.
 
-        beside: bytes of the budget that other maps hold, of which half of it is taken into account.
+        beside: bytes of the budget that other maps hold, of which half of it is taken into account. passed: is told
+        how far the pass up the network and the map's sweeps have come.
         Raises UserError for a prompt that does not fit the model, for a device that this machine does not have or that
         lacks the precision, and for a file that llama.cpp cannot run or whose run cannot be followed.
         """
@@ -112,9 +116,11 @@ class Model:
             how = run_of(ids, options.n_ctx, rules=options.linearisation, store=store)
             if options.run == "llama.cpp":
                 how = follow(self.family, how, options.llama)
-            done = concluded(self._propagated(how, inputs, keep))
+            done = concluded(self._propagated(how, inputs, keep, passed))
         blocks = torch.bfloat16 if rounded else None
-        return DetachedMap(tuple(ids), done, budget.holding(states=done.states_bytes), blocks)
+        made = DetachedMap(tuple(ids), done, budget.holding(states=done.states_bytes), blocks)
+        made.passed = passed
+        return made
 
     @taking(MapOptions)
     def linearize(self, prompt: str | Sequence[int], options: MapOptions) -> DetachedMap:
@@ -155,11 +161,11 @@ class Model:
                 layers.append(list(dict.fromkeys(names)))
         pages.arrange(layers, room)
 
-    def _propagated(self, run: Run, inputs: Tensor, keep: int) -> ForwardPass:
+    def _propagated(self, run: Run, inputs: Tensor, keep: int, passed: Passed) -> ForwardPass:
         """The coefficient pass; where the device has too little memory for it, with less that stays there."""
         while True:
             try:
-                return propagate(self.family, run, inputs, keep=keep)
+                return propagate(self.family, run, inputs, keep=keep, passed=passed)
             except OutOfMemory:
                 forget_cached(inputs.device)
                 if keep:

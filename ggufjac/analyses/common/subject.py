@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -51,6 +51,7 @@ class Subject:
         self.model = model
         self.options = options
         self._watch = Stopwatch(progress)
+        self._progress = progress
         self.ids = model.ids_of(prompt)
         self.prompt = prompt if isinstance(prompt, str) else model.detokenize(self.ids)
         self.speller = Speller(model.vocab)
@@ -60,9 +61,18 @@ class Subject:
         """The next step begins."""
         self._watch.lap(name)
 
+    @property
+    def passed(self) -> Callable[[int], None]:
+        """Is told how many columns have passed one more layer."""
+        return self._progress.passed
+
     @cached_property
     def linear(self) -> DetachedMap:
-        return self.model.linearize_with(self.ids, self.options)
+        return self.linearized(self.options)
+
+    def linearized(self, options: AnalysisOptions, beside: int = 0) -> DetachedMap:
+        """Another map of the prompt; beside: bytes of the budget that others hold."""
+        return self.model.linearize_with(self.ids, options, beside, self.passed)
 
     # --- tokens -----------------------------------------------------------------------------------------------
 
