@@ -37,7 +37,7 @@ FULL = "full map"
 QUESTIONS, TAKEN, TRIED = 4, 32, 36
 #: Columns that the common search for the triplets of many places takes in each direction, for every place and triplet,
 #: and those that begin it (measured: 1.8 to 3.9 on SmolLM2, 6 and 30 places, 2 and 6 triplets).
-JOINT, BEGINNING = 2.5, 48
+JOINT, BEGINNING = 3.0, 48
 #: Positions of texts that are run side by side.
 ROWS = 256
 

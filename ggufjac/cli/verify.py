@@ -13,6 +13,7 @@ from ggufjac.cli import common, options
 from ggufjac.errors import UserError
 
 if TYPE_CHECKING:
+    from ggufjac.analyses.common.stopwatch import Progress
     from ggufjac.analyses.judge.explain import Explanation
     from ggufjac.analyses.judge.verify import Verification
     from ggufjac.maps.model import Model

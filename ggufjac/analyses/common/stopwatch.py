@@ -6,7 +6,7 @@ import time
 
 
 class Progress:
-    """Is told how an analysis goes on. This one keeps silent; a class of its own shows it (ggufjac.reports.progress)."""
+    """Is told how an analysis goes on. This one keeps silent; others show it (ggufjac.reports.progress)."""
 
     def lap(self, step: str) -> None:
         """The step of this name begins; the one before is done."""
