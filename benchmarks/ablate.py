@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.table import Table
 from benchmarks.timing import timed
 from ggufjac.maps.model import Model
-from ggufjac.network.variants import Prompt, logits_at
+from ggufjac.network.variants import WholePrompt, logits_at
 from ggufjac.registry import resolve
 
 MODEL = "smollm2-135m"
@@ -34,7 +34,7 @@ def rows() -> Iterator[list[str]]:
     with Model.open(resolve(MODEL)) as model:
         ids = model.tokenize(TEXT)[:N_TOKENS]
         inputs = model.embed(ids)
-        prompt = Prompt(model.family, torch.tensor(ids), inputs)
+        prompt = WholePrompt(model.family, torch.tensor(ids), inputs)
         for positions in (range(0, N_TOKENS, 3), range(N_TOKENS)):
             yield _row("set to 0", positions, lambda p: _zeroed(model, ids, inputs, p), prompt.zeroed)
             yield _row("left out", positions, lambda p: _left_out(model, ids, p), prompt.left_out)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ggufjac.analyses.common.result import Result
     from ggufjac.api import ablate, analyze, attribute, compare, explain, extremes, layers, load, ordinary, steer
+    from ggufjac.chat.prompt import Message, Prompt
     from ggufjac.maps.detached import DetachedMap
     from ggufjac.maps.model import Model
 
@@ -26,13 +27,17 @@ _HOMES = {
         "ggufjac.api",
     ),
     "DetachedMap": "ggufjac.maps.detached",
+    "Message": "ggufjac.chat.prompt",
     "Model": "ggufjac.maps.model",
+    "Prompt": "ggufjac.chat.prompt",
     "Result": "ggufjac.analyses.common.result",
 }
 
 __all__ = [
     "DetachedMap",
+    "Message",
     "Model",
+    "Prompt",
     "Result",
     "UserError",
     "__version__",

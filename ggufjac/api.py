@@ -28,6 +28,7 @@ from ggufjac.analyses.options import (
     SteerOptions,
 )
 from ggufjac.analyses.table import COMMANDS
+from ggufjac.chat.prompt import Prompt
 from ggufjac.errors import UserError
 from ggufjac.option import taking, taking_after_three
 
@@ -42,63 +43,63 @@ if TYPE_CHECKING:
     from ggufjac.analyses.layers import Layers
     from ggufjac.analyses.ordinary import Ordinary
     from ggufjac.analyses.steer.steering import Steered
+    from ggufjac.chat.prompt import PromptLike
     from ggufjac.maps.model import Model
 
     Source = Model | str | Path
-    Prompt = str | Sequence[int]
 
 
 @taking(AnalyzeOptions)
-def analyze(model: Source, prompt: Prompt, options: AnalyzeOptions) -> Analysis:
+def analyze(model: Source, prompt: PromptLike, options: AnalyzeOptions) -> Analysis:
     """What is predicted, by which tokens, through which singular vectors; llama.cpp is asked for its own prediction."""
     result: Analysis = _run("analyze", model, (prompt,), options)
     return result
 
 
 @taking(LayersOptions)
-def layers(model: Source, prompt: Prompt, options: LayersOptions) -> Layers:
+def layers(model: Source, prompt: PromptLike, options: LayersOptions) -> Layers:
     """How the prediction emerges, layer by layer."""
     result: Layers = _run("layers", model, (prompt,), options)
     return result
 
 
 @taking(AttributeOptions)
-def attribute(model: Source, prompt: Prompt, options: AttributeOptions) -> Attribution:
+def attribute(model: Source, prompt: PromptLike, options: AttributeOptions) -> Attribution:
     """Which tokens make a logit, through what."""
     result: Attribution = _run("attribute", model, (prompt,), options)
     return result
 
 
 @taking(AblateOptions)
-def ablate(model: Source, prompt: Prompt, options: AblateOptions) -> Ablation:
+def ablate(model: Source, prompt: PromptLike, options: AblateOptions) -> Ablation:
     """What is predicted without a token or a component."""
     result: Ablation = _run("ablate", model, (prompt,), options)
     return result
 
 
 @taking(OrdinaryOptions)
-def ordinary(model: Source, prompt: Prompt, options: OrdinaryOptions) -> Ordinary:
+def ordinary(model: Source, prompt: PromptLike, options: OrdinaryOptions) -> Ordinary:
     """The detached Jacobian beside the ordinary one."""
     result: Ordinary = _run("ordinary", model, (prompt,), options)
     return result
 
 
 @taking(ExtremesOptions)
-def extremes(model: Source, prompt: Prompt, options: ExtremesOptions) -> Extremes:
+def extremes(model: Source, prompt: PromptLike, options: ExtremesOptions) -> Extremes:
     """The longest columns and rows of each token's map."""
     result: Extremes = _run("extremes", model, (prompt,), options)
     return result
 
 
 @taking(ExplainOptions)
-def explain(model: Source, prompt: Prompt, options: ExplainOptions) -> Explanation:
+def explain(model: Source, prompt: PromptLike, options: ExplainOptions) -> Explanation:
     """Which roundings of llama.cpp moved its prediction."""
     result: Explanation = _run("explain", model, (prompt,), options)
     return result
 
 
 @taking_after_three(SteerOptions)
-def steer(model: Source, concept: Prompt, prompt: Prompt, options: SteerOptions) -> Steered:
+def steer(model: Source, concept: PromptLike, prompt: PromptLike, options: SteerOptions) -> Steered:
     """What a prompt goes on with, pushed by the map of a concept."""
     result: Steered = _run("steer", model, (concept, prompt), options)
     return result
@@ -106,15 +107,14 @@ def steer(model: Source, concept: Prompt, prompt: Prompt, options: SteerOptions)
 
 @taking(CompareOptions)
 def compare(
-    models: Source | Sequence[Source], prompts: Prompt | Sequence[Prompt], options: CompareOptions
+    models: Source | Sequence[Source], prompts: PromptLike | Sequence[PromptLike], options: CompareOptions
 ) -> Comparison:
     """Prompts and models beside each other, one or several of each.
 
-    A list of token ids is one prompt, and a list of texts or of lists several.
+    A list of token ids is one prompt, and a list of texts, of lists or of `Prompt`s several.
     """
-    several: Any = (
-        prompts if not isinstance(prompts, str) and not all(isinstance(p, int) for p in prompts) else [prompts]
-    )
+    one = isinstance(prompts, str | Prompt) or all(isinstance(p, int) for p in prompts)
+    several: Any = [prompts] if one else prompts
     sources = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
     with ExitStack() as stack:
         opened = [stack.enter_context(_opened(source)) for source in sources]

@@ -116,7 +116,7 @@ def test_tokens_taken_away_side_by_side_are_as_if_run_alone(
     positions = (4, 0, 5, 2)
     with Model.open(make(family, tmp_path / "tiny.gguf")) as model, torch.no_grad():
         inputs = model.embed(PROMPT, torch.float64)
-        whole = variants.Prompt(model.family, torch.tensor(PROMPT), inputs)
+        whole = variants.WholePrompt(model.family, torch.tensor(PROMPT), inputs)
         zeroed, left_out = whole.zeroed(positions), whole.left_out(positions)
         for i, t in enumerate(positions):
             changed = inputs.clone()
@@ -130,7 +130,7 @@ def test_tokens_taken_away_side_by_side_are_as_if_run_alone(
 @pytest.mark.parametrize("positions", [(0,), (1,), (1, 0)])
 def test_of_two_tokens_either_can_be_left_out(tiny: Model, positions: tuple[int, ...]) -> None:
     inputs = tiny.embed(PROMPT[:2], torch.float64)
-    found = variants.Prompt(tiny.family, torch.tensor(PROMPT[:2]), inputs).left_out(positions)
+    found = variants.WholePrompt(tiny.family, torch.tensor(PROMPT[:2]), inputs).left_out(positions)
     for row, t in zip(found, positions, strict=True):
         torch.testing.assert_close(row, tiny.run([PROMPT[1 - t]], torch.float64).logits[-1])
 
@@ -144,7 +144,7 @@ def test_what_is_shared_is_run_once(tiny: Model, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(variants, "propagate", counted)
     monkeypatch.setattr(variants, "BRANCHED", 1)
-    whole = variants.Prompt(tiny.family, torch.tensor(IDS), tiny.embed(IDS, torch.float64))
+    whole = variants.WholePrompt(tiny.family, torch.tensor(IDS), tiny.embed(IDS, torch.float64))
     whole.zeroed(range(len(IDS)))
     # the prompt up to its last token, then every token's own way on
     assert run == [12, *range(13, 0, -1)]

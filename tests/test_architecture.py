@@ -16,6 +16,7 @@ from ggufjac.analyses.table import KINDS, TABLE
 PACKAGE = Path(__file__).parent.parent / "ggufjac"
 #: The rooms from the bottom up. The bridge to llama.cpp and the registry stand beside the reader's users.
 ROOMS = (
+    "chat",
     "reader",
     "registry",
     "llamacpp",

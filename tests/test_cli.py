@@ -80,18 +80,18 @@ def test_analyze_prints_saves_and_shows(home: Path, tiny_path: Path, tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.html", "run.json", "run.safetensors", "run.svg"]
 
 
-def test_prompts_come_from_a_file_or_standard_input(home: Path, tiny_path: Path, tmp_path: Path) -> None:
+def test_prompts_come_from_a_file_or_standard_input_byte_for_byte(home: Path, tiny_path: Path, tmp_path: Path) -> None:
     written = tmp_path / "prompt.txt"
-    written.write_text(PROMPT + "\n", encoding="utf-8")
+    written.write_bytes(f"{PROMPT}\r\n\n".encode())
     options = ("--json", "-", "--tokens", "combined", "--no-verify")
     results = [
         ggufjac(home, "analyze", tiny_path, "--prompt-file", written, *options),
-        ggufjac(home, "analyze", tiny_path, "-", *options, stdin=PROMPT + "\n"),
+        ggufjac(home, "analyze", tiny_path, "-", *options, stdin=PROMPT + "\n\n"),
         ggufjac(home, "analyze", tiny_path, *options, stdin=PROMPT),
     ]
     for done in results:
         assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["prompt"] == PROMPT
+    assert [json.loads(done.stdout)["prompt"] for done in results] == [f"{PROMPT}\r\n\n", f"{PROMPT}\n\n", PROMPT]
     assert json.loads(results[0].stdout)["agreement"] is None
 
 

@@ -116,7 +116,7 @@ def test_readable() -> None:
     assert readable("the  ") == "the␣␣"
     assert readable("a b") == "a b"
     assert readable("  ") == "␣␣"
-    assert readable("\n\n") == "\\n\\n"
+    assert readable("\n\\n\t") == "⏎\\n\\t"
     assert readable("") == "∅"
     assert readable("日本") == "日本"
 

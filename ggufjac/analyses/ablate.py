@@ -29,12 +29,13 @@ from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece, Speller
 from ggufjac.analyses.options import RANKING, AblateOptions
+from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD
 from ggufjac.maps.model import Model
 from ggufjac.network.followed.follow import runner
-from ggufjac.network.variants import Prompt, logits_at
+from ggufjac.network.variants import WholePrompt, logits_at
 
 #: How many tokens are taken away, one at a time, where it is not said which.
 TOKENS = 32
@@ -106,7 +107,7 @@ class Ablation(MapResult):
 
 
 def ablate(
-    model: Model, prompt: str | Sequence[int], options: AblateOptions | None = None, progress: Progress = silent
+    model: Model, prompt: PromptLike, options: AblateOptions | None = None, progress: Progress = silent
 ) -> Ablation:
     """Take tokens and components of one prompt away. Raises UserError for tokens and positions that do not exist."""
     options = options or AblateOptions()
@@ -136,7 +137,7 @@ def ablate(
     gradient = ordinary.rmatmat(ordinary.surprise(target.token.id)[None])[0]
     slopes = -(lost * gradient).sum((1, 2))
     subject.lap("model with parts of its input taken away")
-    whole = Prompt(model.family, torch.tensor(ids), linear.inputs, options.memory, linear.store, subject.passed)
+    whole = WholePrompt(model.family, torch.tensor(ids), linear.inputs, options.memory, linear.store, subject.passed)
     projected = linear.inputs - lost[len(positions) :]
     projections = logits_at(model.family, ids, projected, options.memory, linear.store, subject.passed)
     changed = torch.cat((whole.zeroed(positions), projections))
@@ -213,7 +214,7 @@ def _written(sizes: Tensor, u: Tensor, groups: Sequence[tuple[int, int]]) -> Ten
     return torch.stack([sizes[i : j + 1] @ u[i : j + 1] for i, j in groups])
 
 
-def _shorter(subject: Subject, whole: Prompt, positions: Sequence[int], options: AblateOptions) -> Tensor | None:
+def _shorter(subject: Subject, whole: WholePrompt, positions: Sequence[int], options: AblateOptions) -> Tensor | None:
     """The logits of the prompt without each of the positions, [n, n_vocab]; None where it has only one token."""
     ids = subject.ids
     if len(ids) < 2:

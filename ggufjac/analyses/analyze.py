@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -21,6 +20,7 @@ from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
 from ggufjac.analyses.judge.ask import Judge
 from ggufjac.analyses.options import AnalyzeOptions
+from ggufjac.chat.prompt import PromptLike
 from ggufjac.maps.linear import SVD
 from ggufjac.maps.model import Model
 
@@ -72,7 +72,7 @@ class Analysis(MapResult):
 
 def analyze(
     model: Model,
-    prompt: str | Sequence[int],
+    prompt: PromptLike,
     options: AnalyzeOptions | None = None,
     progress: Progress = silent,
     judge: Judge | None = None,

@@ -27,6 +27,7 @@ from ggufjac.analyses.common.targets import tokens_named
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
 from ggufjac.analyses.options import ABOVE, AttributeOptions
+from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD
@@ -126,7 +127,7 @@ class Attribution(MapResult):
 
 
 def attribute(
-    model: Model, prompt: str | Sequence[int], options: AttributeOptions | None = None, progress: Progress = silent
+    model: Model, prompt: PromptLike, options: AttributeOptions | None = None, progress: Progress = silent
 ) -> Attribution:
     """Explain logits of one prompt. Raises UserError for tokens that do not exist, and for a token against itself."""
     options = options or AttributeOptions()
@@ -151,7 +152,8 @@ def attribute(
     writes: LastWrites | None = None
     svd: SVD | None = None
     carried = terms.new_zeros(0, terms.shape[1])
-    grid, triplets = terms.new_zeros(len(asked), 0, terms.shape[1] - 1), ()
+    grid = terms.new_zeros(len(asked), 0, terms.shape[1] - 1)
+    triplets: tuple[Triplet, ...] = ()
     if not options.fast:
         subject.lap("layers")
         writes = last_writes(linear, w[0])

@@ -8,7 +8,7 @@ most models, the same ones for many tokens.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +21,7 @@ from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.options import ExtremesOptions
+from ggufjac.chat.prompt import PromptLike
 from ggufjac.maps.lengths import longest
 from ggufjac.maps.model import Model
 
@@ -80,7 +81,7 @@ class Extremes(MapResult):
 
 
 def extremes(
-    model: Model, prompt: str | Sequence[int], options: ExtremesOptions | None = None, progress: Progress = silent
+    model: Model, prompt: PromptLike, options: ExtremesOptions | None = None, progress: Progress = silent
 ) -> Extremes:
     """The longest columns and rows of each token's map at one prompt."""
     options = options or ExtremesOptions()

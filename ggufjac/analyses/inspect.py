@@ -8,11 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from ggufjac.analyses.common.facts import ModelFacts, facts_of
+from ggufjac.chat.prompt import Message
 from ggufjac.errors import UserError
 from ggufjac.reader import GGUFFile
+from ggufjac.reader.template import has_template, template_names, template_of
 
 #: Hyper-parameters in the order in which people look for them; others follow alphabetically.
 FIRST = ("block_count", "embedding_length", "feed_forward_length", "attention.head_count", "attention.head_count_kv")
+
+#: The chat that shows what a template does.
+EXAMPLE = (Message("system", "Answer in one word."), Message("user", "Is the sky blue?"))
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,10 @@ class TensorLine:
 
 @dataclass(frozen=True)
 class Inspection:
-    """hyper: the architecture's own keys; tokenizer: facts about it; refusal: why ggufjac cannot analyse the file."""
+    """hyper: the architecture's own keys; tokenizer: facts about it; refusal: why ggufjac cannot analyse the file; chat:
+    what its chat template makes of a system's and a user's message, or of the user's alone (None: it has no template);
+    chat_refusal: why it makes nothing of them.
+    """
 
     facts: ModelFacts
     files: tuple[str, ...]
@@ -45,6 +53,8 @@ class Inspection:
     types: tuple[TypeUse, ...]
     tensors: tuple[TensorLine, ...]
     refusal: str | None
+    chat: str | None = None
+    chat_refusal: str | None = None
 
 
 def inspect(file: GGUFFile) -> Inspection:
@@ -56,6 +66,7 @@ def inspect(file: GGUFFile) -> Inspection:
         refusal = None
     except UserError as error:
         refusal = str(error).removeprefix(f"{file.path}: ")
+    chat, chat_refusal = _chat(file)
     prefix = f"{file.architecture}."
     keys = [key.removeprefix(prefix) for key in file.metadata if key.startswith(prefix)]
     ordered = [key for key in FIRST if key in keys] + sorted(set(keys) - set(FIRST))
@@ -68,7 +79,23 @@ def inspect(file: GGUFFile) -> Inspection:
         types=_types(file),
         tensors=tuple(TensorLine(t.name, t.type.name, tuple(t.shape), t.nbytes) for t in file.tensors.values()),
         refusal=refusal,
+        chat=chat,
+        chat_refusal=chat_refusal,
     )
+
+
+def _chat(file: GGUFFile) -> tuple[str | None, str | None]:
+    """What the chat template makes of the example, and why it makes nothing of it."""
+    if not has_template(file):
+        return None, None
+    try:
+        template = template_of(file)
+        try:
+            return template.prompt(EXAMPLE).text, None
+        except UserError:  # there are templates that know of no system message
+            return template.prompt(EXAMPLE[1:]).text, None
+    except UserError as error:
+        return None, str(error).removeprefix(f"{file.path} ")
 
 
 def _tokenizer(file: GGUFFile) -> dict[str, str]:
@@ -79,7 +106,7 @@ def _tokenizer(file: GGUFFile) -> dict[str, str]:
             out[key] = _short(file.metadata[full])
     if "tokenizer.ggml.tokens" in file.metadata:
         out["tokens"] = str(file.array_length("tokenizer.ggml.tokens"))
-    out["chat_template"] = "yes" if "tokenizer.chat_template" in file.metadata else "no"
+    out["chat_template"] = ", ".join(("yes" if has_template(file) else "no", *template_names(file)))
     return out
 
 

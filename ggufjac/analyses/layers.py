@@ -21,6 +21,7 @@ from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.options import LAYER, LayersOptions
+from ggufjac.chat.prompt import PromptLike
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.model import Model
 from ggufjac.maps.within.hooks import part_called
@@ -153,7 +154,7 @@ class Layers(MapResult):
 
 
 def layers(
-    model: Model, prompt: str | Sequence[int], options: LayersOptions | None = None, progress: Progress = silent
+    model: Model, prompt: PromptLike, options: LayersOptions | None = None, progress: Progress = silent
 ) -> Layers:
     """One prompt, layer by layer. Raises UserError for layers, parts and tokens that do not exist."""
     options = options or LayersOptions()

@@ -236,7 +236,8 @@ class ExplainOptions(AnalysisOptions):
 @dataclass(frozen=True, kw_only=True)
 class BatchOptions(AnalysisOptions):
     """What can be chosen for all analyses of a batch at once. top: triplets (None: the analysis's own number); verify:
-    whether llama.cpp is asked for its prediction in `analyze`.
+    whether llama.cpp is asked for its prediction in `analyze`; fast: whether `analyze` and `attribute` leave out what
+    takes long.
     """
 
     quick: ClassVar[bool] = True
@@ -249,20 +250,24 @@ class BatchOptions(AnalysisOptions):
         metavar="RULES",
     )
     verify: bool = option(True, "analyze: do not ask llama.cpp for its prediction", name="no-verify", negated=True)
+    fast: bool = option(False, "analyze, attribute: the tables of words and tokens alone")
 
     def usual_rules(self) -> None:
         return None
 
-    def of_analysis(self, kind: type[AnalysisOptions], target: Token | None) -> AnalysisOptions:
-        """The record of one analysis, as far as it knows these options; target: the token that is meant, if there is
-        one."""
+    def of_analysis(
+        self, kind: type[AnalysisOptions], target: Token | None, answer: str | None = None
+    ) -> AnalysisOptions:
+        """The record of one analysis, as far as it knows these options; target, answer: the token and the answer that
+        are meant, if there are any."""
         found = {item.name: item for item in options_of(kind)}
         given = {item.name: getattr(self, item.name) for item in options_of(MapOptions)} | {"seed": self.seed}
         if self.top is not None:
             name = next(name for name, item in found.items() if "top" in (name, flag_of(item).short))
             given[name] = self.top
-        if "verify" in found:
-            given["verify"] = self.verify
+        given |= {name: getattr(self, name) for name in ("verify", "fast") if name in found}
+        if "say" in found and answer is not None:
+            given["say"] = answer
         if "target" in found and target is not None:
             given["target"] = target
         return kind(**given)

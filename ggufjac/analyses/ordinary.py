@@ -7,7 +7,6 @@ when the vectors do) and gives back no state, since the network is not homogeneo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -20,6 +19,7 @@ from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.compare.overlap import overlap
 from ggufjac.analyses.options import OrdinaryOptions
+from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.maps.linear import SVD, LinearMap
 from ggufjac.maps.model import Model
@@ -67,7 +67,7 @@ class Ordinary(PromptResult):
 
 
 def ordinary(
-    model: Model, prompt: str | Sequence[int], options: OrdinaryOptions | None = None, progress: Progress = silent
+    model: Model, prompt: PromptLike, options: OrdinaryOptions | None = None, progress: Progress = silent
 ) -> Ordinary:
     """Both Jacobians at one prompt. Raises UserError for a target that does not exist, for llama.cpp's own run,
     which has no derivatives, and for rules that do not reconstruct."""

@@ -35,6 +35,8 @@ WHATS: tuple[str, ...] = get_args(What)
 A_WHILE = 5e11
 #: Columns of the sweeps that every analysis makes at least once.
 FEWEST = 32
+#: Columns that take as long as one more token of a steered text.
+STEP = 4
 #: Bytes of a file per second with which llama.cpp is ready to run it (measured on files of 98 and 253 MB).
 LOADED = 4e8
 
@@ -191,6 +193,8 @@ def worth_planning(prompts: Sequence[tuple[Model, int]], command: str, options: 
             columns = FEWEST
         elif (command == "analyze" and getattr(options, "tokens", "") != "combined") or command == "extremes":
             columns = min(d, n_tokens * columns)
+        elif command == "steer":  # a step of a text costs more than its one position
+            columns += STEP * getattr(options, "tokens", 1)
         weights = sum(info.nbytes for info in model.file.tensors.values())
         operations += 2 * weights * n_tokens * columns
     return operations > A_WHILE

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ggufjac.cli import options
+from ggufjac.cli import options, prompts
 from ggufjac.cli.outputs import add_outputs, publish, require_outputs
-from ggufjac.errors import UserError
+from ggufjac.cli.prompts import TypedPrompt
 
 if TYPE_CHECKING:
     from ggufjac.analyses.common.stopwatch import Progress
     from ggufjac.analyses.table import AnalysisEntry
+    from ggufjac.chat.prompt import Prompt
     from ggufjac.maps.model import Model
 
 
@@ -25,40 +24,22 @@ def add_model(command: argparse.ArgumentParser) -> None:
 
 def add_prompt(command: argparse.ArgumentParser) -> None:
     command.add_argument("prompt", metavar="PROMPT", nargs="?", help="the text; '-' or nothing reads standard input")
-    command.add_argument("--prompt-file", metavar="FILE", help="read the prompt from a UTF-8 file")
+    command.add_argument("--prompt-file", metavar="FILE", help="read the prompt from a UTF-8 file, as it is")
+    prompts.add(command)
 
 
-def read_prompt(args: argparse.Namespace) -> str:
-    """The prompt from the argument, a file, or standard input; one newline at the end of those is dropped.
+def read_prompt(args: argparse.Namespace) -> TypedPrompt:
+    """The prompt from the argument, a file, or standard input; `on` makes of it what a model is given.
 
     Raises UserError where there is none, and where it cannot be read.
     """
-    prompt = _read(args)
-    if not prompt:
-        raise UserError("the prompt is empty; give at least one character")
-    return prompt
+    return prompts.read(args, args.prompt, args.prompt_file)
 
 
-def _read(args: argparse.Namespace) -> str:
-    if args.prompt_file is not None:
-        if args.prompt is not None:
-            raise UserError("give either PROMPT or --prompt-file, not both")
-        try:
-            return _without_newline(Path(args.prompt_file).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{args.prompt_file}: the prompt cannot be read ({error})") from None
-    if args.prompt is None or args.prompt == "-":
-        if sys.stdin is None or (args.prompt is None and sys.stdin.isatty()):
-            raise UserError('no prompt; give one as ggufjac analyze MODEL "The capital of France is"')
-        try:
-            return _without_newline(sys.stdin.buffer.read().decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise UserError(f"standard input is not UTF-8 ({error.reason} at byte {error.start})") from None
-    return str(args.prompt)
-
-
-def _without_newline(text: str) -> str:
-    return text.removesuffix("\n").removesuffix("\r")
+def prompt_of(args: argparse.Namespace, model: Model) -> Prompt:
+    """The prompt that the arguments mean, on an open model. Raises as `read_prompt`, and where the file has no chat
+    template for it."""
+    return read_prompt(args).on(model)
 
 
 def use_threads(threads: int | None) -> None:
@@ -124,9 +105,11 @@ def run_analysis(args: argparse.Namespace, entry: AnalysisEntry, doing: str) -> 
     kind = entry.options_class
     options.given(args, kind)  # what contradicts itself is answered at once
     require_outputs(args)
-    prompt = read_prompt(args)
+    typed = read_prompt(args)
     with open_model(args.model) as model:
         import torch
+
+        prompt = typed.on(model)
 
         use_threads(threads_of(args))
         chosen = options.chosen(args, kind, model)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from ggufjac.analyses.options import CompareOptions
 from ggufjac.analyses.table import COMMANDS
-from ggufjac.cli import common, options
+from ggufjac.cli import common, options, prompts
 from ggufjac.cli.outputs import add_outputs, publish, require_outputs
+from ggufjac.cli.prompts import TypedPrompt
 from ggufjac.errors import UserError
+
+if TYPE_CHECKING:
+    from ggufjac.batch.prompts import PromptLine
 
 USAGE = 'write it as: ggufjac compare MODEL MODEL "PROMPT", or: ggufjac compare MODEL --prompt "ONE" --prompt "TWO"'
 
@@ -30,6 +35,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "--prompt", dest="texts", action="append", default=[], metavar="TEXT", help="a prompt; may be repeated"
     )
     command.add_argument("--prompts", dest="file", metavar="FILE", help="prompts, one per line; or a .jsonl of them")
+    prompts.add(command, repeated=True)
     options.add(command, CompareOptions)
     add_outputs(command)
     command.set_defaults(execute=execute)
@@ -38,47 +44,52 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def execute(args: argparse.Namespace) -> int:
     options.given(args, CompareOptions)
     require_outputs(args)
-    names, prompts = sides(args)
+    names, given = sides(args)
     with ExitStack() as opened:
         models = [opened.enter_context(common.open_model(name)) for name in names]
         import torch
 
         common.use_threads(common.threads_of(args))
         chosen = options.chosen(args, CompareOptions, models[0])
-        pairs = [(model, prompt) for model in models for prompt in prompts]
+        texts = [prompt.on(models[0]) if isinstance(prompt, TypedPrompt) else prompt for prompt in given]
+        pairs = [(model, prompt) for model in models for prompt in texts]
         with common.watched("comparing", "compare", pairs, chosen) as progress, torch.no_grad():
-            result = COMMANDS["compare"].function(models, prompts, chosen, progress)
+            result = COMMANDS["compare"].function(models, texts, chosen, progress)
     publish(result, args)
     return 0
 
 
-def sides(args: argparse.Namespace) -> tuple[list[str], list[str | Sequence[int]]]:
+def sides(args: argparse.Namespace) -> tuple[list[str], list[TypedPrompt | Sequence[int]]]:
     """The models' names and the prompts. Raises UserError where they are not at least two sides to compare."""
     names: list[str] = list(args.words)
-    prompts: list[str | Sequence[int]] = list(args.texts)
+    given: list[TypedPrompt | Sequence[int]] = list(prompts.several(args, args.texts))
     if args.file is not None:
-        prompts += _from_file(args.file)
-    elif not prompts:
+        given += _from_file(args.file, args)
+    elif not given:
         last = names.pop()
         _require_prompt(last, names)
-        prompts = [last]
-    if "" in prompts:
-        raise UserError("the prompt is empty; give at least one character")
-    if len(names) * len(prompts) < 2:
+        given = [prompts.meant(args, last)]
+    if len(names) * len(given) < 2:
         raise UserError(f"one prompt on one model is nothing to compare; {USAGE}")
     for name in names:
-        _require_model(name, given=bool(args.texts or args.file))
-    return names, prompts
+        _require_model(name, given=bool(args.texts or args.file or args.messages))
+    return names, given
 
 
-def _from_file(path: str) -> list[str | Sequence[int]]:
+def _from_file(path: str, args: argparse.Namespace) -> list[TypedPrompt | Sequence[int]]:
     from ggufjac.batch.prompts import read_prompts
 
     lines = read_prompts(path)
     targets = [line for line in lines if line.target is not None]
     if targets:
         raise UserError(f"{path}, line {targets[0].line}: a comparison follows one target everywhere; give --target")
-    return [line.prompt for line in lines]
+    return [_of_line(line, args) for line in lines]
+
+
+def _of_line(line: PromptLine, args: argparse.Namespace) -> TypedPrompt | Sequence[int]:
+    if line.messages:
+        return TypedPrompt("", line.messages, args.template, not args.no_special, args.bos)
+    return prompts.made(args, line.prompt) if isinstance(line.prompt, str) else line.prompt
 
 
 def _require_prompt(last: str, models: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from ggufjac.cli import (
     compare,
     extremes,
     families,
+    generate,
     inspect,
     layers,
     models,
@@ -22,6 +23,7 @@ from ggufjac.cli import (
     plan,
     show,
     steer,
+    tokenize,
     verify,
 )
 from ggufjac.cli import run as batches
@@ -69,6 +71,8 @@ def parser() -> Parser:
         batches,
         plan,
         verify,
+        generate,
+        tokenize,
         inspect,
         show,
         models,

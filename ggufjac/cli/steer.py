@@ -6,7 +6,7 @@ import argparse
 
 from ggufjac.analyses.options import SteerOptions
 from ggufjac.analyses.table import COMMANDS
-from ggufjac.cli import common, options
+from ggufjac.cli import common, options, prompts
 from ggufjac.cli.outputs import add_outputs, publish, require_outputs
 from ggufjac.errors import UserError
 
@@ -23,7 +23,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     common.add_model(command)
     command.add_argument("--concept", metavar="TEXT", help="the prompt whose maps steer (required)")
     command.add_argument("--prompt", metavar="TEXT", help="what to go on with; '-' or nothing reads standard input")
-    command.add_argument("--prompt-file", metavar="FILE", help="read that from a UTF-8 file")
+    command.add_argument("--prompt-file", metavar="FILE", help="read that from a UTF-8 file, as it is")
+    prompts.add(command)
     options.add(command, SteerOptions)
     add_outputs(command)
     command.set_defaults(execute=execute)
@@ -41,12 +42,13 @@ def execute(args: argparse.Namespace) -> int:
         raise UserError("--export-layers and --direction say what a control vector holds; they go with --export FILE")
     require_writable(given.get("export"))
     require_outputs(args)
-    prompt = common.read_prompt(args)
+    typed = common.read_prompt(args)
     with common.open_model(args.model) as model:
         import torch
 
         common.use_threads(common.threads_of(args))
         chosen = options.chosen(args, SteerOptions, model)
+        prompt = typed.on(model)
         with common.watched("steering", "steer", [(model, args.concept)], chosen) as progress, torch.no_grad():
             result = ENTRY.function(model, args.concept, prompt, chosen, progress)
     publish(result, args)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggufjac.analyses.options import ExplainOptions
-from ggufjac.cli import common, options
+from ggufjac.cli import common, options, prompts
 from ggufjac.errors import UserError
 
 if TYPE_CHECKING:
     from ggufjac.analyses.common.stopwatch import Progress
     from ggufjac.analyses.judge.explain import Explanation
     from ggufjac.analyses.judge.verify import Verification
+    from ggufjac.chat.prompt import Prompt
     from ggufjac.maps.model import Model
 
 
@@ -41,6 +42,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     command.add_argument("--no-layers", action="store_true", help="compare logits only, no hidden states")
     command.add_argument("--tmp", metavar="DIR", help="where the float32 copy goes while it is needed")
     command.add_argument("--json", metavar="FILE", help="write the result as JSON ('-': to standard output instead)")
+    prompts.add(command, repeated=True)
     options.add(command, ExplainOptions, only=("threads",))
     command.set_defaults(execute=execute)
 
@@ -53,6 +55,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.explain and args.twin and not args.direct:
         raise UserError("--explain is about the file as it is; it does not go with --twin alone")
     require_writable(args.json)
+    typed = prompts.several(args, args.prompts)
     with common.open_model(args.model) as model:
         from rich.console import Console
 
@@ -64,21 +67,23 @@ def execute(args: argparse.Namespace) -> int:
 
         threads = common.threads_of(args)
         common.use_threads(threads)
-        prompts = args.prompts or list(PROMPTS)
+        checked: list[Prompt] = [
+            prompt.on(model) for prompt in typed or [prompts.meant(args, text) for text in PROMPTS]
+        ]
         results: list[Verification] = []
         explanations: list[Explanation] = []
         with common.watched("verifying") as progress:
             if args.direct or not args.twin:
                 progress.lap("the file as it is")
-                results.append(direct(model, prompts, threads))
+                results.append(direct(model, checked, threads))
                 if args.explain:
-                    explanations += _explained(model, prompts, results[-1], args, progress)
+                    explanations += _explained(model, checked, results[-1], bool(typed), args, progress)
             if args.twin or not args.direct:
                 progress.lap("its float32 copy")
                 results.append(
                     twin(
                         model,
-                        prompts,
+                        checked,
                         layers=not args.no_layers,
                         gelu_table=model.family.gelu,
                         threads=threads,
@@ -106,16 +111,17 @@ def execute(args: argparse.Namespace) -> int:
 
 def _explained(
     model: Model,
-    prompts: Sequence[str],
+    given: Sequence[Prompt],
     checked: Verification,
+    asked: bool,
     args: argparse.Namespace,
     progress: Progress,
 ) -> Iterator[Explanation]:
-    """Explanations of the direct check's prompts, with llama.cpp run as there."""
+    """Explanations of the direct check's prompts (asked: all of them), with llama.cpp run as there."""
     from ggufjac.analyses.judge.explain import explain
 
     how = ExplainOptions(threads=common.threads_of(args), n_ctx=max(check.n_tokens for check in checked.checks))
-    for i, (prompt, check) in enumerate(zip(prompts, checked.checks, strict=True), 1):
-        if args.prompts or check.verdict != "MATCH":
-            progress.lap(f"explaining prompt {i} of {len(prompts)}")
+    for i, (prompt, check) in enumerate(zip(given, checked.checks, strict=True), 1):
+        if asked or check.verdict != "MATCH":
+            progress.lap(f"explaining prompt {i} of {len(given)}")
             yield explain(model, prompt, how)

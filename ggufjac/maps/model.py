@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ggufjac.chat.messages import MessageLike, messages_of
+from ggufjac.chat.prompt import Bos, Prompt, PromptLike
 from ggufjac.errors import UserError
 from ggufjac.families import Family, family_of
 from ggufjac.families.parts import Run
@@ -27,6 +30,7 @@ from ggufjac.quants.memory.devices import OutOfMemory, available_memory, device_
 from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.tensor import QuantTensor
 from ggufjac.reader import GGUFFile
+from ggufjac.reader.template import template_of
 
 
 class Model:
@@ -66,21 +70,52 @@ class Model:
         """llama.cpp's own tokenizer for this file."""
         return Vocab.load(self.file.path)
 
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids, special tokens and BOS exactly as llama.cpp adds them."""
-        return self.vocab.tokenize(text)
+    def tokenize(self, text: str, special: bool = True) -> list[int]:
+        """Token ids, special tokens and BOS exactly as llama.cpp adds them; special: whether "<s>" and the like in the
+        text are the tokens of that name."""
+        return self.vocab.tokenize(text, parse_special=special)
 
     def detokenize(self, ids: Sequence[int]) -> str:
         return self.vocab.detokenize(list(ids))
 
-    def ids_of(self, prompt: str | Sequence[int]) -> list[int]:
-        """The token ids of a prompt given as text or as ids, checked against vocabulary and context."""
+    def render(
+        self,
+        messages: str | Iterable[MessageLike],
+        add_generation_prompt: bool = True,
+        *,
+        template: str | None = None,
+        now: datetime | None = None,
+    ) -> str:
+        """The text that the file's chat template makes of messages (as `Message` or dicts; a text is a user's).
+
+        add_generation_prompt: it ends where the assistant's answer begins, or, where the last message is the
+        assistant's, where this ends; False: with the end of the last turn. template: one of the file's by its name
+        (None: the usual one). now: the time that the template is told (None: the present).
+
+        Raises UserError for messages that are none, for a file without the template, and where it does not take them.
+        """
+        return self.chat(messages, add_generation_prompt, template=template, now=now).text
+
+    def chat(
+        self,
+        messages: str | Iterable[MessageLike],
+        add_generation_prompt: bool = True,
+        *,
+        template: str | None = None,
+        special: bool = True,
+        bos: Bos = "auto",
+        now: datetime | None = None,
+    ) -> Prompt:
+        """Messages as a prompt for every analysis. As `render`; special, bos: as in `Prompt`."""
+        found = messages_of(messages)
+        made = template_of(self.file, template)
+        return made.prompt(found, add_generation_prompt, special=special, bos=bos, now=now)
+
+    def ids_of(self, prompt: PromptLike) -> list[int]:
+        """The token ids of a prompt given as text, as ids or as a `Prompt`, checked against vocabulary and context."""
         if isinstance(prompt, str):
-            if not prompt:
-                raise UserError("the prompt is empty; give at least one character")
-            ids = self.tokenize(prompt)
-        else:
-            ids = [int(i) for i in prompt]
+            prompt = Prompt(prompt)
+        ids = self._read(prompt) if isinstance(prompt, Prompt) else [int(i) for i in prompt]
         if not ids:
             raise UserError("the prompt has no tokens")
         wrong = [i for i in ids if not 0 <= i < self.family.n_vocab]
@@ -92,14 +127,29 @@ class Model:
             )
         return ids
 
+    def _read(self, prompt: Prompt) -> list[int]:
+        """The tokens of a text. Raises UserError where it is empty, and where BOS is asked for and there is none."""
+        if not prompt.text:
+            raise UserError("the prompt is empty; give at least one character")
+        is_chat = bool(prompt.messages)
+        bos, adds_bos = self.vocab.bos, self.vocab.adds_bos
+        ids = self.vocab.tokenize(prompt.text, add_special=not is_chat, parse_special=prompt.special)
+        if prompt.bos == "no" and adds_bos and not is_chat:
+            return ids[1:]
+        if (prompt.bos == "yes" or (prompt.bos == "auto" and is_chat and adds_bos)) and ids[:1] != [bos]:
+            if bos is None:
+                raise UserError(f"{self.file.path}: the file names no BOS; leave out --bos yes")
+            ids = [bos, *ids]
+        return ids
+
     def embed(self, ids: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
         """The vectors [T, d] that enter block 0."""
         return self.family.embed(np.asarray(ids, dtype=np.int64), dtype)
 
     def linearize_with(
-        self, prompt: str | Sequence[int], options: MapOptions, beside: int = 0, passed: Passed = None
+        self, prompt: PromptLike, options: MapOptions, beside: int = 0, passed: Passed = None
     ) -> DetachedMap:
-        """The linear map of one prompt (text or token ids) at its last position, made as the options say.
+        """The linear map of one prompt (text, token ids or `Prompt`) at its last position, made as the options say.
 
         beside: bytes of the budget that other maps hold, of which half of it is taken into account. passed: is told
         how far the pass up the network and the map's sweeps have come.
@@ -123,9 +173,9 @@ class Model:
         return made
 
     @taking(MapOptions)
-    def linearize(self, prompt: str | Sequence[int], options: MapOptions) -> DetachedMap:
-        """The linear map of one prompt (text or token ids) at its last position: the detached one, unless the rules are
-        others.
+    def linearize(self, prompt: PromptLike, options: MapOptions) -> DetachedMap:
+        """The linear map of one prompt (text, token ids or `Prompt`) at its last position: the detached one, unless the
+        rules are others.
 
         The options are those of `MapOptions`, by their names: linearize(text, "float64", rules="lrp"). Raises as
         `linearize_with`.
@@ -176,13 +226,13 @@ class Model:
                         "uses it, shorten the prompt, or compute on the cpu"
                     ) from None
 
-    def run(self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32, **options: Any) -> ForwardPass:
+    def run(self, prompt: PromptLike, dtype: torch.dtype = torch.float32, **options: Any) -> ForwardPass:
         """A plain forward pass with the logits of every position; `options` are those of `run_of`."""
         ids = self.ids_of(prompt)
         with torch.no_grad():
             return propagate(self.family, run_of(ids, **options), self.embed(ids, dtype), last_only=False)
 
-    def activations(self, prompt: str | Sequence[int], dtype: torch.dtype = torch.float32) -> Activations:
+    def activations(self, prompt: PromptLike, dtype: torch.dtype = torch.float32) -> Activations:
         """The hidden states of one prompt at all hook points, layers and positions: activations(text)["resid_post.16"]
         is [T, d]."""
         return Activations(self.run(prompt, dtype))

@@ -87,8 +87,8 @@ class Reading:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen: the likeliest one at temperature 0, otherwise at random among the likeliest tokens
-    that together have the probability top_p.
+    """How the next token is chosen: the likeliest one at temperature 0, otherwise at random among the top_k likeliest
+    (0: all), and of these among the likeliest that together have the share top_p of their probability.
 
     Every text has random numbers of its own from the same seed, so that it does not depend on those beside it.
     """
@@ -96,6 +96,7 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    top_k: int = 0
 
     def chooser(self, n: int) -> Callable[[Tensor], Tensor]:
         """From the logits [n, n_vocab] of n texts to a token of each [n], once for every step."""
@@ -111,6 +112,8 @@ class Sampling:
 
     def _draw(self, logits: Tensor, generator: torch.Generator) -> int:
         p, order = (logits / self.temperature).softmax(-1).sort(descending=True, stable=True)
+        if self.top_k:
+            p = p[: self.top_k] / p[: self.top_k].sum()
         reached = p.cumsum(-1)
         n = min(len(p), 1 + int((reached < self.top_p).sum()))
         drawn = torch.rand(1, generator=generator, dtype=torch.float64) * reached[n - 1]

@@ -50,7 +50,7 @@ def logits_at(
 
 
 @dataclass(frozen=True)
-class Prompt:
+class WholePrompt:
     """A prompt whose tokens are taken away one at a time; ids [T], inputs [T, d], the vectors that enter.
 
     memory, store, passed: as for `logits_at`.

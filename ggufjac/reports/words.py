@@ -43,6 +43,11 @@ def tokens(pieces: Iterable[Piece], n: int, style: str = "") -> Text:
     return mark.join([token(piece, style or ("bold" if i == 0 else "")) for i, piece in enumerate(list(pieces)[:n])])
 
 
+def positions(start: int, stop: int) -> str:
+    """Positions from start to stop - 1."""
+    return str(start) if stop == start + 1 else f"{start}–{stop - 1}"
+
+
 def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 

@@ -16,6 +16,7 @@ from ggufjac.analyses.common.followed import Followed
 from ggufjac.analyses.common.predictions import Prediction
 from ggufjac.analyses.common.records import ARRAYS, from_plain, to_plain
 from ggufjac.analyses.common.views import Drawing, ResultViews
+from ggufjac.chat.prompt import Turn
 from ggufjac.version import __version__
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ class PromptResult(Result):
 
     model: the file; prompt: its text; dtype: the precision; rules: how the model was linearised; seed: of what was
     drawn at random; predictions: the ten likeliest next tokens; seconds: of each step; device: where it was computed
-    and how that multiplies, where it is not the CPU.
+    and how that multiplies, where it is not the CPU; turns: of a chat, where the contents of its messages lie among the
+    tokens, what lies between them being the template's; notes: what a reader should know of the prompt.
     """
 
     schema_version: ClassVar[int] = 2
@@ -125,6 +127,8 @@ class PromptResult(Result):
     predictions: tuple[Prediction, ...]
     seconds: dict[str, float]
     device: str | None = None
+    turns: tuple[Turn, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

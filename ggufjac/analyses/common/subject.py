@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -25,17 +25,19 @@ from ggufjac.analyses.common.targets import token_named
 from ggufjac.analyses.common.tokens import Piece, Speller
 from ggufjac.analyses.common.words import Word, words_of
 from ggufjac.analyses.options import AnalysisOptions, Token
+from ggufjac.chat.prompt import Prompt, PromptLike, Turn, turns_of
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD, LinearMap
 from ggufjac.maps.model import Model
+from ggufjac.maps.notes import notes_of, text_of
 from ggufjac.quants.device.choice import described
 
 
 class Subject:
     """One prompt on one model: its tokens and what they are called, its linear map, what decodes vectors to tokens.
 
-    ids: of the tokens; prompt: its text. decoder: one that other prompts of the model use as well. The map is made when
-    it is first asked for. Steps are announced and timed with `lap`.
+    ids: of the tokens; given: the prompt as it was given; prompt: its text. decoder: one that other prompts of the
+    model use as well. The map is made when it is first asked for. Steps are announced and timed with `lap`.
 
     Raises UserError for a prompt that does not fit the model.
     """
@@ -43,7 +45,7 @@ class Subject:
     def __init__(
         self,
         model: Model,
-        prompt: str | Sequence[int],
+        prompt: PromptLike,
         options: AnalysisOptions,
         progress: Progress = silent,
         decoder: Decoder | None = None,
@@ -53,7 +55,8 @@ class Subject:
         self._watch = Stopwatch(progress)
         self._progress = progress
         self.ids = model.ids_of(prompt)
-        self.prompt = prompt if isinstance(prompt, str) else model.detokenize(self.ids)
+        self.given = prompt
+        self.prompt = text_of(model, prompt, self.ids)
         self.speller = Speller(model.vocab)
         self.decoder = decoder or Decoder(model.family, options.values_dtype)
 
@@ -85,6 +88,18 @@ class Subject:
     def words(self) -> tuple[Word, ...]:
         """The words that they make."""
         return words_of([self.speller.raw(i) for i in self.ids], [self.speller.special(i) for i in self.ids])
+
+    @cached_property
+    def turns(self) -> tuple[Turn, ...]:
+        """Of a chat, where the contents of its messages lie among the tokens."""
+        if not isinstance(self.given, Prompt):
+            return ()
+        return turns_of(self.given, [self.speller.raw(i) for i in self.ids])
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the prompt."""
+        return notes_of(self.model, self.given, self.ids)
 
     def token(self, named: Token, option: str = "target") -> int:
         """The id of a token that an option names. Raises UserError where there is none."""
@@ -133,6 +148,8 @@ class Subject:
         return {
             "model": facts_of(self.model.file),
             "prompt": self.prompt,
+            "turns": self.turns,
+            "notes": self.notes,
             "dtype": self.options.dtype_name,
             "rules": str(self.options.linearisation),
             "seed": self.options.seed,

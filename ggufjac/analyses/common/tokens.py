@@ -20,7 +20,7 @@ class Piece:
 
     @property
     def shown(self) -> str:
-        """The text on one line: spaces at the edges as ␣, control and invisible characters escaped."""
+        """The text on one line: spaces at the edges as ␣, newlines as ⏎, other invisible characters escaped."""
         return readable(self.text)
 
 
@@ -59,9 +59,16 @@ def readable(text: str) -> str:
         return "␣" * len(text)
     left = len(text) - len(text.lstrip(" "))
     right = len(text) - len(text.rstrip(" "))
-    shown = "".join(c if c == " " or c.isprintable() else _escape(c) for c in body)
-    return "␣" * left + shown + "␣" * right
+    return "␣" * left + visible(body) + "␣" * right
 
 
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+def visible(text: str) -> str:
+    """A part of a text as `readable` shows it, spaces at its edges as they are. A newline is ⏎, so that a typed
+    backslash and n is told from it."""
+    return "".join(map(_seen, text))
+
+
+def _seen(character: str) -> str:
+    if character == "\n":
+        return "⏎"
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")

@@ -25,8 +25,10 @@ from ggufjac.analyses.common.targets import token_named
 from ggufjac.analyses.compare.changes import Asked, Change, change, overlaps, word_overlap
 from ggufjac.analyses.compare.sides import Bench, ComparedSide, Worked
 from ggufjac.analyses.options import CompareOptions
+from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
+from ggufjac.maps.notes import text_of
 from ggufjac.quants.device.choice import described
 
 #: A number for every pair of sides.
@@ -63,7 +65,7 @@ class Comparison(Result):
 
 def compare(
     models: Sequence[Model],
-    prompts: Sequence[str | Sequence[int]],
+    prompts: Sequence[PromptLike],
     options: CompareOptions | None = None,
     progress: Progress = silent,
 ) -> Comparison:
@@ -103,7 +105,7 @@ def compare(
 
     return Comparison(
         models=tuple(facts_of(model.file) for model in models),
-        prompts=tuple(p if isinstance(p, str) else models[0].detokenize(p) for p in prompts),
+        prompts=tuple(text_of(models[0], p, models[0].ids_of(p)) for p in prompts),
         dtype=options.dtype_name,
         device=described(torch.device(options.device), options.dtype_name),
         rules=str(options.linearisation),
@@ -125,9 +127,7 @@ class _PlannedSide:
     its own vocabulary.
     """
 
-    def __init__(
-        self, benches: Sequence[Bench], model: int, prompt: int, text: str | Sequence[int], target: int | None
-    ) -> None:
+    def __init__(self, benches: Sequence[Bench], model: int, prompt: int, text: PromptLike, target: int | None) -> None:
         self.model, self.prompt, self._text = model, prompt, text
         self.bench = benches[model]
         self.first = int(self.subject().linear.logits.argmax())

@@ -23,6 +23,7 @@ from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.targets import token_of
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.options import AnalysisOptions
+from ggufjac.chat.prompt import PromptLike
 from ggufjac.maps.linear import SVD
 from ggufjac.maps.model import Model
 
@@ -108,7 +109,7 @@ class Bench:
             return token
         return token_of(other.model.vocab, other.pieces, self.pieces[token]) if token < len(self.pieces) else None
 
-    def subject(self, prompt: str | Sequence[int]) -> Subject:
+    def subject(self, prompt: PromptLike) -> Subject:
         """One of its prompts; steps are the comparison's, which tells of them itself."""
         return Subject(self.model, prompt, self._options, _Within(self._progress), self._decoder)
 

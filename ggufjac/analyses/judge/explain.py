@@ -9,7 +9,6 @@ numbers differ from ours, which is stated apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -23,7 +22,9 @@ from ggufjac.analyses.common.result import Result
 from ggufjac.analyses.common.stopwatch import Progress, Stopwatch, silent
 from ggufjac.analyses.common.tokens import Piece, Speller
 from ggufjac.analyses.options import ExplainOptions
+from ggufjac.chat.prompt import PromptLike
 from ggufjac.maps.model import Model
+from ggufjac.maps.notes import text_of
 from ggufjac.network.followed.hybrids import Hybrid, hybrids, logits_of
 from ggufjac.reader.types import GGMLType
 
@@ -86,7 +87,7 @@ class Explanation(Result):
 
 
 def explain(
-    model: Model, prompt: str | Sequence[int], options: ExplainOptions | None = None, progress: Progress = silent
+    model: Model, prompt: PromptLike, options: ExplainOptions | None = None, progress: Progress = silent
 ) -> Explanation:
     """Explain how llama.cpp's prediction of one prompt differs from that of exact arithmetic.
 
@@ -124,7 +125,7 @@ def explain(
     spelt = speller.piece(first)
     return Explanation(
         model=facts_of(model.file),
-        prompt=prompt if isinstance(prompt, str) else model.detokenize(ids),
+        prompt=text_of(model, prompt, ids),
         dtype=options.dtype_name,
         n_tokens=len(ids),
         n_layer=model.family.n_layer,

@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ggufjac.analyses.common.agreement import ROUNDING, Agreement, compare
+from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.llamacpp.run import Runner
 from ggufjac.maps.model import Model
+from ggufjac.maps.notes import text_of
 from ggufjac.quants import native
 from ggufjac.reader.expand import expand_f32, expanded_size
 
@@ -101,7 +103,7 @@ class Verification:
         return all(check.verdict != "MISMATCH" for check in self.checks)
 
 
-def direct(model: Model, prompts: Sequence[str | Sequence[int]], threads: int | None = None) -> Verification:
+def direct(model: Model, prompts: Sequence[PromptLike], threads: int | None = None) -> Verification:
     """llama.cpp on the file as it is, with the settings that a user has, at the last position of each prompt."""
     ids = [model.ids_of(prompt) for prompt in prompts]
     checks = []
@@ -111,14 +113,16 @@ def direct(model: Model, prompts: Sequence[str | Sequence[int]], threads: int | 
             exact = model.linearize(tokens, n_ctx=n_ctx).logits.numpy()
             agreement = compare(exact, runner.logits(tokens), ROUNDING)
             checks.append(
-                PromptCheck(_text(model, prompt), len(tokens), agreement, agreement.relative, None, (), None, True)
+                PromptCheck(
+                    text_of(model, prompt, tokens), len(tokens), agreement, agreement.relative, None, (), None, True
+                )
             )
     return Verification("direct", False, ROUNDING, tuple(checks))
 
 
 def twin(
     model: Model,
-    prompts: Sequence[str | Sequence[int]],
+    prompts: Sequence[PromptLike],
     *,
     layers: bool = True,
     gelu_table: bool = False,
@@ -133,7 +137,9 @@ def twin(
     n_ctx = max(map(len, ids))
     with expanded(model, directory) as path, Runner(path, n_ctx, kv="f32", threads=threads) as runner:
         checks = [
-            _twin_check(model, _text(model, prompt), tokens, runner, layers, gelu_table=gelu_table, n_ctx=n_ctx)
+            _twin_check(
+                model, text_of(model, prompt, tokens), tokens, runner, layers, gelu_table=gelu_table, n_ctx=n_ctx
+            )
             for prompt, tokens in zip(prompts, ids, strict=True)
         ]
     return Verification("twin", gelu_table, _limit(model), tuple(checks))
@@ -229,7 +235,3 @@ def _relative(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
     if ours.shape != theirs.shape:
         return float("inf")
     return float(np.abs(ours - theirs).max() / ours.std())
-
-
-def _text(model: Model, prompt: str | Sequence[int]) -> str:
-    return prompt if isinstance(prompt, str) else model.detokenize(prompt)

@@ -20,6 +20,7 @@ from ggufjac.analyses.steer.concepts import concept_tokens, mass
 from ggufjac.analyses.steer.control import Exported, directions, export, exportable
 from ggufjac.analyses.steer.influences import ConceptMaps, ControlVector, Steering
 from ggufjac.analyses.steer.leverage import Candidate, candidate_layers, candidates
+from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.network.texts import Influence, Reading, Sampling, goes_on, logits_of_texts
@@ -84,16 +85,17 @@ class Steered(PromptResult):
 
 def steer(
     model: Model,
-    concept: str | Sequence[int],
-    prompt: str | Sequence[int],
+    concept: PromptLike,
+    prompt: PromptLike,
     options: SteerOptions | None = None,
     progress: Progress = silent,
 ) -> Steered:
     """Steer one prompt. Raises UserError for layers and tokens that do not exist, and for a text that does not fit the
     model's context."""
     options = options or SteerOptions()
-    ids, n_layer = model.ids_of(prompt), model.family.n_layer
     source = Subject(model, concept, options, progress)
+    start, n_layer = Subject(model, prompt, options, decoder=source.decoder), model.family.n_layer
+    ids = start.ids
     given = tokens_named(model, options.counted, "counted")
     _check(model, len(ids), options)
     wanted = None if options.export is None else exportable(model, options.export_layers)
@@ -139,7 +141,7 @@ def steer(
     told = [writer.told(text, counted, speller) for text in (unsteered, *texts)]
     n = 1 + len(options.strengths)
     return Steered(
-        **{**source.facts(), "prompt": prompt if isinstance(prompt, str) else model.detokenize(ids)},
+        **{**source.facts(), "prompt": start.prompt, "turns": start.turns, "notes": start.notes},
         concept=source.prompt,
         temperature=options.temperature,
         top_p=options.top_p,

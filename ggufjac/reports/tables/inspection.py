@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import readable
+from ggufjac.analyses.common.tokens import readable, visible
 from ggufjac.analyses.inspect import Inspection
 from ggufjac.reports import words
 
@@ -18,6 +18,7 @@ def inspection_report(found: Inspection, *, tensors: bool = False) -> Renderable
         Panel(_head(found), title=Text("ggufjac inspect", style="bold"), title_align="left", box=box.ROUNDED),
         _pairs(f"{found.facts.architecture}.*", found.hyper),
         _pairs("tokenizer.ggml.*", found.tokenizer),
+        *_chat(found),
         _types(found),
     ]
     if tensors:
@@ -49,6 +50,17 @@ def _pairs(title: str, pairs: dict[str, str]) -> Table:
     for key, value in pairs.items():
         table.add_row(Text(readable(key)), Text(readable(value)))
     return table
+
+
+def _chat(found: Inspection) -> list[RenderableType]:
+    """What the chat template makes of an example."""
+    if found.chat is None and found.chat_refusal is None:
+        return []
+    table = _table("chat template")
+    table.add_column("an example" if found.chat is not None else "it makes nothing of an example", overflow="fold")
+    for line in (found.chat or found.chat_refusal or "").splitlines(keepends=True):
+        table.add_row(Text(visible(line), style="" if found.chat is not None else words.BAD))
+    return [table]
 
 
 def _types(found: Inspection) -> Table:

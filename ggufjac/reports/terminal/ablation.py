@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.ablate import Ablation, AblationOutcome, ComponentAblation, TokenAblation
-from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import phrases, words
 from ggufjac.reports.correlation import spearman
 from ggufjac.reports.terminal import layout, runs
@@ -74,7 +73,7 @@ def _head(a: Ablation, width: int) -> RenderableType:
         "ggufjac ablate",
         [
             ("model", layout.model_line(a.model)),
-            ("prompt", Text(readable(a.prompt), style="italic")),
+            *layout.prompt_facts(a.prompt, a.turns, a.notes),
             *runs.run_facts(a.llama, a.device),
             ("predicts", layout.predictions_line(a.predictions, width)),
             ("follows", follows),

@@ -13,7 +13,6 @@ from rich.text import Text
 from ggufjac.analyses.analyze import Analysis, TokenRow
 from ggufjac.analyses.common.agreement import Agreement
 from ggufjac.analyses.common.predictions import Triplet
-from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import account, phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.constants import mostly
@@ -41,7 +40,7 @@ def report(analysis: Analysis) -> RenderableType:
 
 def _draw(a: Analysis, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
-    table = terms.of_words(a.accounts, a.words, [row.token for row in a.tokens], width)
+    table = terms.of_words(a.accounts, a.words, [row.token for row in a.tokens], width, turns=a.turns)
     yield from layout.titled(account.title(a.accounts[0].rules), words.phrase(account.about(*a.accounts)).plain, table)
     exact = "exact " if rules_called(a.rules).reconstructs else ""
     explained = f"each one's own map J_t, its {exact}share of the output and its {exact}term of the logit"
@@ -56,7 +55,7 @@ def _draw(a: Analysis, width: int) -> Iterable[RenderableType]:
 def _head(a: Analysis, width: int) -> RenderableType:
     facts: list[tuple[str, RenderableType]] = [
         ("model", layout.model_line(a.model)),
-        ("prompt", Text(readable(a.prompt), style="italic")),
+        *layout.prompt_facts(a.prompt, a.turns, a.notes),
         *runs.run_facts(a.llama, a.device),
         ("predicts", layout.predictions_line(a.predictions, width)),
         ("explains", terms.explains(a.accounts[0])),

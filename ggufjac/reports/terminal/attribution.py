@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.attribute import Attribution, WriteTerms
-from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import account, phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.constants import matter, mostly
@@ -32,7 +31,7 @@ def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
     pieces = [row.token for row in a.tokens]
     told = mostly(a.constant_sources)
-    table = terms.of_words(a.accounts, a.words, pieces, width, told)
+    table = terms.of_words(a.accounts, a.words, pieces, width, told, a.turns)
     entering = ", with the constants that enter there" if a.constants_at_tokens else ""
     explained = words.phrase(account.about(a.accounts[0])).plain + entering
     yield from layout.titled(account.title(a.rules), explained, table)
@@ -70,7 +69,7 @@ def _head(a: Attribution, width: int) -> RenderableType:
         "ggufjac attribute",
         [
             ("model", layout.model_line(a.model)),
-            ("prompt", Text(readable(a.prompt), style="italic")),
+            *layout.prompt_facts(a.prompt, a.turns, a.notes),
             *runs.run_facts(a.llama, a.device),
             ("predicts", layout.predictions_line(a.predictions, width)),
             ("explains", terms.explains(a.accounts[0])),
@@ -117,7 +116,9 @@ def _components(a: Attribution, width: int) -> Table:
 
 def _layers(a: Attribution, width: int) -> Table:
     """Rows: layers, with all their writes; columns: the tokens that matter most, and what is left of the others."""
-    columns = layout.chosen([abs(row.terms[0]) for row in a.tokens], (width - BESIDE) // CELL)
+    columns = layout.chosen(
+        layout.contents_first([abs(row.terms[0]) for row in a.tokens], a.turns), (width - BESIDE) // CELL
+    )
     shown, left = columns.shown, columns.left
     parts = list(dict.fromkeys(row.part for row in a.writes[1:]))
     constants = any(row.constant for row in a.writes)

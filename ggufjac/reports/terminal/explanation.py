@@ -9,7 +9,6 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import readable
 from ggufjac.analyses.judge.explain import Explanation, RoundingStep
 from ggufjac.reports import phrases, words
 from ggufjac.reports.terminal import layout, runs
@@ -43,7 +42,7 @@ def _draw(e: Explanation, width: int) -> Iterable[RenderableType]:
 def _head(e: Explanation) -> RenderableType:
     facts: list[tuple[str, RenderableType]] = [
         ("model", layout.model_line(e.model)),
-        ("prompt", Text(readable(e.prompt), style="italic")),
+        *layout.prompt_facts(e.prompt),
         *runs.run_facts(e.llama, None),
         ("verdict", agreement_line(e.agreement, words.token(e.first))),
         ("follows", _followed(e)),

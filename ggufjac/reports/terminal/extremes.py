@@ -8,7 +8,6 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import readable
 from ggufjac.analyses.extremes import Extreme, Extremes, Recurring, TokenExtremes
 from ggufjac.reports import phrases, words
 from ggufjac.reports.terminal import layout, runs
@@ -30,7 +29,7 @@ def _draw(e: Extremes, width: int) -> Iterable[RenderableType]:
         "ggufjac extremes",
         [
             ("model", layout.model_line(e.model)),
-            ("prompt", Text(readable(e.prompt), style="italic")),
+            *layout.prompt_facts(e.prompt, e.turns, e.notes),
             *runs.run_facts(e.llama, e.device),
             ("predicts", layout.predictions_line(e.predictions, width)),
             ("exactness", runs.exactness_line(e.reconstruction, e.dtype, e.llama, e.rules)),

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import Piece, readable
+from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.layers import EMBEDDING, BlockWrite, Emergence, LayerReading, Layers, LayerTriplet, Spectrum
 from ggufjac.maps.within.sites import LAYER
 from ggufjac.reports import phrases, words
@@ -84,7 +84,7 @@ def _head(a: Layers, width: int) -> RenderableType:
     exactness.append(f"; singular triplets to a residual of {words.small(worst)}")
     facts: list[tuple[str, RenderableType]] = [
         ("model", layout.model_line(a.model)),
-        ("prompt", Text(readable(a.prompt), style="italic")),
+        *layout.prompt_facts(a.prompt, a.turns, a.notes),
         *runs.run_facts(a.llama, a.device),
         ("predicts", layout.predictions_line(a.predictions, width)),
         ("emerges", _emergence(a)),
@@ -212,7 +212,7 @@ def _shares(a: Layers, part: str, width: int) -> Table:
     readings = a.of_part(part)
     constants = any(reading.constant_share for reading in readings)
     largest = [max(abs(reading.shares[t]) for reading in readings) for t in range(len(a.tokens))]
-    columns = layout.chosen(largest, (width - BESIDE) // SHARE - constants)
+    columns = layout.chosen(layout.contents_first(largest, a.turns), (width - BESIDE) // SHARE - constants)
     shown, left = columns.shown, columns.left
     table = layout.table()
     table.add_column("layer", justify="right", style=words.DIM)

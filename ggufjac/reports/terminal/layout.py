@@ -14,7 +14,8 @@ from rich.text import Text
 
 from ggufjac.analyses.common.facts import ModelFacts
 from ggufjac.analyses.common.predictions import Prediction
-from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.common.tokens import Piece, readable, visible
+from ggufjac.chat.prompt import Turn, role_at
 from ggufjac.reports import words
 from ggufjac.reports.cells import CUT, Bar
 
@@ -181,6 +182,38 @@ def name_of(m: ModelFacts) -> Text:
     stem = m.file.removesuffix(".gguf")
     own = "" if _letters(m.name) == _letters(stem) else f" ({m.name})"
     return Text.assemble((stem, "bold"), (own, words.DIM))
+
+
+def prompt_facts(
+    prompt: str, turns: Sequence[Turn] = (), notes: Sequence[str] = ()
+) -> list[tuple[str, RenderableType]]:
+    """Lines for the head of a report: the prompt, of a chat with the template's text faint and where its messages are,
+    and what there is to know of it."""
+    facts: list[tuple[str, RenderableType]] = [("prompt", _prompt(prompt, turns))]
+    if turns:
+        tokens = [Text(f"{turn.role} {words.positions(turn.start, turn.stop)}") for turn in turns]
+        explained = Text(" are the messages' tokens, all others the template's", style=words.DIM)
+        facts.append(("turns", Text(", ").join(tokens).append_text(explained)))
+    return facts + [("note", Text(note, style=words.FAIR)) for note in notes]
+
+
+def _prompt(prompt: str, turns: Sequence[Turn]) -> Text:
+    if not turns:
+        return Text(readable(prompt), style="italic")
+    out, at = Text(), 0
+    for turn in turns:
+        out.append(visible(prompt[at : turn.begin]), style=words.DIM)
+        out.append(visible(prompt[turn.begin : turn.end]), style="italic")
+        at = turn.end
+    return out.append(visible(prompt[at:]), style=words.DIM)
+
+
+def contents_first(sizes: Sequence[float], turns: Sequence[Turn]) -> list[float]:
+    """Sizes of a prompt's tokens by which those of a chat's template come after all others."""
+    if not turns:
+        return list(sizes)
+    last = max(sizes, default=0.0) + 1
+    return [size if role_at(turns, t) is not None else size - last for t, size in enumerate(sizes)]
 
 
 def predictions_line(predictions: Sequence[Prediction], width: int) -> Text:

@@ -8,7 +8,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import readable
 from ggufjac.analyses.ordinary import JacobianSide, Ordinary
 from ggufjac.reports import phrases, words
 from ggufjac.reports.phrases import INSIDE, RECONSTRUCTIONS
@@ -47,7 +46,7 @@ def _head(r: Ordinary, width: int) -> RenderableType:
         "ggufjac ordinary",
         [
             ("model", layout.model_line(r.model)),
-            ("prompt", Text(readable(r.prompt), style="italic")),
+            *layout.prompt_facts(r.prompt, r.turns, r.notes),
             *runs.run_facts(None, r.device),
             ("predicts", layout.predictions_line(r.predictions, width)),
             ("exactness", verdict),

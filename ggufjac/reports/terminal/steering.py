@@ -51,7 +51,7 @@ def _head(s: Steered, width: int) -> RenderableType:
             ("concept", Text(readable(s.concept), style="italic")),
             ("predicts", layout.predictions_line(s.predictions, width)),
             ("counted", count),
-            ("prompt", Text(readable(s.prompt), style="italic")),
+            *layout.prompt_facts(s.prompt, s.turns, s.notes),
             ("steers", where),
             ("exactness", runs.exactness_line(s.exactness, s.dtype, None, s.rules)),
         ],

@@ -12,6 +12,7 @@ from ggufjac.analyses.common.constants import ConstantTerms
 from ggufjac.analyses.common.questions import Question
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
+from ggufjac.chat.prompt import Turn, role_at
 from ggufjac.reports import account, constants, phrases, words
 from ggufjac.reports.account import CONSTANTS, WordRow
 from ggufjac.reports.terminal import layout
@@ -27,14 +28,21 @@ BAR, NARROW = 24, 12
 
 
 def of_words(
-    accounts: Sequence[Account], of: Sequence[Word], pieces: Sequence[Piece], width: int, name: str = CONSTANTS
+    accounts: Sequence[Account],
+    of: Sequence[Word],
+    pieces: Sequence[Piece],
+    width: int,
+    name: str = CONSTANTS,
+    turns: Sequence[Turn] = (),
 ) -> Table:
-    """Words by questions; the first has bars. name: what the row of constants is called."""
+    """Words by questions; the first has bars. name: what the row of constants is called; turns: of a chat."""
     first, *others = accounts
     found = account.rows(accounts, of)
-    shown = _shown(found, width)
+    shown = _shown(found, width, turns)
     made = layout.table()
     made.add_column("#", justify="right", style=words.DIM, no_wrap=True)
+    if turns:
+        made.add_column("turn", style=words.DIM, no_wrap=True)
     made.add_column("word", no_wrap=True)
     made.add_column(heading(first.question), justify="right")
     made.add_column("", no_wrap=True)
@@ -48,7 +56,8 @@ def of_words(
     for row in shown:
         start, stop = row.word.start, row.word.stop
         made.add_row(
-            str(start) if stop == start + 1 else f"{start}–{stop - 1}",
+            words.positions(start, stop),
+            *([role_at(turns, start) or ""] if turns else []),
             words.token(row.word, longest=LONGEST if width >= ROOMY else words.LONGEST),
             words.signed(row.terms[0]),
             words.bar(row.terms[0], largest, cells if width >= layout.USUAL else NARROW),
@@ -56,13 +65,17 @@ def of_words(
             *([_parts(row, first, pieces)] if parted else []),
         )
     left = [row for row in found if row not in shown]
-    if left:
-        _add(made, f"… {len(left)} others", [sum(row.terms[i] for row in left) for i in range(len(accounts))])
+    templates = [row for row in left if turns and role_at(turns, row.word.start) is None]
+    others_left = [row for row in left if row not in templates]
+    for rows, called in ((others_left, "others"), (templates, "of the template")):
+        if rows:
+            values = [sum(row.terms[i] for row in rows) for i in range(len(accounts))]
+            _add(made, f"… {len(rows)} {called}", values, turns)
     for extra in account.below(accounts, pieces, name):
-        _add(made, extra.name, extra.values)
+        _add(made, extra.name, extra.values, turns)
     made.add_section()
-    _add(made, "sum", [each.question.value for each in accounts])
-    spare = [layout.named(column) for column in reversed(made.columns[4:])]
+    _add(made, "sum", [each.question.value for each in accounts], turns)
+    spare = [layout.named(column) for column in reversed(made.columns[4 + bool(turns) :])]
     return layout.narrowed(made, width, spare)
 
 
@@ -110,11 +123,13 @@ def heading(question: Question) -> Text:
     return Text.assemble(target, f"\nover {phrases.BRIEFLY[question.above]}")
 
 
-def _shown(found: Sequence[WordRow], width: int) -> list[WordRow]:
+def _shown(found: Sequence[WordRow], width: int, turns: Sequence[Turn]) -> list[WordRow]:
+    """The rows that are listed: of a long prompt the largest, of a chat those of its messages."""
     if len(found) <= LISTED or width >= EVERYTHING:
         return list(found)
-    least = sorted((abs(row.terms[0]) for row in found), reverse=True)[LARGEST - 1]
-    return [row for row in found if abs(row.terms[0]) >= least]
+    said = [row for row in found if not turns or role_at(turns, row.word.start) is not None]
+    largest = sorted((abs(row.terms[0]) for row in said), reverse=True)[:LARGEST]
+    return [row for row in said if abs(row.terms[0]) >= min(largest)]
 
 
 def _parts(row: WordRow, of: Account, pieces: Sequence[Piece]) -> Text:
@@ -125,7 +140,7 @@ def _parts(row: WordRow, of: Account, pieces: Sequence[Piece]) -> Text:
     return mark.join([Text.assemble(words.token(pieces[t], ""), f" {of.terms[t]:+.2f}") for t in row.tokens])
 
 
-def _add(made: Table, name: str, values: Sequence[float]) -> None:
+def _add(made: Table, name: str, values: Sequence[float], turns: Sequence[Turn]) -> None:
     """A row that is no word's, without a bar."""
     numbers = [words.signed(value) if value else "" for value in values]
-    made.add_row("", Text(name, style=words.DIM), numbers[0], "", *numbers[1:])
+    made.add_row("", *([""] if turns else []), Text(name, style=words.DIM), numbers[0], "", *numbers[1:])

@@ -1,0 +1,42 @@
+"""What a reader should know of a prompt before believing what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ggufjac.chat.prompt import Prompt, PromptLike
+from ggufjac.reader.template import has_template
+
+if TYPE_CHECKING:
+    from ggufjac.maps.model import Model
+
+HINT = "this model has a chat template; --chat explains the prompt as a chat"
+TYPED = "the prompt holds a backslash and an n (\\n) where a newline may be meant; -e reads it as one"
+
+
+def text_of(model: Model, prompt: PromptLike, ids: Sequence[int]) -> str:
+    """The text of a prompt, however it was given."""
+    if isinstance(prompt, Prompt):
+        return prompt.text
+    return prompt if isinstance(prompt, str) else model.detokenize(ids)
+
+
+def notes_of(model: Model, prompt: PromptLike, ids: Sequence[int]) -> tuple[str, ...]:
+    """Notes on a prompt and its tokens."""
+    notes = []
+    vocab = model.vocab
+    if vocab.bos is not None and list(ids[:2]) == [vocab.bos] * 2:
+        name = vocab.piece(vocab.bos).decode("utf-8", "replace")
+        notes.append(f"the prompt begins with BOS twice ({name}): --bos no leaves one out")
+    given = Prompt(prompt) if isinstance(prompt, str) else prompt
+    if not isinstance(given, Prompt) or given.messages:
+        return tuple(notes)
+    own = ids[1:] if vocab.adds_bos and list(ids[:1]) == [vocab.bos] else ids
+    special = {vocab.piece(i).decode("utf-8", "replace") for i in own if i < vocab.n_tokens and vocab.is_special(i)}
+    beside = any(f"{name}\\n" in given.text or f"\\n{name}" in given.text for name in special if name)
+    if beside or given.text.count("\\n") > 1:
+        notes.append(TYPED)
+    if not special and has_template(model.file):
+        notes.append(HINT)
+    return tuple(notes)
