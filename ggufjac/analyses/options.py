@@ -38,9 +38,11 @@ def faithful_rules(above: str, run: str = "exact") -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisOptions(MapOptions):
-    """How a map is made, and seed: of whatever is drawn at random."""
+    """How a map is made, and seed: of whatever is drawn at random. progress: whether a Python function tells on
+    standard error how far it has come, as commands do."""
 
     seed: int = option(0, "of whatever is drawn at random", parse=parse.whole)
+    progress: bool = option(False, "tell on standard error how far it has come", hidden=True, resource=True)
 
 
 @dataclass(frozen=True, kw_only=True)

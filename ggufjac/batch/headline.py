@@ -12,6 +12,7 @@ from ggufjac.analyses.common.account import Account
 from ggufjac.analyses.common.words import Word
 from ggufjac.analyses.layers import Layers
 from ggufjac.analyses.ordinary import Ordinary
+from ggufjac.chat.prompt import Turn
 
 #: How many sources of the prediction have columns.
 SOURCES = 3
@@ -65,7 +66,7 @@ def _sources(result: Any) -> dict[str, Any]:
 def _terms(result: Any) -> list[tuple[str, float]]:
     """What the words, or the tokens, of the prompt give to what is explained."""
     if isinstance(result, Analysis | Attribution):
-        return _of_words(result.accounts[0], result.words)
+        return _of_words(result.accounts[0], result.words, result.turns)
     if isinstance(result, Ablation):
         return [
             (row.token.text, result.account.terms[row.position])
@@ -79,7 +80,9 @@ def _terms(result: Any) -> list[tuple[str, float]]:
     return []
 
 
-def _of_words(account: Account, words: Sequence[Word]) -> list[tuple[str, float]]:
-    """The terms of words, without sinks, which have what all tokens share."""
-    spread = [(word, [t for t in range(word.start, word.stop) if t not in account.sinks]) for word in words]
+def _of_words(account: Account, words: Sequence[Word], turns: Sequence[Turn]) -> list[tuple[str, float]]:
+    """The terms of words, without sinks, which have what all tokens share; of a chat, those of its messages."""
+    said = [t for turn in turns for t in range(turn.start, turn.stop)] if turns else range(len(account.terms))
+    counted = set(said) - set(account.sinks)
+    spread = [(word, [t for t in range(word.start, word.stop) if t in counted]) for word in words]
     return [(word.text, sum(account.terms[t] for t in tokens)) for word, tokens in spread if tokens]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ggufjac.cli import options, prompts
 from ggufjac.cli.outputs import add_outputs, publish, require_outputs
@@ -13,8 +13,9 @@ from ggufjac.cli.prompts import TypedPrompt
 
 if TYPE_CHECKING:
     from ggufjac.analyses.common.stopwatch import Progress
+    from ggufjac.analyses.options import AnalysisOptions
     from ggufjac.analyses.table import AnalysisEntry
-    from ggufjac.chat.prompt import Prompt
+    from ggufjac.chat.prompt import Prompt, PromptLike
     from ggufjac.maps.model import Model
 
 
@@ -67,25 +68,22 @@ def open_model(name: str) -> Model:
 
 
 @contextmanager
-def watched(
-    doing: str, command: str | None = None, prompts: Sequence[tuple[Model, Any]] = (), chosen: Any = None
-) -> Iterator[Progress]:
-    """Tell on standard error how a work goes on; of an analysis that takes long also beforehand what to expect.
-
-    command, prompts, chosen: the analysis, its prompts on their models, and its options; None for any other work.
-    """
+def watched(doing: str) -> Iterator[Progress]:
+    """Tell on standard error how a work goes on."""
     from ggufjac.reports import progress
 
-    if command is None:
-        with progress.watched(doing) as told:
-            yield told
-        return
-    from ggufjac.analyses.plan import expected
+    with progress.watched(doing) as told:
+        yield told
 
-    sizes = [(model, len(model.ids_of(prompt))) for model, prompt in prompts]
-    with progress.watched(f"{doing}: planning"):
-        plan = expected(sizes, command, chosen)
-    with progress.watched(doing, progress.announced(plan)) as told:
+
+@contextmanager
+def analysis_watched(
+    doing: str, command: str, prompts: Sequence[tuple[Model, PromptLike]], chosen: AnalysisOptions
+) -> Iterator[Progress]:
+    """The same of an analysis of some prompts on their models; what takes long is told beforehand."""
+    from ggufjac.reports import progress
+
+    with progress.analysis_watched(doing, command, prompts, chosen) as told:
         yield told
 
 
@@ -113,7 +111,7 @@ def run_analysis(args: argparse.Namespace, entry: AnalysisEntry, doing: str) -> 
 
         use_threads(threads_of(args))
         chosen = options.chosen(args, kind, model)
-        with watched(doing, entry.command, [(model, prompt)], chosen) as progress, torch.no_grad():
+        with analysis_watched(doing, entry.command, [(model, prompt)], chosen) as progress, torch.no_grad():
             result = entry.function(model, prompt, chosen, progress)
     publish(result, args)
     return 0

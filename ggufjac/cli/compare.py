@@ -53,7 +53,7 @@ def execute(args: argparse.Namespace) -> int:
         chosen = options.chosen(args, CompareOptions, models[0])
         texts = [prompt.on(models[0]) if isinstance(prompt, TypedPrompt) else prompt for prompt in given]
         pairs = [(model, prompt) for model in models for prompt in texts]
-        with common.watched("comparing", "compare", pairs, chosen) as progress, torch.no_grad():
+        with common.analysis_watched("comparing", "compare", pairs, chosen) as progress, torch.no_grad():
             result = COMMANDS["compare"].function(models, texts, chosen, progress)
     publish(result, args)
     return 0

@@ -35,14 +35,14 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "words",
         metavar="PROMPTS MODEL",
         nargs="*",
-        help='a file of prompts, one per line; or .jsonl, .json, .csv, .tsv with a "prompt" (or "messages") and, if you like, '
-        '"id", "target", "answer" and more; '
+        help='a file of prompts, one per line; or .jsonl, .json, .csv, .tsv with "prompt" or "messages" and, if you '
+        'like, "id", "target", "answer" and more; '
         "then GGUF files or names",
     )
     command.add_argument(
         "--column",
         metavar="NAME",
-        help="the column or field of the prompts (default: prompt, messages, text, question)",
+        help="the prompts' column or field (default: prompt, messages, text or question)",
     )
     command.add_argument("--out", metavar="FOLDER", help="where the results go; made where there is none")
     command.add_argument("--status", metavar="FOLDER", help="only tell how far the run into this folder has come")

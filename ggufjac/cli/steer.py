@@ -49,7 +49,7 @@ def execute(args: argparse.Namespace) -> int:
         common.use_threads(common.threads_of(args))
         chosen = options.chosen(args, SteerOptions, model)
         prompt = typed.on(model)
-        with common.watched("steering", "steer", [(model, args.concept)], chosen) as progress, torch.no_grad():
+        with common.analysis_watched("steering", "steer", [(model, args.concept)], chosen) as progress, torch.no_grad():
             result = ENTRY.function(model, args.concept, prompt, chosen, progress)
     publish(result, args)
     return 0

@@ -16,7 +16,11 @@ from rich.console import Console
 from rich.text import Text
 
 from ggufjac.analyses.common.stopwatch import Progress
-from ggufjac.analyses.plan import Plan, PlannedStep
+from ggufjac.analyses.options import AnalysisOptions
+from ggufjac.analyses.plan import Plan, PlannedStep, expected
+from ggufjac.chat.prompt import PromptLike
+from ggufjac.maps.model import Model
+from ggufjac.reports.terminal.plan import line
 from ggufjac.reports.words import duration
 
 #: Seconds after which a plain line comes first, after which one comes at the latest, and before which none comes.
@@ -26,7 +30,7 @@ FURTHER = 0.1
 #: No step counts for more than this before it is over: plans are estimates.
 MOST = 0.95
 #: Seconds that a plan is trusted with before the pace of what is done counts.
-TRUSTED = 5.0
+TRUSTED = 20.0
 
 
 class Tracker(Progress):
@@ -166,6 +170,21 @@ def watched(doing: str, plan: Plan | None = None, console: Console | None = None
 
 
 @contextmanager
+def analysis_watched(
+    doing: str, command: str, prompts: Sequence[tuple[Model, PromptLike]], options: AnalysisOptions
+) -> Iterator[Tracker]:
+    """The same for an analysis of some prompts on their models, which is planned first where it may take long; what is
+    to be expected is told in a line."""
+    sizes = [(model, len(model.ids_of(prompt))) for model, prompt in prompts]
+    with watched(f"{doing}: planning"):
+        plan = expected(sizes, command, options)
+    if plan is not None and plan.seconds > FIRST:
+        Console(stderr=True).print(line(plan), soft_wrap=True)
+    with watched(doing, plan) as tracker:
+        yield tracker
+
+
+@contextmanager
 def plain_lines(of: Tracker | Counted, console: Console) -> Iterator[None]:
     """Plain lines of a work, as they are due, for as long as it goes on."""
     over, when = threading.Event(), Plain()
@@ -182,12 +201,3 @@ def plain_lines(of: Tracker | Counted, console: Console) -> Iterator[None]:
     finally:
         over.set()
         teller.join()
-
-
-def announced(plan: Plan | None, console: Console | None = None) -> Plan | None:
-    """Tell what is to be expected of an analysis that takes longer than one likes to wait unprepared; the plan."""
-    if plan is not None and plan.seconds > FIRST:
-        from ggufjac.reports.terminal.plan import line
-
-        (console or Console(stderr=True)).print(line(plan), soft_wrap=True)
-    return plan
