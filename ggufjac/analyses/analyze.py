@@ -92,7 +92,7 @@ def analyze(
     subject.lap("reconstruction")
     y = linear.output
     shares, logits = linear.attribute(torch.stack((y / (y @ y), functional))).cpu()
-    rebuilt = linear.reconstruction()
+    rebuilt = subject.rebuilt(fast=options.fast)
     told = constants_of(linear, functional[None], [offset])
     ordinary = None
     if options.ordinary:

@@ -147,7 +147,8 @@ def attribute(
     terms = linear.attribute(w)
     told = constants_of(linear, w, offsets.tolist())
     entering = told.worth.sum(0).T.tolist()
-    reconstruction = linear.reconstruction_error()
+    rebuilt = subject.rebuilt(fast=options.fast)
+    reconstruction = float((rebuilt - linear.output).norm() / linear.output.norm())
 
     writes: LastWrites | None = None
     svd: SVD | None = None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
+from ggufjac.analyses.common.subject import BRIEFLY
 from ggufjac.analyses.options import (
     CONTRAST,
     LAYER,
@@ -78,11 +79,11 @@ class Sizes:
         self.affine = any(op.affine for op in planner.map.operators)
         self.resumes = family.resumes
 
-    def reconstruction(self, lap: str, rules: str | None = None) -> Iterator[Work]:
+    def reconstruction(self, lap: str, rules: str | None = None, *, fast: bool = False) -> Iterator[Work]:
         """The check that the map gives the output."""
-        yield Work(lap, "reconstruction", "forward", min(self.n_tokens, GROUPS), rules=rules)
+        yield Work(lap, "reconstruction", "forward", min(self.n_tokens, BRIEFLY if fast else GROUPS), rules=rules)
         if self.affine:
-            yield Work(lap, "constants", "forward", rules=rules)
+            yield Work(lap, "constants", "forward", rules=rules, tells=False)
 
     def questions(self, lap: str, n: int) -> Iterator[Work]:
         """The terms of n functionals of the output, and what constants give to them."""
@@ -110,7 +111,7 @@ def _account(sizes: Sizes, rules: str) -> Iterator[Work]:
     yield Work("account", f"coefficients, {rules}", "pass", rules=rules)
     yield Work("account", "words", "back", rules=rules)
     if sizes.affine:
-        yield Work("account", "constants", "forward", rules=rules)
+        yield Work("account", "constants", "forward", rules=rules, tells=False)
 
 
 def _analyze(sizes: Sizes, options: AnalyzeOptions) -> Iterator[Work]:
@@ -118,7 +119,7 @@ def _analyze(sizes: Sizes, options: AnalyzeOptions) -> Iterator[Work]:
         yield from _account(sizes, rules)
     yield Work("forward pass", "coefficient pass", "pass")
     yield from sizes.questions("reconstruction", 2)
-    yield from sizes.reconstruction("reconstruction")
+    yield from sizes.reconstruction("reconstruction", fast=options.fast)
     if options.ordinary:
         lap = "ordinary Jacobian"
         yield Work(lap, "coefficients, ordinary", "pass", rules="ordinary", beside=True)
@@ -151,7 +152,7 @@ def _attribute(sizes: Sizes, options: AttributeOptions) -> Iterator[Work]:
     n = QUESTIONS if not target else 1 if isinstance(target, str | int) else len(target)
     yield Work("forward pass", "coefficient pass", "pass")
     yield from sizes.questions("tokens", n)
-    yield from sizes.reconstruction("tokens")
+    yield from sizes.reconstruction("tokens", fast=options.fast)
     if options.fast:
         return
     # the block grows by a column for every write that is met

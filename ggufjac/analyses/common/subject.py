@@ -32,6 +32,9 @@ from ggufjac.maps.model import Model
 from ggufjac.maps.notes import notes_of, text_of
 from ggufjac.quants.device.choice import described
 
+#: Columns among which tokens are dealt out for a quick check that a map gives its output.
+BRIEFLY = 2
+
 
 class Subject:
     """One prompt on one model: its tokens and what they are called, its linear map, what decodes vectors to tokens.
@@ -140,6 +143,18 @@ class Subject:
     def token_triplets(self, functional: Tensor, svd: SVD) -> list[tuple[Triplet, ...]]:
         """The triplets of each token's own map, decoded."""
         return token_triplets(self.linear, functional, svd, self.decoder, self.speller)
+
+    def rebuilt(self, *, fast: bool) -> Tensor:
+        """What the map makes of the inputs and its constants [d], which should be its output; fast: with two columns,
+        of the even and the odd positions, in place of up to GROUPS. All positions in one column would only repeat the
+        forward pass."""
+        linear = self.linear
+        if not fast or len(self.ids) <= BRIEFLY:
+            return linear.reconstruction()
+        x = linear.inputs.new_zeros(BRIEFLY, *linear.inputs.shape)
+        for i in range(BRIEFLY):
+            x[i, i::BRIEFLY] = linear.inputs[i::BRIEFLY]
+        return linear.matmat(x).sum(0) + linear.constant
 
     # --- what every result says -------------------------------------------------------------------------------
 
