@@ -44,6 +44,8 @@ from tinymodels import make
 
 PROMPTS = ("The bridge", "out", "and the bridge is", "in the", "idge")
 HOW = BatchOptions(top=2, verify=False)
+#: A chat template that adds nothing of its own but the role.
+TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}"
 #: What two runs of the same units do not share.
 OF_THE_RUN = {"seconds", "finished", "file", "bytes"}
 
@@ -391,7 +393,7 @@ def test_extra_fields_are_columns_of_a_csv(tiny_path: Path, tmp_path: Path) -> N
 
 
 def test_a_chat_is_read_by_the_models_own_template(tmp_path: Path) -> None:
-    path = make("llama", tmp_path / "chat.gguf", attention_bias=True, chat_template=TEMPLATE)
+    path = make("llama", tmp_path / "chat.gguf", texts={"tokenizer.chat_template": TEMPLATE})
     prompts = tmp_path / "p.jsonl"
     prompts.write_text('{"messages": [{"role": "user", "content": "The bridge"}]}\n')
     folder = tmp_path / "out"

@@ -29,7 +29,7 @@ from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece, Speller
 from ggufjac.analyses.options import RANKING, AblateOptions
-from ggufjac.chat.prompt import PromptLike
+from ggufjac.chat.prompt import PromptLike, Turn, contents_first
 from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD
@@ -125,7 +125,7 @@ def ablate(
     subject.lap("linear map")
     functional, _ = linear.logit_functional(target.token.id)
     terms = linear.attribute(functional[None])[0, :-1]
-    positions = sorted(options.tokens or _largest(account.terms))
+    positions = sorted(options.tokens or _largest(account.terms, subject.turns))
     reconstruction = linear.reconstruction_error()
     svd = linear.svd(options.components, "combined", seed=options.seed)
     groups = [(i, i) for i in range(len(svd.S))] + ([(0, len(svd.S) - 1)] if len(svd.S) > 1 else [])
@@ -197,9 +197,10 @@ def _lost(
     return lost, torch.cat((linear.matmat(lost[: len(positions)]), _written(svd.S * reads, svd.U, groups)))
 
 
-def _largest(terms: Sequence[float]) -> list[int]:
-    """The positions with the largest terms, TOKENS at most."""
-    return sorted(range(len(terms)), key=lambda t: -abs(terms[t]))[:TOKENS]
+def _largest(terms: Sequence[float], turns: Sequence[Turn]) -> list[int]:
+    """The positions with the largest terms, TOKENS at most; of a chat those of its messages come first."""
+    sizes = contents_first([abs(term) for term in terms], turns)
+    return sorted(range(len(terms)), key=lambda t: -sizes[t])[:TOKENS]
 
 
 def _only(inputs: Tensor, position: int) -> Tensor:

@@ -159,7 +159,8 @@ class ExtremesOptions(AnalysisOptions):
 @dataclass(frozen=True, kw_only=True)
 class AblateOptions(AnalysisOptions):
     """target: the token whose ln p is followed (None: the prediction); tokens: the positions to take away (none: those
-    to which the most faithful account gives most, all in a short prompt); components: how many leading ones.
+    to which the most faithful account gives most, of a chat those of its messages first; all in a short prompt);
+    components: how many leading ones.
     """
 
     target: Token | None = option(None, "follow this token's logit: its text, or #ID", metavar="TOKEN", token=True)

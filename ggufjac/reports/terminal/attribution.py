@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.attribute import Attribution, WriteTerms
+from ggufjac.chat.prompt import contents_first
 from ggufjac.reports import account, phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.constants import matter, mostly
@@ -116,9 +117,7 @@ def _components(a: Attribution, width: int) -> Table:
 
 def _layers(a: Attribution, width: int) -> Table:
     """Rows: layers, with all their writes; columns: the tokens that matter most, and what is left of the others."""
-    columns = layout.chosen(
-        layout.contents_first([abs(row.terms[0]) for row in a.tokens], a.turns), (width - BESIDE) // CELL
-    )
+    columns = layout.chosen(contents_first([abs(row.terms[0]) for row in a.tokens], a.turns), (width - BESIDE) // CELL)
     shown, left = columns.shown, columns.left
     parts = list(dict.fromkeys(row.part for row in a.writes[1:]))
     constants = any(row.constant for row in a.writes)

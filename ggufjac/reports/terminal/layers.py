@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.layers import EMBEDDING, BlockWrite, Emergence, LayerReading, Layers, LayerTriplet, Spectrum
+from ggufjac.chat.prompt import contents_first
 from ggufjac.maps.within.sites import LAYER
 from ggufjac.reports import phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
@@ -212,7 +213,7 @@ def _shares(a: Layers, part: str, width: int) -> Table:
     readings = a.of_part(part)
     constants = any(reading.constant_share for reading in readings)
     largest = [max(abs(reading.shares[t]) for reading in readings) for t in range(len(a.tokens))]
-    columns = layout.chosen(layout.contents_first(largest, a.turns), (width - BESIDE) // SHARE - constants)
+    columns = layout.chosen(contents_first(largest, a.turns), (width - BESIDE) // SHARE - constants)
     shown, left = columns.shown, columns.left
     table = layout.table()
     table.add_column("layer", justify="right", style=words.DIM)
