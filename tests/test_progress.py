@@ -1,4 +1,4 @@
-"""How far a long work has come: what sweeps tell, what is made of it, and when a line is due. No test asks the clock."""
+"""How far a long work has come: what sweeps tell, what is made of it, when a line is due. No test asks the clock."""
 
 from __future__ import annotations
 

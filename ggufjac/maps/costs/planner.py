@@ -34,7 +34,7 @@ from ggufjac.rules import DETACHED, Rules
 CPU = torch.device("cpu")
 #: A trial's shortest time in seconds; shorter ones are repeated. Other programs on the same cores take turns of some
 #: 10 ms: in 0.05 s one met all of them or none, and rates between 42 and 126 GFLOP/s were measured for the same layer.
-TRIAL = 0.3
+TRIAL = 0.5
 #: Tokens whose folded MLPs are tried: more than the caches hold, as in a whole prompt.
 FEW = 16
 
