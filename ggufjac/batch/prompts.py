@@ -124,8 +124,7 @@ def _table(text: str, path: str) -> Iterator[tuple[int, str, Any]]:
                 continue
             if len(row) > len(names):
                 raise UserError(f"{where}: there are {len(row)} cells, and {len(names)} columns have a name")
-            cells = dict(zip(names, row, strict=False))
-            yield number, where, {name: cell for name, cell in cells.items() if cell}
+            yield number, where, dict(zip(names, row, strict=False))
     except csv.Error as error:
         raise UserError(f"{path}, line {begun}: this is no row of a table ({error})") from None
 
@@ -143,7 +142,8 @@ def _json(text: str, where: str) -> Any:
 
 def _parsed(found: Mapping[str, Any], number: int, where: str, column: str | None) -> PromptLine:
     name = _column(found, where, column)
-    own, target, answer = (found.get(field) if field != name else None for field in BESIDE)
+    # an empty cell of a table says nothing
+    own, target, answer = (None if field == name or found.get(field) == "" else found.get(field) for field in BESIDE)
     for field, value in zip(BESIDE, (own, target, answer), strict=True):
         if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
             raise UserError(f"{where}: {field} is {json.dumps(value)}; it must be a text")
