@@ -148,13 +148,13 @@ def ablate(
     frozen = linear.head.apply((linear.output - lost_outputs)[:, None], 1.0)[:, 0]
 
     subject.lap("derivative")
-    ordinary = model.linearize_with(ids, replace(options, rules="ordinary", path=None, run="exact"), linear.held_bytes)
+    ordinary = subject.linearized(replace(options, rules="ordinary", path=None, run="exact"), linear.held_bytes)
     gradient = ordinary.rmatmat(ordinary.surprise(target.token.id)[None])[0]
     slopes = -(lost * gradient).sum((1, 2))
     subject.lap("model with parts of its input taken away")
-    whole = WholePrompt(model.family, torch.tensor(ids), linear.inputs, options.memory, linear.store)
+    whole = WholePrompt(model.family, torch.tensor(ids), linear.inputs, options.memory, linear.store, subject.passed)
     projected = linear.inputs - lost[len(positions) :]
-    projections = logits_at(model.family, ids, projected, options.memory, linear.store)
+    projections = logits_at(model.family, ids, projected, options.memory, linear.store, subject.passed)
     changed = torch.cat((whole.zeroed(positions)[:, 0], projections))
     unchanged = linear.logits
     if options.run != "exact":  # on changed vectors there is only exact arithmetic, which is held against itself

@@ -86,7 +86,8 @@ class Attribution(MapResult):
     constants and this add up to its value. rest: what the components that are not listed give. writes: the direct paths
     first, then in the order of the network; their columns add up to the tokens' terms. carried: for every block l what
     the first question draws from each position of the state that enters it, with the constants to come last; the last
-    row is the state that leaves the network. Under rules that reconstruct every row adds up to the value.
+    row is the state that leaves the network. Under rules that reconstruct every row adds up to the value. components,
+    writes and carried are empty where they were not asked for (fast).
     """
 
     kind: ClassVar[str] = "attribution"
@@ -153,15 +154,22 @@ def attribute(
     terms = linear.attribute(w)
     told = constants_of(linear, w, offsets.tolist())
     entering = told.worth.sum(0).T.tolist()
-    reconstruction = linear.reconstruction_error()
+    rebuilt = subject.rebuilt(fast=options.fast)
+    reconstruction = float((rebuilt - linear.output).norm() / linear.output.norm())
 
-    subject.lap("layers")
-    writes = last_writes(linear, w[0])
-    carried = positions(linear, w[0])
-    subject.lap("components")
-    svd = linear.svd(options.top, "combined", seed=options.seed)
-    grid = _components(linear, w, svd)
-    triplets = subject.combined_triplets(w[0], svd)
+    writes: LastWrites | None = None
+    svd: SVD | None = None
+    carried = terms.new_zeros(0, terms.shape[1])
+    grid = terms.new_zeros(len(asked), 0, terms.shape[1] - 1)
+    triplets: tuple[Triplet, ...] = ()
+    if not options.fast:
+        subject.lap("layers")
+        writes = last_writes(linear, w[0])
+        carried = positions(linear, w[0])
+        subject.lap("components")
+        svd = linear.svd(options.top, "combined", seed=options.seed)
+        grid = _components(linear, w, svd)
+        triplets = subject.combined_triplets(w[0], svd)
 
     # what the head adds to a logit is a constant like those of the network
     constants = (terms[:, -1].cpu().double() + offsets).tolist()
@@ -188,14 +196,14 @@ def attribute(
             for i, triplet in enumerate(triplets)
         ),
         rest=tuple((terms[:, :-1].sum(-1) - grid.sum((1, 2))).tolist()),
-        writes=_writes(writes, float(offsets[0])),
+        writes=() if writes is None else _writes(writes, float(offsets[0])),
         carried=tuple((*row[:-1], row[-1] + float(offsets[0])) for row in carried.tolist()),
         arrays={
-            **subject.arrays(functionals=w, components=grid, carried=carried),
-            **svd.arrays("combined"),
+            **subject.arrays(functionals=w),
+            **({} if svd is None else {"components": grid, "carried": carried, **svd.arrays("combined")}),
             "constants": told.worth,
             "terms": torch.cat((terms[:, :-1], torch.tensor(constants).to(terms)[:, None]), 1),
-            "writes": torch.cat((writes.terms, writes.constants[:, None]), 1),
+            **({} if writes is None else {"writes": torch.cat((writes.terms, writes.constants[:, None]), 1)}),
         },
     )
 

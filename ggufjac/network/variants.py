@@ -33,17 +33,19 @@ def logits_at(
     inputs: Tensor,
     memory: int | None = None,
     store: DeviceWeights | None = None,
+    passed: Callable[[int], None] | None = None,
 ) -> Tensor:
     """The logits at the last position for n variants of a prompt: ids [T], inputs [n, T, d] -> [n, n_vocab].
 
     The tokens' numbers and positions stay what they are, only their vectors differ. memory: bytes that the values, and
     on a device the weights, may take (None: a quarter of what it has). store: where the device of the inputs has these.
+    passed: is told how many variants have passed one more layer.
     """
     placed = family.source.placed(inputs.device, memory)
     store = placed.store if store is None else store
     pieces = batches(family, len(inputs), inputs.shape[1], 1, inputs.element_size(), placed.budget.values)
     with torch.no_grad():
-        passes = (propagate(family, run_of(ids, store=store), inputs[piece], keep=0) for piece in pieces)
+        passes = (propagate(family, run_of(ids, store=store), inputs[piece], keep=0, passed=passed) for piece in pieces)
         return torch.cat([done.logits[:, 0] for done in passes])
 
 
@@ -51,7 +53,7 @@ def logits_at(
 class WholePrompt:
     """A prompt whose tokens are taken away one at a time; ids [T], inputs [T, d], the vectors that enter.
 
-    memory, store: as for `logits_at`.
+    memory, store, passed: as for `logits_at`.
     """
 
     family: Family
@@ -59,6 +61,7 @@ class WholePrompt:
     inputs: Tensor
     memory: int | None = None
     store: DeviceWeights | None = None
+    passed: Callable[[int], None] | None = None
 
     def zeroed(self, positions: Sequence[int], last: int = 1) -> Tensor:
         """The logits [n, last, n_vocab] at the last positions with the vector at each of the positions set to 0."""
@@ -105,7 +108,7 @@ class WholePrompt:
                 else:
                     run = Run(tokens, where, context, store=store)
                 rows = range(length - last, length)
-                found.extend(propagate(self.family, run, vectors, rows=rows, keep=0).logits)
+                found.extend(propagate(self.family, run, vectors, rows=rows, keep=0, passed=self.passed).logits)
         back = torch.tensor(order).argsort().tolist()
         return torch.stack([found[i] for i in back])
 

@@ -220,7 +220,7 @@ class _Text:
     def linear(self, options: AnswerOptions) -> TextMap:
         """The maps at all places where a token of the answer was said; the last one is said and not read."""
         positions = range(self.n_prompt - 1, len(self.ids) - 1)
-        return self.subject.model.linearize_text(self.ids[:-1], positions, options)
+        return self.subject.model.linearize_text(self.ids[:-1], positions, options, passed=self.subject.passed)
 
 
 def _runner_up(logits: Tensor, said: int) -> int:

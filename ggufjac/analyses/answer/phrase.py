@@ -92,7 +92,7 @@ def phrase_map(
     if rules is not None:
         options = replace(options, rules=rules, path=None)
     options = replace(options, run=run or options.run)
-    return subject.model.linearize_text(ids, range(len(subject.ids) - 1, len(ids)), options)
+    return subject.model.linearize_text(ids, range(len(subject.ids) - 1, len(ids)), options, passed=subject.passed)
 
 
 def phrase_of(subject: Subject, tokens: tuple[int, ...], rules: str | None = None) -> Phrase:

@@ -204,10 +204,11 @@ def _combined(a: Analysis, width: int) -> Table:
 def _foot(a: Analysis, ranks: bool) -> RenderableType:
     rank = "; stable rank: ‖J‖²/σ₁²" + ("" if a.norms_exact else "; ≈: from random probes") if ranks else ""
     total = sum(a.seconds.values())
+    combined = "" if math.isnan(a.combined_stable_rank) else f"; combined stable rank {a.combined_stable_rank:.3g}"
     return layout.notes(
         *account.notes(a.accounts, [row.token for row in a.tokens], a.llama is not None),
         "output: share of the final hidden state"
         + ("; a sink has what all tokens share" if a.accounts[0].sinks else "")
         + rank,
-        f"{phrases.rules(a.rules)}; combined stable rank {a.combined_stable_rank:.3g}; {total:.1f} s of computing",
+        f"{phrases.rules(a.rules)}{combined}; {total:.1f} s of computing",
     )

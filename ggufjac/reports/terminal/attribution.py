@@ -40,12 +40,22 @@ def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
     if matter(a.constant_sources, a.questions[0].value):
         explained = f"what in the network itself gives to {main}, and where it enters"
         yield from layout.titled("Constants", explained, terms.of_constants(a.constant_sources, pieces, width))
-    explained = f"what the leading singular triplets of the whole map give to {main}"
-    yield from layout.titled("Components", explained, _components(a, width))
-    explained = f"paths to {main} by the token where they begin and their last write"
-    yield from layout.titled("Layers", explained, _layers(a, width))
+    if a.components:
+        explained = f"what the leading singular triplets of the whole map give to {main}"
+        yield from layout.titled("Components", explained, _components(a, width))
+    if a.writes:
+        explained = f"paths to {main} by the token where they begin and their last write"
+        yield from layout.titled("Layers", explained, _layers(a, width))
     yield layout.notes(
         *account.notes(a.accounts, pieces, a.llama is not None),
+        *(_of_layers(exact) if a.writes else ()),
+        f"{phrases.rules(a.rules)}; {sum(a.seconds.values()):.1f} s of computing",
+    )
+
+
+def _of_layers(exact: bool) -> tuple[str, ...]:
+    """What the words of the table of layers mean."""
+    return (
         "last write: the last branch (attn, mlp) that a path goes through; from there it stays in the residual stream",
         "direct: paths through no branch; at last: "
         + (
@@ -53,7 +63,6 @@ def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
             if exact
             else "what the last position's state above that layer is worth"
         ),
-        f"{phrases.rules(a.rules)}; {sum(a.seconds.values()):.1f} s of computing",
     )
 
 
