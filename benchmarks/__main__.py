@@ -18,6 +18,7 @@ NAMES = (
     "layers",
     "ablate",
     "command",
+    "plan",
     "kernels",
     "scale",
     "growth",

@@ -40,9 +40,9 @@ class TensorLine:
 
 @dataclass(frozen=True)
 class Inspection:
-    """hyper: the architecture's own keys; tokenizer: facts about it; refusal: why ggufjac cannot analyse the file; chat:
-    what its chat template makes of a system's and a user's message, or of the user's alone (None: it has no template);
-    chat_refusal: why it makes nothing of them.
+    """hyper: the architecture's own keys; tokenizer: facts about it; refusal: why ggufjac cannot analyse the file;
+    chat: what its chat template makes of a system's and a user's message, or of the user's alone (None: it has no
+    template); chat_refusal: why it makes nothing of them.
     """
 
     facts: ModelFacts

@@ -81,6 +81,14 @@ def role_at(turns: Sequence[Turn], position: int) -> str | None:
     return next((turn.role for turn in turns if turn.start <= position < turn.stop), None)
 
 
+def contents_first(sizes: Sequence[float], turns: Sequence[Turn]) -> list[float]:
+    """Sizes of a prompt's tokens by which those of a chat's template come after all others."""
+    if not turns:
+        return list(sizes)
+    last = max(sizes, default=0.0) + 1
+    return [size if role_at(turns, t) is not None else size - last for t, size in enumerate(sizes)]
+
+
 def _found(prompt: Prompt) -> list[tuple[int, int]]:
     """Of every message where its content stands in the text, one after the other; (0, 0) where it does not."""
     spans, after = [], 0

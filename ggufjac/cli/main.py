@@ -40,6 +40,7 @@ examples:
   ggufjac pull smollm2-135m
   ggufjac analyze smollm2-135m "The bridge out of Marin is the"
   ggufjac analyze ~/models/Qwen3-8B-Q4_K_M.gguf "The capital of France is" --target " Paris" --top 16
+  ggufjac attribute smollm2-135m --chat "Is the sky blue? Answer Yes or No." --target Yes --against No
   ggufjac verify smollm2-135m --twin
 """
 

@@ -103,14 +103,16 @@ def unescaped(text: str) -> str:
         found = ESCAPE.match(text, slash)
         if found is None:
             raise UserError(
-                f"-e: {text[slash : slash + 2]!r:.12} is no escape; there are \\n, \\r, \\t, \\\\, \\uXXXX and \\xNN"
+                f"-e: {text[slash : slash + 2]} is no escape; there are \\n, \\r, \\t, \\\\, \\uXXXX and \\xNN"
             )
         code = found["u"] or found["x"]
         parts += [text[at:slash], chr(int(code, 16)) if code else ONE[found["one"]]]
         at = found.end()
     joined = "".join((*parts, text[at:]))
-    # two halves of a character beyond U+FFFF are that character
-    return joined.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    try:  # two halves of a character beyond U+FFFF are that character
+        return joined.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise UserError("-e: the text holds half of a character (a lone surrogate), which is no text") from None
 
 
 def made(args: argparse.Namespace, text: str) -> TypedPrompt:

@@ -48,7 +48,8 @@ def execute(args: argparse.Namespace) -> int:
 
         common.use_threads(common.threads_of(args))
         chosen = options.chosen(args, SteerOptions, model)
-        with common.spinner("steering") as progress, torch.no_grad():
-            result = ENTRY.function(model, args.concept, typed.on(model), chosen, progress)
+        prompt = typed.on(model)
+        with common.analysis_watched("steering", "steer", [(model, args.concept)], chosen) as progress, torch.no_grad():
+            result = ENTRY.function(model, args.concept, prompt, chosen, progress)
     publish(result, args)
     return 0

@@ -96,7 +96,8 @@ class LinearMap(SweptMap):
         self._expect(x, (n_tokens, d_in))
 
         def sweep(piece: slice) -> Tensor:
-            return sweeps.forward(self.operators, x[piece].to(self._inside), None, self.room)[:, 0].to(self.dtype)
+            y = sweeps.forward(self.operators, x[piece].to(self._inside), None, self.room, self.passed)
+            return y[:, 0].to(self.dtype)
 
         return self._chunked(len(x), sweep, (d,))
 
@@ -106,7 +107,8 @@ class LinearMap(SweptMap):
         self._expect(y, (d,))
 
         def sweep(piece: slice) -> Tensor:
-            return sweeps.backward(self.operators, y[piece, None].to(self._inside), self.room).to(self.dtype)
+            x = sweeps.backward(self.operators, y[piece, None].to(self._inside), self.room, passed=self.passed)
+            return x.to(self.dtype)
 
         return self._chunked(len(y), sweep, (n_tokens, d_in))
 

@@ -32,7 +32,8 @@ def notes_of(model: Model, prompt: PromptLike, ids: Sequence[int]) -> tuple[str,
     given = Prompt(prompt) if isinstance(prompt, str) else prompt
     if not isinstance(given, Prompt) or given.messages:
         return tuple(notes)
-    own = ids[1:] if vocab.adds_bos and list(ids[:1]) == [vocab.bos] else ids
+    added = given.bos == "yes" or (given.bos == "auto" and vocab.adds_bos)
+    own = ids[1:] if added else ids
     special = {vocab.piece(i).decode("utf-8", "replace") for i in own if i < vocab.n_tokens and vocab.is_special(i)}
     beside = any(f"{name}\\n" in given.text or f"\\n{name}" in given.text for name in special if name)
     if beside or given.text.count("\\n") > 1:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ggufjac.errors import UserError
+from ggufjac.maps.sweeps import Passed
 from ggufjac.operators import Operator
 from ggufjac.operators.cast import cast
 from ggufjac.operators.walk import coefficient_bytes, stores
@@ -46,6 +47,8 @@ class SweptMap:
         self.operators = tuple(operators if blocks is None else (cast(op, blocks) for op in operators))
         self.budget = Budget.on(inputs.device) if budget is None else budget
         self.blocks = blocks
+        #: Is told how far a sweep has come.
+        self.passed: Passed = None
         self._width = width
         self._rounded = 0 if blocks is None else coefficient_bytes(operators)
         self._most = sys.maxsize  # columns at once, once the device had no room for more

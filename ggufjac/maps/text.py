@@ -114,8 +114,8 @@ class TextMap(SweptMap):
             g = columns.new_zeros(len(mine), len(self.positions), self.shape[0], dtype=self._inside)
             g[range(len(mine)), mine] = columns[piece].to(self._inside)
             # what leaves out positions comes last
-            g = sweeps.backward(self.operators[-2:], g, self.room)
-            return of(sweeps.backward(self.operators[:-2], g, self.room, ends[piece]).to(self.dtype))
+            g = sweeps.backward(self.operators[-2:], g, self.room, passed=self.passed)
+            return of(sweeps.backward(self.operators[:-2], g, self.room, ends[piece], self.passed).to(self.dtype))
 
         found = self._chunked(len(y), sweep, shape)
         return found[torch.tensor(order).argsort()]
@@ -125,7 +125,8 @@ class TextMap(SweptMap):
         one sweep serves all of them."""
 
         def sweep(piece: slice) -> Tensor:
-            return sweeps.forward(self.operators, dealt[piece].to(self._inside), None, self.room).to(self.dtype)
+            y = sweeps.forward(self.operators, dealt[piece].to(self._inside), None, self.room, self.passed)
+            return y.to(self.dtype)
 
         dealt = self._dealt()
         made = self._chunked(len(dealt), sweep, tuple(self.outputs.shape)).sum(0) + self.constants

@@ -496,15 +496,16 @@ def make(
     *,
     seed: int = 0,
     keys: Mapping[str, Value | None] | None = None,
+    texts: Mapping[str, str] | None = None,
     packed: Mapping[str, str] | None = None,
     shaped: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None,
     **overrides: Any,
 ) -> Path:
     """Write a tiny model of a family (a key of FAMILIES, and the architecture's name) and return its path.
 
-    keys: keys of the architecture to set, or to leave out (None). packed: the types of tensors that are not to be
-    float32, by name. shaped: see Tiny.reshape. overrides: sizes (the fields of Shape) and the family's own variants
-    (the keyword arguments of its function); TypeError for anything else.
+    keys: keys of the architecture to set, or to leave out (None); texts: keys without one. packed: the types of tensors
+    that are not to be float32, by name. shaped: see Tiny.reshape. overrides: sizes (the fields of Shape) and the
+    family's own variants (the keyword arguments of its function); TypeError for anything else.
     """
     known = FAMILIES[family]
     sizes = {f.name: overrides.pop(f.name) for f in fields(Shape) if f.name in overrides}
@@ -512,6 +513,8 @@ def make(
     known.fill(tiny, **overrides)
     for key, value in (keys or {}).items():
         tiny.kv(key, value)
+    for key, text in (texts or {}).items():
+        tiny.raw(key, text)
     for name, kind in (packed or {}).items():
         tiny.pack(name, kind)
     if shaped is not None:

@@ -41,7 +41,8 @@ class Comparison(Result):
     on the first model from the first prompt to each other one.
 
     run: whose computation; top: how many triplets of each side. left, written, kl: of every pair of sides, as in a
-    change, in the order of the sides; kl[i][j] is KL(i || j). device: as for the analyses of one prompt.
+    change, in the order of the sides; kl[i][j] is KL(i || j). device, notes: as for the
+    analyses of one prompt.
     """
 
     kind: ClassVar[str] = "comparison"
@@ -61,6 +62,7 @@ class Comparison(Result):
     kl: Matrix
     seconds: dict[str, float]
     device: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def compare(
@@ -78,7 +80,7 @@ def compare(
     followed = None if options.target is None else token_named(models[0], options.target, "target")
     watch = Stopwatch(progress)
     watch.lap("predictions")
-    benches = [Bench(model, options) for model in models]
+    benches = [Bench(model, options, progress) for model in models]
     places = [
         _PlannedSide(benches, m, p, prompt, followed) for m in range(len(models)) for p, prompt in enumerate(prompts)
     ]
@@ -118,6 +120,7 @@ def compare(
         written=_matrix(len(sides), lambda i, j: word_overlap(sides[i], sides[j], "written")),
         kl=_matrix(len(sides), kl),
         seconds=watch.stop(),
+        notes=tuple(dict.fromkeys(note for place in places for note in place.subject().notes)),
         arrays={name: array for i, worked in enumerate(sides) for name, array in _arrays(i, worked)},
     )
 

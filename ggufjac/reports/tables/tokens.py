@@ -29,6 +29,6 @@ def tokens_report(told: dict[str, Any]) -> RenderableType:
             ("special" if row["special"] else "") if row["role"] is None else row["role"],
         )
     count = f"{len(rows)} token" + ("" if len(rows) == 1 else "s")
-    what = "; beside a token whose message it is of, nothing for the template's" if chat else ""
+    what = "; those of the messages have their role beside them" if chat else ""
     notes = [Text(f"note: {note}", style=words.FAIR) for note in told["notes"]]
     return Group(table, Text(count + what, style=words.DIM), *notes)

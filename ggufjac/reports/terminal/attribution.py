@@ -9,10 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.attribute import Attribution, WriteTerms
+from ggufjac.chat.prompt import contents_first
 from ggufjac.reports import account, phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.constants import matter, mostly
-from ggufjac.reports.terminal import layout, runs, terms
+from ggufjac.reports.terminal import layout, phrase, runs, terms
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 from ggufjac.rules import rules_called
 
@@ -31,19 +32,30 @@ def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
     pieces = [row.token for row in a.tokens]
     told = mostly(a.constant_sources)
+    yield from phrase.sections(a.phrases, a.phrase_against, a.words, a.sinks, width)
     table = terms.of_words(a.accounts, a.words, pieces, width, told, a.turns)
     entering = ", with the constants that enter there" if a.constants_at_tokens else ""
     explained = words.phrase(account.about(a.accounts[0])).plain + entering
-    yield from layout.titled(account.title(a.rules), explained, table)
+    yield from layout.titled("Its first token" if a.phrases else account.title(a.rules), explained, table)
     if matter(a.constant_sources, a.questions[0].value):
         explained = f"what in the network itself gives to {main}, and where it enters"
         yield from layout.titled("Constants", explained, terms.of_constants(a.constant_sources, pieces, width))
-    explained = f"what the leading singular triplets of the whole map give to {main}"
-    yield from layout.titled("Components", explained, _components(a, width))
-    explained = f"paths to {main} by the token where they begin and their last write"
-    yield from layout.titled("Layers", explained, _layers(a, width))
+    if a.components:
+        explained = f"what the leading singular triplets of the whole map give to {main}"
+        yield from layout.titled("Components", explained, _components(a, width))
+    if a.writes:
+        explained = f"paths to {main} by the token where they begin and their last write"
+        yield from layout.titled("Layers", explained, _layers(a, width))
     yield layout.notes(
         *account.notes(a.accounts, pieces, a.llama is not None),
+        *(_of_layers(exact) if a.writes else ()),
+        f"{phrases.rules(a.rules)}; {sum(a.seconds.values()):.1f} s of computing",
+    )
+
+
+def _of_layers(exact: bool) -> tuple[str, ...]:
+    """What the words of the table of layers mean."""
+    return (
         "last write: the last branch (attn, mlp) that a path goes through; from there it stays in the residual stream",
         "direct: paths through no branch; at last: "
         + (
@@ -51,7 +63,6 @@ def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
             if exact
             else "what the last position's state above that layer is worth"
         ),
-        f"{phrases.rules(a.rules)}; {sum(a.seconds.values()):.1f} s of computing",
     )
 
 
@@ -107,9 +118,7 @@ def _components(a: Attribution, width: int) -> Table:
 
 def _layers(a: Attribution, width: int) -> Table:
     """Rows: layers, with all their writes; columns: the tokens that matter most, and what is left of the others."""
-    columns = layout.chosen(
-        layout.contents_first([abs(row.terms[0]) for row in a.tokens], a.turns), (width - BESIDE) // CELL
-    )
+    columns = layout.chosen(contents_first([abs(row.terms[0]) for row in a.tokens], a.turns), (width - BESIDE) // CELL)
     shown, left = columns.shown, columns.left
     parts = list(dict.fromkeys(row.part for row in a.writes[1:]))
     constants = any(row.constant for row in a.writes)

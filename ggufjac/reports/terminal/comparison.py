@@ -56,6 +56,7 @@ def _head(c: Comparison, width: int) -> RenderableType:
         facts.append(("" if i else name, Text(readable(prompt), style="italic")))
     if len(c.prompts) > PROMPTS:
         facts.append(("", Text(f"and {len(c.prompts) - PROMPTS} more", style=words.DIM)))
+    facts += [("note", Text(note, style=words.FAIR)) for note in c.notes]
     worst = max(c.sides, key=lambda side: side.reconstruction)
     facts += runs.run_facts(worst.llama, c.device)
     exactness = runs.exactness_line(worst.reconstruction, c.dtype, worst.llama, c.rules)

@@ -15,7 +15,7 @@ from rich.text import Text
 from ggufjac.analyses.common.facts import ModelFacts
 from ggufjac.analyses.common.predictions import Prediction
 from ggufjac.analyses.common.tokens import Piece, readable, visible
-from ggufjac.chat.prompt import Turn, role_at
+from ggufjac.chat.prompt import Turn
 from ggufjac.reports import words
 from ggufjac.reports.cells import CUT, Bar
 
@@ -206,14 +206,6 @@ def _prompt(prompt: str, turns: Sequence[Turn]) -> Text:
         out.append(visible(prompt[turn.begin : turn.end]), style="italic")
         at = turn.end
     return out.append(visible(prompt[at:]), style=words.DIM)
-
-
-def contents_first(sizes: Sequence[float], turns: Sequence[Turn]) -> list[float]:
-    """Sizes of a prompt's tokens by which those of a chat's template come after all others."""
-    if not turns:
-        return list(sizes)
-    last = max(sizes, default=0.0) + 1
-    return [size if role_at(turns, t) is not None else size - last for t, size in enumerate(sizes)]
 
 
 def predictions_line(predictions: Sequence[Prediction], width: int) -> Text:

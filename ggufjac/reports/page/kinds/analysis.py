@@ -6,6 +6,7 @@ import math
 
 from ggufjac.analyses.analyze import Analysis
 from ggufjac.analyses.common.words import Word
+from ggufjac.chat.prompt import role_at
 from ggufjac.reports import account, words
 from ggufjac.reports.page.sections import PROMPT, Section
 from ggufjac.reports.page.tokens import Card, phrase, shaded_words, word, words_of
@@ -37,6 +38,7 @@ def _card(a: Analysis, of: Word) -> Card:
     card: list[tuple[str, object]] = []
     for t in range(of.start, of.stop):
         row = a.tokens[t]
+        whose = role_at(a.turns, t)
         card += [
             (f"token {t}", word(row.token)),
             ("id", str(row.token.id)),
@@ -44,6 +46,8 @@ def _card(a: Analysis, of: Word) -> Card:
             ("term of the logit", f"{row.logit:+.4f}"),
             ("share of the output", words.percent(row.output_share)),
         ]
+        if whose is not None:
+            card.append(("turn", whose))
         if not math.isnan(row.stable_rank):
             card.append(("stable rank", f"{row.stable_rank:.4g}"))
     return tuple(card)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ggufjac.analyses.attribute import Attribution
 from ggufjac.analyses.common.words import Word
+from ggufjac.chat.prompt import role_at
 from ggufjac.reports import account
 from ggufjac.reports.page.sections import PROMPT, Section
 from ggufjac.reports.page.tokens import Card, phrase, shaded_words, word
@@ -20,9 +21,13 @@ def _card(a: Attribution, of: Word) -> Card:
     card: list[tuple[str, object]] = []
     for t in range(of.start, of.stop):
         row = a.tokens[t]
-        best = max(a.writes, key=lambda write: abs(write.tokens[t]))
-        through = best.part if best.layer is None else f"{best.part} {best.layer}"
+        whose = role_at(a.turns, t)
         card += [(f"token {t}", word(row.token)), ("id", str(row.token.id))]
         card += [(phrase(question(a.questions[i])), f"{term:+.4f}") for i, term in enumerate(row.terms)]
-        card.append(("largest last write", f"{through} {best.tokens[t]:+.4f}"))
+        if whose is not None:
+            card.append(("turn", whose))
+        if a.writes:
+            best = max(a.writes, key=lambda write: abs(write.tokens[t]))
+            through = best.part if best.layer is None else f"{best.part} {best.layer}"
+            card.append(("largest last write", f"{through} {best.tokens[t]:+.4f}"))
     return tuple(card)
