@@ -128,7 +128,8 @@ def plan(
     """The cost of an analysis with its usual options of a prompt of so many tokens, on a device of this machine.
 
     top: triplets (None: the analysis's own number); fast: without spectra and layers, where the analysis has this
-    option; answer: how many tokens `answer` adds to the prompt. `compare` is planned for two prompts of this length, `steer` for a concept and a prompt of it.
+    option; answer: how many tokens `answer` adds to the prompt. `compare` is planned for two prompts of this length,
+    `steer` for a concept and a prompt of it.
     Raises UserError for a device that is not there, and where the budget does not hold one column.
     """
     chosen: dict[str, Any] = {"memory": memory, "device": str(device), "dtype": dtype}
