@@ -27,7 +27,18 @@ from ggufjac.rules import rules_called
 #: What can be planned: every analysis, `ggufjac analyze` with the tables of each token or of all together alone, or the
 #: full map.
 What = Literal[
-    "analyze", "each", "combined", "full", "layers", "attribute", "ablate", "ordinary", "extremes", "compare", "steer"
+    "analyze",
+    "each",
+    "combined",
+    "full",
+    "layers",
+    "attribute",
+    "answer",
+    "ablate",
+    "ordinary",
+    "extremes",
+    "compare",
+    "steer",
 ]
 WHATS: tuple[str, ...] = get_args(What)
 
@@ -109,6 +120,7 @@ def plan(
     *,
     top: int | None = None,
     fast: bool = False,
+    answer: int = 64,
     memory: int | None = None,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
@@ -116,7 +128,8 @@ def plan(
     """The cost of an analysis with its usual options of a prompt of so many tokens, on a device of this machine.
 
     top: triplets (None: the analysis's own number); fast: without spectra and layers, where the analysis has this
-    option. `compare` is planned for two prompts of this length, `steer` for a concept and a prompt of it.
+    option; answer: how many tokens `answer` adds to the prompt. `compare` is planned for two prompts of this length,
+    `steer` for a concept and a prompt of it.
     Raises UserError for a device that is not there, and where the budget does not hold one column.
     """
     chosen: dict[str, Any] = {"memory": memory, "device": str(device), "dtype": dtype}
@@ -131,6 +144,8 @@ def plan(
     if top is not None:
         name = next((name for name, item in named.items() if "top" in (name, flag_of(item).short)), None)
         chosen |= {} if name is None else {name: top}
+    if what == "answer":
+        chosen["tokens"] = answer
     if fast and "fast" not in named:
         raise UserError(f"{command} has no short form; fast goes with analyze and attribute")
     if fast:

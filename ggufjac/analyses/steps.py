@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from ggufjac.analyses.common.subject import BRIEFLY
 from ggufjac.analyses.options import (
     CONTRAST,
     LAYER,
@@ -30,7 +29,7 @@ from ggufjac.maps.costs.planner import Planner
 from ggufjac.maps.lengths import CANDIDATES, WORTH
 from ggufjac.maps.lengths import PROBES as LENGTHS
 from ggufjac.maps.linear import PROBES, usual_sweeps
-from ggufjac.maps.swept import GROUPS
+from ggufjac.maps.swept import FEW_GROUPS, GROUPS
 from ggufjac.maps.within.writes import written
 from ggufjac.operators import built
 
@@ -85,7 +84,7 @@ class Sizes:
 
     def reconstruction(self, lap: str, rules: str | None = None, *, fast: bool = False) -> Iterator[Work]:
         """The check that the map gives the output."""
-        yield Work(lap, "reconstruction", "forward", min(self.n_tokens, BRIEFLY if fast else GROUPS), rules=rules)
+        yield Work(lap, "reconstruction", "forward", min(self.n_tokens, FEW_GROUPS if fast else GROUPS), rules=rules)
         if self.affine:
             yield Work(lap, "constants", "forward", rules=rules, tells=False)
 
@@ -173,7 +172,7 @@ def _answer(sizes: Sizes, options: AnswerOptions) -> Iterator[Work]:
         step = (1 if sizes.resumes else n_tokens) / n_tokens
         yield Work("answering", "answer", "run", 1 + round(said * step), said, tells=False)
     yield Work("forward pass", "coefficient pass", "pass")
-    yield from sizes.reconstruction("accounts")
+    yield from sizes.reconstruction("accounts", fast=True)
     share = 1 - said / 2 / n_tokens  # a column ends where its token was said
     yield Work("accounts", "terms of the answer", "back", said, share=share)
     if options.rivals != "none" and options.against is None:

@@ -30,10 +30,8 @@ from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD, LinearMap
 from ggufjac.maps.model import Model
 from ggufjac.maps.notes import notes_of, text_of
+from ggufjac.maps.swept import FEW_GROUPS, GROUPS
 from ggufjac.quants.device.choice import described
-
-#: Columns among which tokens are dealt out for a quick check that a map gives its output.
-BRIEFLY = 2
 
 
 class Subject:
@@ -154,18 +152,9 @@ class Subject:
         return token_triplets(self.linear, functional, svd, self.decoder, self.speller)
 
     def rebuilt(self, *, fast: bool) -> Tensor:
-        """What the map makes of the inputs and its constants [d], which should be its output; fast: with two columns,
-        of the even and the odd positions, in place of up to GROUPS. All positions in one column would only repeat the
-        forward pass."""
-        linear = self.linear
-        if not fast or len(self.ids) <= BRIEFLY:
-            return linear.reconstruction()
-        x = linear.inputs.new_zeros(BRIEFLY, *linear.inputs.shape)
-        for i in range(BRIEFLY):
-            x[i, i::BRIEFLY] = linear.inputs[i::BRIEFLY]
-        return linear.matmat(x).sum(0) + linear.constant
-
-    # --- what every result says -------------------------------------------------------------------------------
+        """What the map makes of the inputs and its constants [d], which should be its output; fast: with fewer columns,
+        among which the tokens are dealt out."""
+        return self.linear.reconstruction(FEW_GROUPS if fast else GROUPS)
 
     def facts(self, predictions: tuple[Prediction, ...] | None = None) -> dict[str, Any]:
         """The fields of a `PromptResult`; predictions: where they are not those of the map. Ends the last step."""
