@@ -148,7 +148,8 @@
   const entry = ({ name, value, from, to }, most) => {
     // the answer's own words look as in the report
     const label = make("span", { className: from >= told.prompt ? "strong" : "", textContent: name });
-    const position = make("span", { className: "dim", textContent: ` ${from ?? to}` });
+    const named = from !== undefined && ["message", "role"].includes(unit.name); // the same name is not there twice
+    const position = make("span", { className: "dim", textContent: named ? "" : ` ${from ?? to}` });
     const button = make("button", { type: "button", className: "word", title: name }, label, position);
     button.dataset.t = from ?? to;
     button.dataset.question = from === undefined ? "likely" : "gave";
