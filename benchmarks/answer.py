@@ -21,7 +21,6 @@ import torch
 from benchmarks.ablate import TEXT
 from benchmarks.table import Table
 from ggufjac.analyses.answer.answering import Answer, answer
-from ggufjac.analyses.answer.judging import MISMATCH
 from ggufjac.analyses.common.questions import ask, functionals
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.options import AnswerOptions
@@ -45,8 +44,14 @@ QUESTIONS = (
 SAID = 24
 #: Bytes that the accounts of long texts may take beside the file.
 BUDGET = 2 << 30
-QUESTION = ("model", "question", "tokens", "llama.cpp's own answer", "terms miss the logit by", "apart from one by one", "together, s", "one by one, s", "ratio")  # fmt: skip
-SIZE = ("model", "prompt / answer", "rivals", "answering, s", "accounts, s", "rivals, s", "all, s", "peak GiB", "by `attribute --fast`, s", "ratio")  # fmt: skip
+QUESTION = (
+    *("model", "question", "tokens", "llama.cpp's own answer", "terms miss the logit by", "apart from one by one"),
+    *("together, s", "one by one, s", "ratio"),
+)
+SIZE = (
+    *("model", "prompt / answer", "rivals", "answering, s", "accounts, s", "rivals, s", "all, s", "peak GiB"),
+    *("accounts one by one, s", "ratio"),
+)
 
 
 def questions(models: Sequence[str]) -> Iterator[list[str]]:
@@ -106,11 +111,12 @@ def _opinion(model: Model, found: Answer) -> str:
         return "the same"
     at = next(i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1])
     assert found.judged is not None
-    here = [place for place in found.judged.differing if place.position == found.n_prompt + at]
-    if not here or here[0].verdict == MISMATCH:
+    if found.n_prompt + at not in found.judged.close:
         return f"parts at token {at + 1}: WRONG"
-    place = here[0]
-    return f"parts at token {at + 1}, a near-tie: {place.ours.shown} over {place.theirs.shown} by {place.margin:.2f}"
+    row = found.arrays["logits"][at]
+    pieces = [model.vocab.piece(token).decode("utf-8", "replace") for token in (ours[at], theirs[at])]
+    margin = float(row[ours[at]] - row[theirs[at]])
+    return f"parts at token {at + 1}, a near-tie: {pieces[0]!r} over {pieces[1]!r} by {margin:.2f}"
 
 
 def _ends(model: Model, token: int) -> bool:
@@ -172,8 +178,8 @@ def main() -> None:
     args = command.parse_args()
     if args.sizes:
         about = (
-            f"{torch.get_num_threads()} threads, float32, a budget of 2 GiB; accounts of ln p by lrp-qk; the baseline: the "
-            "first token's and the last one's by themselves, times as many."
+            f"{torch.get_num_threads()} threads, float32, a budget of 2 GiB; accounts of ln p by lrp-qk; the baseline: "
+            "the first token's and the last one's by themselves, times as many."
         )
         Table(SIZE, sizes(args.sizes), about, left=2).print()
     if args.models or not args.sizes:
