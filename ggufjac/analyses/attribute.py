@@ -199,7 +199,7 @@ def _questions(
     if not targets:
         likeliest = linear.logits.topk(min(QUESTIONS + 1, len(linear.logits))).indices.tolist()
         targets = [token for token in likeliest if token != against][:QUESTIONS]
-    return tuple(ask(linear, subject.speller, target, options.above or ABOVE, against) for target in targets)
+    return tuple(ask(linear.logits, subject.speller, target, options.above or ABOVE, against) for target in targets)
 
 
 def _components(linear: DetachedMap, functionals: Tensor, svd: SVD) -> Tensor:

@@ -27,6 +27,8 @@ LIKELIHOOD, CONTRAST = "lrp-qk", "half"
 #: What sets a prediction apart from its rivals, which is shown first; and the quantity whose terms rank tokens best.
 ABOVE: Above = "likeliest"
 RANKING: Above = "chance"
+#: What is told of every token of an answer: ln p above chance, so that the answer's is their sum.
+ANSWERED: Above = "chance"
 
 
 def faithful_rules(above: str, run: str = "exact") -> str:
@@ -127,6 +129,54 @@ class AttributeOptions(AnalysisOptions):
         if self.path is not None:
             return "detached"
         return faithful_rules(self.above or ABOVE if self.against is None else "token", self.run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions(AnalysisOptions):
+    """tokens: of the answer, at most; temperature, top_p, top_k: how they are drawn (0: the likeliest one); say: an
+    answer that is given, instead. above, against: what every token is taken above (None: `ANSWERED`). rivals: whether
+    what tipped the balance is told where another token was close, everywhere or nowhere. by: into what the text is cut
+    where its parts are summed up. verify: whether llama.cpp is asked what it would have said.
+    """
+
+    tokens: int = option(64, "of the answer, at most (default 64)", parse=parse.positive, metavar="N")
+    temperature: float = option(0.0, "draw tokens (default 0: the likeliest one)", parse=parse.temperature, metavar="X")
+    top_p: float = option(1.0, "draw from the likeliest that have this probability", parse=parse.share, metavar="X")
+    top_k: int | None = option(
+        None, "draw from so many likeliest ones (default: all)", parse=parse.positive, metavar="K"
+    )
+    say: str | None = option(None, "explain this answer instead of one that the model gives now", metavar="TEXT")
+    against: Token | None = option(
+        None, "explain how far every token is above this one instead of above chance", metavar="TOKEN", token=True
+    )
+    above: Above | None = option(
+        None,
+        "explain every token's ln p above chance (default), or its logit above the four likeliest others, the mean of "
+        "all, the likeliest other token (rival) or nothing (zero)",
+        choices=get_args(Above),
+    )
+    rivals: Literal["close", "all", "none"] = option(
+        "close",
+        "tell what set each token apart from its runner-up where that was close (default), everywhere, or nowhere",
+        choices=("close", "all", "none"),
+    )
+    by: Literal["token", "word", "sentence", "message", "role"] = option(
+        "word",
+        "sum up what is given by words (default), tokens, sentences, messages or roles",
+        choices=("token", "word", "sentence", "message", "role"),
+    )
+    verify: bool = option(True, "do not ask llama.cpp what it would have said", name="no-verify", negated=True)
+    rules: str | None = option(
+        None,
+        f"how the model is linearised, of {', '.join(PRESETS)}, or NAME=CHOICE,... (default: {LIKELIHOOD} for how "
+        f"likely a token was, {CONTRAST} for what sets it apart from others; exact terms: detached, gate, half)",
+        metavar="RULES",
+    )
+
+    def usual_rules(self) -> str:
+        if self.path is not None:
+            return "detached"
+        return faithful_rules(self.above or ANSWERED if self.against is None else "token", self.run)
 
 
 @dataclass(frozen=True, kw_only=True)

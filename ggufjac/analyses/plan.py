@@ -13,8 +13,9 @@ from ggufjac.analyses.common.facts import ModelFacts, facts_of
 from ggufjac.analyses.common.result import Result
 from ggufjac.analyses.options import CONTRAST, LIKELIHOOD
 from ggufjac.maps.costs.planner import Cost, Planner, Rates, trial
-from ggufjac.maps.linear import GROUPS, OVERSAMPLING, PROBES, usual_sweeps
+from ggufjac.maps.linear import OVERSAMPLING, PROBES, usual_sweeps
 from ggufjac.maps.model import Model
+from ggufjac.maps.swept import GROUPS
 from ggufjac.quants.device.choice import described
 from ggufjac.quants.memory.devices import default_budget, device_called
 from ggufjac.rules import rules_called

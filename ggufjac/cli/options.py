@@ -69,7 +69,8 @@ def chosen(args: argparse.Namespace, kind: type[Record], model: Model) -> Record
 
 def _add(command: argparse.ArgumentParser, item: Field[Any], kind: type[MapOptions]) -> None:
     flag, default = flag_of(item), default_of(item)
-    more: dict[str, Any] = {"dest": _dest(item), "help": flag.help, "default": argparse.SUPPRESS}
+    # argparse fills in what follows a percent sign
+    more: dict[str, Any] = {"dest": _dest(item), "help": flag.help.replace("%", "%%"), "default": argparse.SUPPRESS}
     if item.name == "dtype" and not kind.quick:
         flag, more["help"] = Flag(flag.help, choices=PRECISE), "default float32"
     if isinstance(default, bool):

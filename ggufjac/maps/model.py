@@ -20,6 +20,7 @@ from ggufjac.families.parts import Run
 from ggufjac.llamacpp.vocab import Vocab
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.options import MapOptions
+from ggufjac.maps.text import TextMap
 from ggufjac.maps.within.hooks import Activations
 from ggufjac.network.followed.follow import concluded, follow
 from ggufjac.network.forward import ForwardPass, path_weights, propagate, run_of
@@ -152,7 +153,26 @@ class Model:
         Raises UserError for a prompt that does not fit the model, for a device that this machine does not have or that
         lacks the precision, and for a file that llama.cpp cannot run or whose run cannot be followed.
         """
-        ids, where = self.ids_of(prompt), device_called(options.device, options.values_dtype)
+        ids = self.ids_of(prompt)
+        done, budget, blocks = self._run_with(ids, options, beside, None)
+        return DetachedMap(tuple(ids), done, budget, blocks)
+
+    def linearize_text(
+        self, ids: Sequence[int], positions: Sequence[int], options: MapOptions, beside: int = 0
+    ) -> TextMap:
+        """The linear maps of one text at several of its positions, in ascending order, from one pass.
+
+        Raises UserError as `linearize_with`.
+        """
+        ids = self.ids_of(ids)
+        done, budget, blocks = self._run_with(ids, options, beside, tuple(positions))
+        return TextMap(tuple(ids), positions, done, budget, blocks)
+
+    def _run_with(
+        self, ids: list[int], options: MapOptions, beside: int, positions: tuple[int, ...] | None
+    ) -> tuple[ForwardPass, Budget, torch.dtype | None]:
+        """The coefficient pass that the options describe, what it leaves of the budget, and the blocks' precision."""
+        where = device_called(options.device, options.values_dtype)
         budget, store = self._placed(where, options.memory, len(ids))
         budget = budget.less(beside)
         rounded = options.dtype == "bfloat16"
@@ -161,10 +181,9 @@ class Model:
             inputs = self.embed(ids, options.values_dtype).to(where)
             how = run_of(ids, options.n_ctx, rules=options.linearisation, store=store)
             if options.run == "llama.cpp":
-                how = follow(self.family, how, options.llama)
-            done = concluded(self._propagated(how, inputs, keep))
-        blocks = torch.bfloat16 if rounded else None
-        return DetachedMap(tuple(ids), done, budget.holding(states=done.states_bytes), blocks)
+                how = follow(self.family, how, options.llama, positions)
+            done = concluded(self._propagated(how, inputs, keep, positions))
+        return done, budget.holding(states=done.states_bytes), torch.bfloat16 if rounded else None
 
     @taking(MapOptions)
     def linearize(self, prompt: PromptLike, options: MapOptions) -> DetachedMap:
@@ -205,11 +224,11 @@ class Model:
                 layers.append(list(dict.fromkeys(names)))
         pages.arrange(layers, room)
 
-    def _propagated(self, run: Run, inputs: Tensor, keep: int) -> ForwardPass:
+    def _propagated(self, run: Run, inputs: Tensor, keep: int, positions: tuple[int, ...] | None) -> ForwardPass:
         """The coefficient pass; where the device has too little memory for it, with less that stays there."""
         while True:
             try:
-                return propagate(self.family, run, inputs, keep=keep)
+                return propagate(self.family, run, inputs, keep=keep, rows=positions)
             except OutOfMemory:
                 forget_cached(inputs.device)
                 if keep:

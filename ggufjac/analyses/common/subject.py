@@ -22,7 +22,7 @@ from ggufjac.analyses.common.predictions import (
 from ggufjac.analyses.common.stopwatch import Progress, Stopwatch, silent
 from ggufjac.analyses.common.targets import token_named
 from ggufjac.analyses.common.tokens import Piece, Speller
-from ggufjac.analyses.common.words import Word, words_of
+from ggufjac.analyses.common.words import Word, words_in
 from ggufjac.analyses.options import AnalysisOptions, Token
 from ggufjac.chat.prompt import Prompt, PromptLike, Turn, turns_of
 from ggufjac.maps.detached import DetachedMap
@@ -76,7 +76,7 @@ class Subject:
     @cached_property
     def words(self) -> tuple[Word, ...]:
         """The words that they make."""
-        return words_of([self.speller.raw(i) for i in self.ids], [self.speller.special(i) for i in self.ids])
+        return words_in(self.speller, self.ids)
 
     @cached_property
     def turns(self) -> tuple[Turn, ...]:
@@ -96,7 +96,7 @@ class Subject:
 
     def prediction(self, named: Token | None) -> Prediction:
         """What the model thinks of a token as the next one; None: of the likeliest."""
-        return prediction_of(self.linear, self.speller, None if named is None else self.token(named))
+        return prediction_of(self.linear.logits, self.speller, None if named is None else self.token(named))
 
     def target(self, named: Token | None) -> Prediction:
         """The token that is explained: the named one, or the likeliest. The forward pass is the next step.
@@ -105,12 +105,12 @@ class Subject:
         """
         asked = None if named is None else self.token(named)
         self.lap("forward pass")
-        return prediction_of(self.linear, self.speller, asked)
+        return prediction_of(self.linear.logits, self.speller, asked)
 
     @property
     def predictions(self) -> tuple[Prediction, ...]:
         """The likeliest next tokens."""
-        return top_predictions(self.linear, self.speller)
+        return top_predictions(self.linear.logits, self.speller)
 
     # --- vectors ----------------------------------------------------------------------------------------------
 
@@ -132,8 +132,8 @@ class Subject:
 
     # --- what every result says -------------------------------------------------------------------------------
 
-    def facts(self) -> dict[str, Any]:
-        """The fields of a `PromptResult`. Ends the last step."""
+    def facts(self, predictions: tuple[Prediction, ...] | None = None) -> dict[str, Any]:
+        """The fields of a `PromptResult`; predictions: where they are not those of the map. Ends the last step."""
         return {
             "model": facts_of(self.model.file),
             "prompt": self.prompt,
@@ -142,7 +142,7 @@ class Subject:
             "dtype": self.options.dtype_name,
             "rules": str(self.options.linearisation),
             "seed": self.options.seed,
-            "predictions": self.predictions,
+            "predictions": self.predictions if predictions is None else predictions,
             "seconds": self._watch.stop(),
             "device": described(torch.device(self.options.device), self.options.dtype_name),
         }
