@@ -84,17 +84,19 @@ def _add(command: argparse.ArgumentParser, item: Field[Any], kind: type[MapOptio
         more["type"] = worded(flag.parse)
     if flag.several:
         more["nargs"] = "+"
-    command.add_argument(_flag(item), action="append" if flag.repeated else _Once, **more)
+    command.add_argument(_flag(item), action="append" if flag.repeated else Once, **more)
 
 
-class _Once(argparse.Action):
+class Once(argparse.Action):
     """A flag that may be given once; the last of several would win without a word."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
-        if hasattr(namespace, self.dest):
+        given = vars(namespace).setdefault("given_once", set())
+        if self.dest in given:
             parser.error(f"{option} was given twice; it takes one value")
+        given.add(self.dest)
         setattr(namespace, self.dest, values)
 
 
