@@ -179,7 +179,7 @@ class TestPrompts:
         first, second = read_prompts(path)
         assert (first.line, first.prompt, first.target, first.extra) == (2, "One, two", " Paris", '{"label": "x"}')
         assert (second.prompt, second.target, second.extra) == ("Three", None, '{"label": ""}')
-        with pytest.raises(UserError, match="line [34]: the label is empty"):
+        with pytest.raises(UserError, match=r"line [34]: the label is empty"):
             read_prompts(path, "label")
 
     def test_a_prompt_may_have_lines_and_a_chat_a_cell(self, tmp_path: Path) -> None:

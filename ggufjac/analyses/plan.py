@@ -296,7 +296,7 @@ class _Planned:
     def _outside(self, planner: Planner, work: Work) -> Cost:
         """Vectors through the head, or a prompt through llama.cpp."""
         if work.kind == "llama.cpp":
-            return planner.prefill
+            return Cost(planner.prefill.flops, 0, 0)  # what it reads is its own
         d, n_vocab = self.model.family.d, self.model.family.n_vocab
         return Cost(2 * work.columns * d * n_vocab, 0, 0)
 
