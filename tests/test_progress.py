@@ -199,6 +199,8 @@ class TestLines:
     def test_short_work_has_none(self) -> None:
         when = Plain()
         assert not any(when.due(elapsed / 10, elapsed / 100) for elapsed in range(int(10 * FIRST)))
+        assert not any(when.due(elapsed, None) for elapsed in range(int(LATEST)))
+        assert when.due(LATEST, None)
 
     def test_the_first_then_every_tenth_then_every_half_minute(self) -> None:
         when = Plain()

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import torch
 
 from ggufjac.analyses.common.facts import ModelFacts, facts_of
 from ggufjac.analyses.common.result import Result
-from ggufjac.analyses.options import AnalysisOptions
+from ggufjac.analyses.options import AnalysisOptions, Planned
 from ggufjac.analyses.steps import FULL, ROWS, Sizes, Work, full_map, of_side, swept, works
 from ggufjac.analyses.table import COMMANDS
 from ggufjac.errors import UserError
@@ -23,13 +23,6 @@ from ggufjac.option import flag_of, options_of
 from ggufjac.quants.device.choice import described
 from ggufjac.quants.memory.devices import default_budget, device_called
 from ggufjac.rules import rules_called
-
-#: What can be planned: every analysis, `ggufjac analyze` with the tables of each token or of all together alone, or the
-#: full map.
-What = Literal[
-    "analyze", "each", "combined", "full", "layers", "attribute", "ablate", "ordinary", "extremes", "compare", "steer"
-]
-WHATS: tuple[str, ...] = get_args(What)
 
 #: Operations that take some seconds on two cores; a packed weight has about a byte.
 A_WHILE = 5e11
@@ -105,7 +98,7 @@ class Plan(Result):
 def plan(
     model: Model,
     n_tokens: int,
-    what: What = "analyze",
+    what: Planned = "analyze",
     *,
     top: int | None = None,
     fast: bool = False,
