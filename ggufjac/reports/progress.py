@@ -130,7 +130,7 @@ class Counted:
 
 
 class Plain:
-    """Decides when a plain line is due: first after FIRST seconds (LATEST of a work that is not planned, as it is mostly
+    """Decides when a plain line is due: first after FIRST seconds (LATEST, where nothing is planned: such work is mostly
     short), then whenever the work has come FURTHER, after LATEST seconds at the latest."""
 
     def __init__(self) -> None:
