@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ggufjac.analyses.common.result import Result
-    from ggufjac.api import ablate, analyze, attribute, compare, explain, extremes, layers, load, ordinary, steer
+    from ggufjac.api import (
+        ablate,
+        analyze,
+        answer,
+        attribute,
+        compare,
+        explain,
+        extremes,
+        layers,
+        load,
+        ordinary,
+        steer,
+    )
     from ggufjac.chat.prompt import Message, Prompt
     from ggufjac.maps.detached import DetachedMap
     from ggufjac.maps.model import Model
@@ -23,7 +35,19 @@ if TYPE_CHECKING:
 #: Public names that are imported when they are first named, and where they are.
 _HOMES = {
     **dict.fromkeys(
-        ("ablate", "analyze", "attribute", "compare", "explain", "extremes", "layers", "load", "ordinary", "steer"),
+        (
+            "ablate",
+            "analyze",
+            "answer",
+            "attribute",
+            "compare",
+            "explain",
+            "extremes",
+            "layers",
+            "load",
+            "ordinary",
+            "steer",
+        ),
         "ggufjac.api",
     ),
     "DetachedMap": "ggufjac.maps.detached",
@@ -43,6 +67,7 @@ __all__ = [
     "__version__",
     "ablate",
     "analyze",
+    "answer",
     "attribute",
     "compare",
     "explain",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ggufjac.analyses.options import (
     AblateOptions,
     AnalyzeOptions,
+    AnswerOptions,
     AttributeOptions,
     CompareOptions,
     ExplainOptions,
@@ -35,6 +36,7 @@ from ggufjac.option import taking, taking_after_three
 if TYPE_CHECKING:
     from ggufjac.analyses.ablate import Ablation
     from ggufjac.analyses.analyze import Analysis
+    from ggufjac.analyses.answer.answering import Answer
     from ggufjac.analyses.attribute import Attribution
     from ggufjac.analyses.common.result import Result
     from ggufjac.analyses.common.stopwatch import Progress
@@ -54,6 +56,13 @@ if TYPE_CHECKING:
 def analyze(model: Source, prompt: PromptLike, options: AnalyzeOptions) -> Analysis:
     """What is predicted, by which tokens, through which singular vectors; llama.cpp is asked for its own prediction."""
     result: Analysis = _run("analyze", model, (prompt,), options)
+    return result
+
+
+@taking(AnswerOptions)
+def answer(model: Source, prompt: Prompt, options: AnswerOptions) -> Answer:
+    """What the model answers, or what it is given to have answered, every token of it explained."""
+    result: Answer = _run("answer", model, (prompt,), options)
     return result
 
 

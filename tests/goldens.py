@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent / "golden"
 #: instruction set.
 FREE = frozenset(
     {
-        *("seconds", "version", "base", "flops_per_second", "bytes_per_second", "agreement", "llama"),
+        *("seconds", "version", "base", "flops_per_second", "bytes_per_second", "agreement", "llama", "judged"),
         *("exact", "theirs", "moves", "noise", "remainder", "first"),
     }
 )

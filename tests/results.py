@@ -12,6 +12,7 @@ import torch
 from conftest import IDS
 from ggufjac.analyses.ablate import ablate
 from ggufjac.analyses.analyze import analyze
+from ggufjac.analyses.answer.answering import answer
 from ggufjac.analyses.attribute import attribute
 from ggufjac.analyses.common.result import Result
 from ggufjac.analyses.common.tokens import Piece
@@ -23,6 +24,7 @@ from ggufjac.analyses.layers import layers
 from ggufjac.analyses.options import (
     AblateOptions,
     AnalyzeOptions,
+    AnswerOptions,
     AttributeOptions,
     CompareOptions,
     ExplainOptions,
@@ -81,6 +83,7 @@ def compute(model: Model, kind: str, **how: Any) -> Result:
             model, prompt, LayersOptions(top=3, what=("layer", "attn", "mlp"), layerwise=True, **how)
         ),
         "attribution": lambda: attribute(model, prompt, AttributeOptions(top=3, **how)),
+        "answer": lambda: answer(model, prompt, AnswerOptions(tokens=3, rivals="all", **how)),
         "ablation": lambda: ablate(model, prompt, AblateOptions(components=2, **how)),
         "ordinary": lambda: ordinary(model, prompt, OrdinaryOptions(top=3, **how)),
         "extremes": lambda: extremes(model, prompt, ExtremesOptions(top=3, **how)),

@@ -29,7 +29,7 @@ def test_a_question_is_a_functional_of_the_output(tiny: Model, above: Above, tar
     subject = Subject(tiny, IDS, AnalysisOptions(dtype="float64"))
     linear = subject.linear
     logits = linear.logits
-    asked = ask(linear, subject.speller, target, above, None)
+    asked = ask(linear.logits, subject.speller, target, above, None)
     first, second = logits.topk(2).indices.tolist()
     wanted = first if target is None else target
     rival = second if wanted == first else first
@@ -52,7 +52,7 @@ def test_a_question_is_a_functional_of_the_output(tiny: Model, above: Above, tar
 
 def test_a_question_above_a_token(tiny: Model) -> None:
     subject = Subject(tiny, IDS, AnalysisOptions(dtype="float64"))
-    asked = ask(subject.linear, subject.speller, 42, "zero", 7)
+    asked = ask(subject.linear.logits, subject.speller, 42, "zero", 7)
     assert (asked.above, asked.value) == (
         "token",
         pytest.approx(float(subject.linear.logits[42] - subject.linear.logits[7])),

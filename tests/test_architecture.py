@@ -36,8 +36,8 @@ ROOF = ("api",)
 #: A module of this package in a string, at its beginning.
 MODULE = re.compile(r"ggufjac\.([a-z_]+)(?:[.:]|$)")
 #: Files in one folder, without its __init__; `cli` has a file for every command, `families` one for every architecture,
-#: and `families/parts` one for every kind of part.
-MOST, LISTS = 16, {"cli", "families", "families/parts", "operators"}
+#: `families/parts` one for every kind of part, and `reports/terminal` one for every kind of result.
+MOST, LISTS = 16, {"cli", "families", "families/parts", "operators", "reports/terminal"}
 #: Parts and operators are the same algebra: a part of a name makes the operator of that name.
 ALGEBRA = {"Sequential", "Residual", "Parallel", "Pick", "Scale", "Bias", "Slice", "Inside"}
 

@@ -456,17 +456,17 @@ def test_a_failure_is_recorded_and_tried_again(
     tiny_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = tmp_path / "p.jsonl"
-    lines.write_text('{"prompt": "a"}\n{"prompt": "b", "id": "bad [x]", "target": "none"}\n{"prompt": "c"}\n')
+    lines.write_text('{"prompt": "a"}\n{"prompt": "b", "id": "bad [x]", "target": "#999999"}\n{"prompt": "c"}\n')
     arguments = ["run", str(lines), str(tiny_path), "--out", str(tmp_path / "out"), "--top", "2", "--no-verify"]
     assert run(arguments) == 1
     shown = capsys.readouterr()
     assert "2 done" in shown.out
     assert "1 failed" in shown.out
-    assert "no token is 'none'" in shown.out
+    assert "no token 999999" in shown.out
     assert shown.err == ""
     found = rows(tmp_path / "out")
     assert [row["status"] for row in found] == ["done", "failed", "done"]
-    assert "no token is 'none'" in found[1]["error"]
+    assert "no token 999999" in found[1]["error"]
     assert found[1]["result"] is None
     assert run(["run", "--status", str(tmp_path / "out"), "--json", "-"]) == 1
     told = json.loads(capsys.readouterr().out)
@@ -703,12 +703,12 @@ class TestCluster:
 
         opened = []
         plain = Model.open
-        bad = [Unit(PromptLine(99, "a", None, "none"), units[0].model, "analyze", HOW)]
+        bad = [Unit(PromptLine(99, "a", None, "#999999"), units[0].model, "analyze", HOW)]
         monkeypatch.setattr(Model, "open", lambda path: opened.append(path) or plain(path))
         with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
             summary = run_batch(tmp_path / "out", [*units, *bad], cluster=cluster.scheduler_address)
             assert (summary.done, summary.failed) == (10, 1)
-            assert "no token is 'none'" in summary.failures[0].error
+            assert "no token 999999" in summary.failures[0].error
             assert sorted(opened) == sorted({unit.model.path for unit in units})
 
             def breaking(*_: object, **more: object) -> None:

@@ -171,7 +171,7 @@ def test_damaged_models(home: Path, tiny_path: Path, tmp_path: Path) -> None:
     [
         ([""], "empty"),
         ([PROMPT * 2000], "shorten"),
-        ([PROMPT, "--target", "no such token"], "no token is"),
+        ([PROMPT, "--target", ""], "no token is"),
         ([PROMPT, "--target", "#123456"], "no token 123456"),
         ([PROMPT, "--memory", "1K"], "smallest"),
         ([PROMPT, "--save", "/no/such/folder/x"], "cannot be written"),

@@ -28,6 +28,7 @@ from ggufjac.families.parts import Part
 from ggufjac.llamacpp.quantize import quantize
 from ggufjac.llamacpp.run import Runner
 from ggufjac.maps.model import Model
+from ggufjac.maps.options import MapOptions
 from ggufjac.network.forward import propagate, run_of
 from ggufjac.quants.tensor import QuantTensor
 from ggufjac.reader import GGUFFile
@@ -268,6 +269,32 @@ def test_map_is_autograds_by_the_same_rules(case: Case, model: Model) -> None:
         assert torch.equal(map_.output, maps["detached"].output), name
         if PRESETS[name].reconstructs:
             assert map_.reconstruction_error() < 1e-13, name
+
+
+@every(CASES)
+def test_maps_at_many_positions_are_those_at_each(model: Model) -> None:
+    """One pass and one sweep of columns that end at different positions, beside a prompt that ends there."""
+    ids, positions = PROMPT[:7], (1, 3, 4, 6)
+    of_logits = normal(len(positions), model.family.n_vocab)
+    for rules in ("half", "lrp-qk"):
+        options = MapOptions("float64", rules=rules)
+        text = model.linearize_text(ids, positions, options)
+        w, offsets = text.functionals(of_logits)
+        order = [3, 0, 2, 1]  # columns need not come in the order of their positions
+        terms = text.attribute(w[order], order)
+        for row, i in zip(terms, order, strict=True):
+            n = positions[i] + 1
+            alone = model.linearize_with(ids[:n], options)
+            f, offset = alone.functional(of_logits[i])
+            expected = alone.attribute(f[None])[0]
+            scale = expected.abs().max()
+            assert (row[:n] - expected[:-1]).abs().max() < 1e-10 * scale
+            assert (row[-1] - expected[-1]).abs() < 1e-10 * scale
+            assert not row[n:-1].any()
+            assert offsets[i] == pytest.approx(offset, rel=1e-10, abs=1e-10)
+            assert (text.logits[i] - alone.logits).norm() < 1e-12 * alone.logits.norm()
+        if PRESETS[rules].reconstructs:
+            assert text.reconstruction_error() < 1e-13
 
 
 @every(PLAIN)

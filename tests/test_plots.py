@@ -42,6 +42,7 @@ NAMES = {
         *("concepts", "concepts-layerwise", "concepts-attn", "concepts-attn-layerwise", "concepts-mlp"),
         *("concepts-mlp-layerwise", "stable-ranks", "path", "shares", "shares-attn", "shares-mlp", "contributions"),
     },
+    "answer": {"whole", "tokens"},
     "attribution": {"words", "terms", "layers", "components", "carried"},
     "ablation": {"tokens", "components", "agreement"},
     "ordinary": {"reconstruction", "spectra", "terms"},

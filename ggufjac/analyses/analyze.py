@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ggufjac.analyses.answer.phrase import Phrase, phrase_of
 from ggufjac.analyses.common.account import Account, accounts_of
 from ggufjac.analyses.common.agreement import Agreement
 from ggufjac.analyses.common.constants import ConstantTerms, constant_terms, constants_of
@@ -68,6 +69,7 @@ class Analysis(MapResult):
     agreement: Agreement | None
     agreement_note: str
     llama_prediction: Piece | None
+    phrase: Phrase | None = None
 
 
 def analyze(
@@ -82,8 +84,10 @@ def analyze(
     if options.ordinary:
         options.require_derivatives()
     subject = Subject(model, prompt, options, progress)
-    asked = None if options.target is None else subject.token(options.target)
+    spelled = () if options.target is None else subject.spelled(options.target)
+    asked = spelled[0] if spelled else None
     subject.lap("account")
+    phrase = phrase_of(subject, spelled) if len(spelled) > 1 else None
     accounts = accounts_of(subject, asked)
     target = subject.target(asked)
     linear = subject.linear
@@ -118,6 +122,7 @@ def analyze(
     return Analysis(
         **subject.map_facts(float((rebuilt - y).norm() / y.norm())),
         accounts=accounts,
+        phrase=phrase,
         words=subject.words,
         target=target,
         tokens=rows,

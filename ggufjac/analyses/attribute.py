@@ -16,6 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ggufjac.analyses.answer.phrase import Phrase, phrase_of
 from ggufjac.analyses.common.account import Account, sinks
 from ggufjac.analyses.common.constants import ConstantTerms, constant_terms, constants_of
 from ggufjac.analyses.common.predictions import Triplet
@@ -23,10 +24,9 @@ from ggufjac.analyses.common.questions import Question, ask, functionals
 from ggufjac.analyses.common.result import MapResult
 from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
-from ggufjac.analyses.common.targets import tokens_named
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
-from ggufjac.analyses.options import ABOVE, AttributeOptions
+from ggufjac.analyses.options import ABOVE, AttributeOptions, Token, Tokens
 from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
@@ -99,6 +99,8 @@ class Attribution(MapResult):
     constants: tuple[float, ...]
     constant_sources: tuple[ConstantTerms, ...] = ()
     constants_at_tokens: bool = False
+    phrases: tuple[Phrase, ...] = ()
+    phrase_against: Phrase | None = None
     missed: tuple[float, ...]
     components: tuple[Component, ...]
     rest: tuple[float, ...]
@@ -132,12 +134,17 @@ def attribute(
     """Explain logits of one prompt. Raises UserError for tokens that do not exist, and for a token against itself."""
     options = options or AttributeOptions()
     subject = Subject(model, prompt, options, progress)
-    targets = tokens_named(model, options.target, "target")
-    against = None if options.against is None else subject.token(options.against, "against")
-    if against is not None and options.above is not None:
+    named = _several(options.target)
+    spelled = [subject.spelled(each, "target") for each in named]
+    rival = None if options.against is None else subject.spelled(options.against, "against")
+    if rival is not None and options.above is not None:
         raise UserError("a logit is taken above another token's (against) or above what `above` names, not both")
-    if against in targets:
+    if rival in spelled:
         raise UserError("a token cannot be explained against itself; give two different ones")
+    phrases, against_phrase = _phrases(subject, spelled, rival, options)
+    # the rest of the report is about what a phrase begins with
+    targets = tuple(dict.fromkeys(tokens[0] for tokens in spelled))
+    against = None if rival is None or rival[0] in targets else rival[0]
 
     subject.lap("forward pass")
     linear = subject.linear
@@ -181,6 +188,8 @@ def attribute(
         constants=tuple(constants),
         constant_sources=constant_terms(told),
         constants_at_tokens=options.constants == "tokens",
+        phrases=phrases,
+        phrase_against=against_phrase,
         missed=tuple(missed),
         components=tuple(
             Component(triplet, tuple(grid[:, i].sum(-1).tolist()), tuple(grid[0, i].tolist()))
@@ -199,6 +208,26 @@ def attribute(
     )
 
 
+def _several(named: Tokens | None) -> Sequence[Token]:
+    if named is None:
+        return ()
+    return [named] if isinstance(named, str | int) else named
+
+
+def _phrases(
+    subject: Subject, targets: Sequence[tuple[int, ...]], against: tuple[int, ...] | None, options: AttributeOptions
+) -> tuple[tuple[Phrase, ...], Phrase | None]:
+    """The accounts of targets, and of what they are held against, where any of them is several tokens."""
+    if all(len(tokens) == 1 for tokens in (*targets, against or (0,))):
+        return (), None
+    subject.lap("phrases")
+    # what is usual for a logit is not for the ln p of a text
+    usual = options.rules == options.usual_rules() and against is None
+    rules = None if usual and options.path is None else str(options.linearisation)
+    found = tuple(phrase_of(subject, tokens, rules) for tokens in targets)
+    return found, None if against is None else phrase_of(subject, against, rules)
+
+
 def _questions(
     subject: Subject, targets: Sequence[int], against: int | None, options: AttributeOptions
 ) -> tuple[Question, ...]:
@@ -207,7 +236,7 @@ def _questions(
     if not targets:
         likeliest = linear.logits.topk(min(QUESTIONS + 1, len(linear.logits))).indices.tolist()
         targets = [token for token in likeliest if token != against][:QUESTIONS]
-    return tuple(ask(linear, subject.speller, target, options.above or ABOVE, against) for target in targets)
+    return tuple(ask(linear.logits, subject.speller, target, options.above or ABOVE, against) for target in targets)
 
 
 def _components(linear: DetachedMap, functionals: Tensor, svd: SVD) -> Tensor:

@@ -27,11 +27,24 @@ LIKELIHOOD, CONTRAST = "lrp-qk", "half"
 #: What can be planned: every analysis of prompts, `analyze` with the tables of each token or of all together alone, or
 #: the full map.
 Planned: TypeAlias = Literal[
-    "analyze", "each", "combined", "full", "layers", "attribute", "ablate", "ordinary", "extremes", "compare", "steer"
+    "analyze",
+    "each",
+    "combined",
+    "full",
+    "layers",
+    "attribute",
+    "answer",
+    "ablate",
+    "ordinary",
+    "extremes",
+    "compare",
+    "steer",
 ]
 #: What sets a prediction apart from its rivals, which is shown first; and the quantity whose terms rank tokens best.
 ABOVE: Above = "likeliest"
 RANKING: Above = "chance"
+#: What is told of every token of an answer: ln p above chance, so that the answer's is their sum.
+ANSWERED: Above = "chance"
 
 
 def faithful_rules(above: str, run: str = "exact") -> str:
@@ -65,7 +78,13 @@ class AnalyzeOptions(AnalysisOptions):
         "the map of each input token, of all together, or both (default)",
         choices=("each", "combined", "both"),
     )
-    target: Token | None = option(None, "attribute this token's logit: its text, or #ID", metavar="TOKEN", token=True)
+    target: Token | None = option(
+        None,
+        "attribute this token's logit, or a text's of several: its text, or #ID",
+        metavar="TOKEN",
+        token=True,
+        phrase=True,
+    )
     ordinary: bool = option(False, "the ordinary Jacobian's reconstruction error as well")
     verify: bool = option(True, "do not ask llama.cpp for its prediction", name="no-verify", negated=True)
     fast: bool = option(False, "the tables of words and tokens alone: no singular vectors")
@@ -90,7 +109,9 @@ class LayersOptions(AnalysisOptions):
     )
     layerwise: bool = option(False, "the map of each layer alone as well")
     top: int = option(6, "singular triplets (default 6)", parse=parse.positive, metavar="K")
-    target: Token | None = option(None, "follow this token's logit: its text, or #ID", metavar="TOKEN", token=True)
+    target: Token | None = option(
+        None, "follow this token, or a text of several: its text, or #ID", metavar="TOKEN", token=True, phrase=True
+    )
     tolerance: float = option(1e-2, "of residuals", hidden=True)
 
 
@@ -105,13 +126,14 @@ class AttributeOptions(AnalysisOptions):
 
     target: Tokens | None = option(
         None,
-        "a token to explain, its text or #ID; may be repeated (default: the likeliest ones)",
+        "a token to explain, or a text of several, its text or #ID; may be repeated (default: the likeliest ones)",
         metavar="TOKEN",
         repeated=True,
         token=True,
+        phrase=True,
     )
     against: Token | None = option(
-        None, "explain how far the target's logit is above this one's", metavar="TOKEN", token=True
+        None, "explain how far the target is above this one", metavar="TOKEN", token=True, phrase=True
     )
     above: Above | None = option(
         None,
@@ -137,6 +159,52 @@ class AttributeOptions(AnalysisOptions):
         if self.path is not None:
             return "detached"
         return faithful_rules(self.above or ABOVE if self.against is None else "token", self.run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions(AnalysisOptions):
+    """tokens: of the answer, at most; temperature, top_p, top_k: how they are drawn (0: the likeliest one); say: an
+    answer that is given, instead. above, against: what every token is taken above (None: `ANSWERED`). rivals: whether
+    what tipped the balance is told where another token was close, everywhere or nowhere. by: into what the text is cut
+    where its parts are summed up. verify: whether llama.cpp is asked what it would have said.
+    """
+
+    tokens: int = option(64, "of the answer, at most (default 64)", parse=parse.positive, metavar="N")
+    temperature: float = option(0.0, "draw tokens (default 0: the likeliest one)", parse=parse.temperature, metavar="X")
+    top_p: float = option(1.0, "draw from the likeliest that have this probability", parse=parse.share, metavar="X")
+    top_k: int = option(0, "draw from so many likeliest ones (default: all)", parse=parse.whole, metavar="K")
+    say: str | None = option(None, "explain this answer instead of one that the model gives now", metavar="TEXT")
+    against: Token | None = option(
+        None, "explain how far every token is above this one instead of above chance", metavar="TOKEN", token=True
+    )
+    above: Above | None = option(
+        None,
+        "explain every token's ln p above chance (default), or its logit above the four likeliest others, the mean of "
+        "all, the likeliest other token (rival) or nothing (zero)",
+        choices=get_args(Above),
+    )
+    rivals: Literal["close", "all", "none"] = option(
+        "close",
+        "tell what set each token apart from its runner-up where that was close (default), everywhere, or nowhere",
+        choices=("close", "all", "none"),
+    )
+    by: Literal["token", "word", "sentence", "message", "role"] = option(
+        "word",
+        "sum up what is given by words (default), tokens, sentences, messages or roles",
+        choices=("token", "word", "sentence", "message", "role"),
+    )
+    verify: bool = option(True, "do not ask llama.cpp what it would have said", name="no-verify", negated=True)
+    rules: str | None = option(
+        None,
+        f"how the model is linearised, of {', '.join(PRESETS)}, or NAME=CHOICE,... (default: {LIKELIHOOD} for how "
+        f"likely a token was, {CONTRAST} for what sets it apart from others; exact terms: detached, gate, half)",
+        metavar="RULES",
+    )
+
+    def usual_rules(self) -> str:
+        if self.path is not None:
+            return "detached"
+        return faithful_rules(self.above or ANSWERED if self.against is None else "token", self.run)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +236,9 @@ class AblateOptions(AnalysisOptions):
     components: how many leading ones.
     """
 
-    target: Token | None = option(None, "follow this token's logit: its text, or #ID", metavar="TOKEN", token=True)
+    target: Token | None = option(
+        None, "follow this token, or a text of several: its text, or #ID", metavar="TOKEN", token=True, phrase=True
+    )
     tokens: tuple[int, ...] = option(
         (),
         "positions to take away, from 0 (default: those to which the most faithful account gives most, at most 32)",

@@ -13,7 +13,7 @@ import torch
 from ggufjac.analyses.common.facts import ModelFacts, facts_of
 from ggufjac.analyses.common.result import Result
 from ggufjac.analyses.options import AnalysisOptions, Planned
-from ggufjac.analyses.steps import FULL, ROWS, Sizes, Work, full_map, of_side, swept, works
+from ggufjac.analyses.steps import FULL, ROWS, Sizes, Work, full_map, of_side, spoken, works
 from ggufjac.analyses.table import COMMANDS
 from ggufjac.errors import UserError
 from ggufjac.maps.costs.planner import Cost, Planner, Rates, trial
@@ -102,6 +102,7 @@ def plan(
     *,
     top: int | None = None,
     fast: bool = False,
+    answer: int = 64,
     memory: int | None = None,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
@@ -109,7 +110,8 @@ def plan(
     """The cost of an analysis with its usual options of a prompt of so many tokens, on a device of this machine.
 
     top: triplets (None: the analysis's own number); fast: without spectra and layers, where the analysis has this
-    option. `compare` is planned for two prompts of this length, `steer` for a concept and a prompt of it.
+    option; answer: how many tokens `answer` adds to the prompt. `compare` is planned for two prompts of this length,
+    `steer` for a concept and a prompt of it.
     Raises UserError for a device that is not there, and where the budget does not hold one column.
     """
     chosen: dict[str, Any] = {"memory": memory, "device": str(device), "dtype": dtype}
@@ -124,6 +126,8 @@ def plan(
     if top is not None:
         name = next((name for name, item in named.items() if "top" in (name, flag_of(item).short)), None)
         chosen |= {} if name is None else {name: top}
+    if what == "answer":
+        chosen["tokens"] = answer
     if fast and "fast" not in named:
         raise UserError(f"{command} has no short form; fast goes with analyze and attribute")
     if fast:
@@ -141,7 +145,7 @@ def plan_of(
 
     Raises as `plan`.
     """
-    sides = [_Planned(model, n_tokens, options) for model, n_tokens in prompts]
+    sides = [_Planned(model, _length(model, n_tokens, options), options) for model, n_tokens in prompts]
     top = getattr(options, "top", getattr(options, "components", 1))
     made: list[Plan] = []
     rates: dict[str, Rates] = {}
@@ -159,10 +163,9 @@ def plan_of(
     )
 
 
-def plan_of_columns(model: Model, n_tokens: int, columns: int, options: AnalysisOptions) -> Plan:
-    """The cost of one backward sweep of so many columns over n_tokens positions, with the coefficient pass, by the
-    rules of the options: what the terms of so many functionals take. Raises as `plan`."""
-    return _Planned(model, n_tokens, options).plan("full", columns, swept(columns))
+def _length(model: Model, n_tokens: int, options: AnalysisOptions) -> int:
+    """The tokens of a prompt and of what an analysis adds to it, the last of which is not read."""
+    return min(n_tokens + max(0, spoken(options) - 1), model.family.n_ctx_train)
 
 
 def expected(prompts: Sequence[tuple[Model, int]], command: str, options: AnalysisOptions) -> Plan | None:
@@ -186,6 +189,8 @@ def worth_planning(prompts: Sequence[tuple[Model, int]], command: str, options: 
             columns = FEWEST
         elif (command == "analyze" and getattr(options, "tokens", "") != "combined") or command == "extremes":
             columns = min(d, n_tokens * columns)
+        elif command == "answer":
+            columns = FEWEST + STEP * spoken(options)
         elif command == "steer":  # a step of a text costs more than its one position
             columns += STEP * getattr(options, "tokens", 1)
         weights = sum(info.nbytes for info in model.file.tensors.values())

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from ggufjac.analyses.common.subject import BRIEFLY
 from ggufjac.analyses.options import (
     CONTRAST,
     LAYER,
@@ -17,6 +16,7 @@ from ggufjac.analyses.options import (
     AblateOptions,
     AnalysisOptions,
     AnalyzeOptions,
+    AnswerOptions,
     AttributeOptions,
     CompareOptions,
     ExtremesOptions,
@@ -28,7 +28,8 @@ from ggufjac.families import Family
 from ggufjac.maps.costs.planner import Planner
 from ggufjac.maps.lengths import CANDIDATES, WORTH
 from ggufjac.maps.lengths import PROBES as LENGTHS
-from ggufjac.maps.linear import GROUPS, PROBES, usual_sweeps
+from ggufjac.maps.linear import PROBES, usual_sweeps
+from ggufjac.maps.swept import FEW_GROUPS, GROUPS
 from ggufjac.maps.within.writes import written
 from ggufjac.operators import built
 
@@ -39,6 +40,8 @@ QUESTIONS, TAKEN, TRIED = 4, 32, 36
 #: Columns that the common search for the triplets of many places takes in each direction, for every place and triplet,
 #: and those that begin it (measured: 1.8 to 3.9 on SmolLM2, 6 and 30 places, 2 and 6 triplets).
 JOINT, BEGINNING = 3.0, 48
+#: The share of an answer's tokens whose runner-up is close (measured: 0.4 to 0.7), and letters of a token.
+CLOSE, LETTERS = 0.5, 4
 #: Positions of texts that are run side by side.
 ROWS = 256
 
@@ -81,7 +84,7 @@ class Sizes:
 
     def reconstruction(self, lap: str, rules: str | None = None, *, fast: bool = False) -> Iterator[Work]:
         """The check that the map gives the output."""
-        yield Work(lap, "reconstruction", "forward", min(self.n_tokens, BRIEFLY if fast else GROUPS), rules=rules)
+        yield Work(lap, "reconstruction", "forward", min(self.n_tokens, FEW_GROUPS if fast else GROUPS), rules=rules)
         if self.affine:
             yield Work(lap, "constants", "forward", rules=rules, tells=False)
 
@@ -160,6 +163,31 @@ def _attribute(sizes: Sizes, options: AttributeOptions) -> Iterator[Work]:
     yield Work("layers", "positions", "back", tells=False)
     yield from sizes.combined("components", options.top)
     yield Work("components", "decoding", "decode", 2 * options.top, tells=False)
+
+
+def _answer(sizes: Sizes, options: AnswerOptions) -> Iterator[Work]:
+    """Of prompt and answer together, which is what is planned."""
+    said, n_tokens = spoken(options), sizes.n_tokens
+    if options.say is None:
+        step = (1 if sizes.resumes else n_tokens) / n_tokens
+        yield Work("answering", "answer", "run", 1 + round(said * step), said, tells=False)
+    yield Work("forward pass", "coefficient pass", "pass")
+    yield from sizes.reconstruction("accounts", fast=True)
+    share = 1 - said / 2 / n_tokens  # a column ends where its token was said
+    yield Work("accounts", "terms of the answer", "back", said, share=share)
+    if options.rivals != "none" and options.against is None:
+        places = said if options.rivals == "all" else max(1, round(CLOSE * said))
+        yield Work("forward pass for rivals", f"coefficients, {CONTRAST}", "pass", rules=CONTRAST)
+        yield Work("rivals", "terms above rivals", "back", places, rules=CONTRAST, share=share)
+    if options.verify:
+        yield Work("llama.cpp", "llama.cpp", "llama.cpp", tells=False)
+
+
+def spoken(options: AnalysisOptions) -> int:
+    """Tokens that an analysis adds to a prompt: those of an answer, at most."""
+    if not isinstance(options, AnswerOptions):
+        return 0
+    return options.tokens if options.say is None else 1 + len(options.say) // LETTERS
 
 
 def _layers(sizes: Sizes, options: LayersOptions) -> Iterator[Work]:
@@ -270,6 +298,7 @@ def _steer(sizes: Sizes, options: SteerOptions) -> Iterator[Work]:
 _OF: dict[str, Callable[[Sizes, Any], Iterator[Work]]] = {
     "analyze": _analyze,
     "attribute": _attribute,
+    "answer": _answer,
     "layers": _layers,
     "ablate": _ablate,
     "ordinary": _ordinary,
@@ -289,14 +318,6 @@ def works(command: str, sizes: Sizes, options: AnalysisOptions) -> tuple[Work, .
 def full_map() -> tuple[Work, ...]:
     """What `LinearMap.jacobian` does, and making the map."""
     return (Work("forward pass", "coefficient pass", "pass"), Work(FULL, FULL, "back", -1))
-
-
-def swept(columns: int, rules: str | None = None) -> tuple[Work, ...]:
-    """A map by some rules and one backward sweep of so many columns, which give the terms of so many functionals."""
-    return (
-        Work("forward pass", "coefficient pass", "pass", rules=rules),
-        Work("tokens", "terms", "back", columns, rules=rules),
-    )
 
 
 def of_side(work: Work, number: int, sides: int) -> Work:

@@ -57,6 +57,7 @@ TABLE = (
     AnalysisEntry("analyze", "analysis", "analyze", "Analysis", "AnalyzeOptions", batch=True),
     AnalysisEntry("layers", "layers", "layers", "Layers", "LayersOptions", batch=True),
     AnalysisEntry("attribute", "attribution", "attribute", "Attribution", "AttributeOptions", batch=True),
+    AnalysisEntry("answer", "answer", "answer.answering", "Answer", "AnswerOptions", batch=True),
     AnalysisEntry("ordinary", "ordinary", "ordinary", "Ordinary", "OrdinaryOptions", batch=True),
     AnalysisEntry("extremes", "extremes", "extremes", "Extremes", "ExtremesOptions", batch=True),
     AnalysisEntry("ablate", "ablation", "ablate", "Ablation", "AblateOptions", batch=True),

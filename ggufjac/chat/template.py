@@ -103,6 +103,8 @@ class ChatTemplate:
             )
         except subprocess.TimeoutExpired:
             raise self._failure(late) from None
+        except OSError as error:
+            raise self._failure(f"no process could be started for the template ({error})") from None
         try:
             answer: dict[str, Any] = json.loads(done.stdout)
         except ValueError:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from ggufjac.cli import (
     ablate,
     analyze,
+    answer,
     attribute,
     compare,
     extremes,
@@ -62,6 +63,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for module in (
         analyze,
+        answer,
         layers,
         attribute,
         ordinary,

@@ -60,16 +60,29 @@ def chosen(args: argparse.Namespace, kind: type[Record], model: Model) -> Record
         if flag_of(item).token and item.name in found:
             words = found[item.name]
             names = [words] if isinstance(words, str) else words
-            ids = tuple(dict.fromkeys(token_called(model, name, _flag(item)) for name in names))
+            # a text of several tokens is cut where its prompt is known
+            known = (
+                name if flag_of(item).phrase and _is_phrase(model, name) else token_called(model, name, _flag(item))
+                for name in names
+            )
+            ids = tuple(dict.fromkeys(known))
             found[item.name] = ids[0] if isinstance(words, str) else ids
         elif flag_of(item).several and item.name in found:
             found[item.name] = tuple(dict.fromkeys(found[item.name]))
     return kind(**found)
 
 
+def _is_phrase(model: Model, text: str) -> bool:
+    """Whether a text is several tokens."""
+    from ggufjac.analyses.common.targets import token_of_text
+
+    return bool(text) and not text.startswith("#") and token_of_text(model, text) is None
+
+
 def _add(command: argparse.ArgumentParser, item: Field[Any], kind: type[MapOptions]) -> None:
     flag, default = flag_of(item), default_of(item)
-    more: dict[str, Any] = {"dest": _dest(item), "help": flag.help, "default": argparse.SUPPRESS}
+    # argparse fills in what follows a percent sign
+    more: dict[str, Any] = {"dest": _dest(item), "help": flag.help.replace("%", "%%"), "default": argparse.SUPPRESS}
     if item.name == "dtype" and not kind.quick:
         flag, more["help"] = Flag(flag.help, choices=PRECISE), "default float32"
     if isinstance(default, bool):

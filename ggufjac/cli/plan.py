@@ -39,6 +39,13 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         help="singular triplets (default: the analysis's own number)",
     )
     command.add_argument("--fast", action="store_true", help="with --fast, which analyze and attribute have")
+    command.add_argument(
+        "--answer",
+        type=options.worded(parse.positive),
+        default=64,
+        metavar="N",
+        help="of answer: its tokens, beside the prompt's (default 64)",
+    )
     options.add(command, AnalysisOptions, only=("dtype", "memory", "device", "threads"))
     add_outputs(command)
     command.set_defaults(execute=execute)
@@ -58,6 +65,7 @@ def execute(args: argparse.Namespace) -> int:
                 args.analysis,
                 top=args.top,
                 fast=args.fast,
+                answer=args.answer,
                 memory=how.memory,
                 dtype=how.torch_dtype,
                 device=how.device,

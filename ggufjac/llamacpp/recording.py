@@ -32,7 +32,8 @@ class Recording:
     chosen: each layer's experts by number, [rows, used]. values: what each layer stored for later positions to read,
     [T, n], before it was rounded to the cache's type. probabilities: what each layer's attention read, [n_head, rows,
     T]; read_from: the layer in whose cache it read that. named: other tensors by their name in the graph.
-    seconds: of the whole evaluation; copying: of these, in the callback. copied: bytes.
+    logits: [rows, n_vocab] of the positions that were asked for. seconds: of the whole evaluation; copying: of these,
+    in the callback. copied: bytes.
     """
 
     inputs: dict[str, list[Array]] = field(default_factory=dict)

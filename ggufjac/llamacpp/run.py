@@ -99,7 +99,31 @@ class Runner:
 
         Raises UserError for an empty prompt, one longer than the context, or an id outside the vocabulary.
         """
-        return self._logits(self._decode(ids, all_positions), len(ids), all_positions)
+        rows = _rows(len(ids), all_positions)
+        out = self._logits(self._decode(ids, rows), rows)
+        return out if all_positions else out[0]
+
+    def logits_at(self, ids: Sequence[int], positions: Sequence[int]) -> Array:
+        """The logits of some positions alone, [n, vocab]. Raises UserError as `logits` does."""
+        return self._logits(self._decode(ids, positions), positions)
+
+    def goes_on(
+        self, ids: Sequence[int], n_tokens: int, choose: Callable[[Array], int], ends: Callable[[int], bool]
+    ) -> Iterator[int]:
+        """The tokens with which a prompt goes on, at most n_tokens: `choose` picks each by the logits [vocab], and one
+        that `ends` the text is the last. Keys and values of what was run are kept; it ends where the context is full.
+
+        Raises UserError as `logits` does.
+        """
+        tokens = self._checked(ids)
+        self._context_for(len(tokens))
+        logits = self.logits(tokens)
+        for i in range(n_tokens):
+            token = choose(logits)
+            yield token
+            if ends(token) or i == n_tokens - 1 or len(tokens) + i >= self._n_ctx:
+                return
+            logits = self._logits(self._decode([token], (0,), before=len(tokens) + i), (0,))[0]
 
     def steer(self, directions: Mapping[int, Array], factor: float = 1.0) -> None:
         """Add vectors [d], times a factor, to what leaves some layers in every run from now on; {} ends that.
@@ -129,29 +153,30 @@ class Runner:
         if status != 0:
             raise UserError(f"{self._path}: llama.cpp takes no control vector: {self._library.log.reason()}")
 
-    def record(self, ids: Sequence[int], recorder: Recorder) -> Recording:
-        """Run the prompt under the eyes of the recorder; its recording is returned, with the last position's logits.
+    def record(self, ids: Sequence[int], recorder: Recorder, positions: Sequence[int] | None = None) -> Recording:
+        """Run the prompt under the eyes of the recorder; its recording is returned, with the logits of some positions
+        (None: of the last one), with which alone the last layer goes on.
 
         Raises UserError as `logits` does.
         """
         self._require_watched()
         self._context_for(len(self._checked(ids)))
+        rows = _rows(len(ids), False) if positions is None else positions
         started = time.perf_counter()
         with self._watching.by(recorder):
-            context = self._decode(ids, False)
+            context = self._decode(ids, rows)
         recorder.recording.seconds = time.perf_counter() - started
-        recorder.recording.logits = self._logits(context, len(ids), False)
+        recorder.recording.logits = self._logits(context, rows)
         return recorder.recording
 
-    def _logits(self, context: Any, n_tokens: int, all_positions: bool) -> Array:
-        rows = range(n_tokens) if all_positions else (n_tokens - 1,)
+    def _logits(self, context: Any, rows: Sequence[int]) -> Array:
         out = np.empty((len(rows), self.n_vocab), np.float32)
         for row, position in zip(out, rows, strict=True):
             pointer = self._library.api.llama_get_logits_ith(context, position)
             if not pointer:
                 raise RuntimeError(f"llama.cpp kept no logits of position {position}: {self._library.log.reason()}")
             row[:] = np.ctypeslib.as_array(pointer, (self.n_vocab,))
-        return out if all_positions else out[0]
+        return out
 
     def capture(
         self, ids: Sequence[int], names: Collection[str] | Callable[[str], bool], all_positions: bool = True
@@ -175,30 +200,31 @@ class Runner:
         wanted = names if callable(names) else frozenset(names).__contains__
         observer = _Named(wanted)
         with self._watching.by(observer):
-            self._decode(ids, all_positions)
+            self._decode(ids, _rows(len(ids), all_positions))
         return observer.found
 
     def _require_watched(self) -> None:
         if not self._watched:
             raise ValueError("this llama.cpp was started without anyone watching; open it with watched=True")
 
-    def _decode(self, ids: Sequence[int], all_positions: bool) -> Any:
-        """Run the prompt through an empty context and return it."""
-        tokens = self._checked(ids)
+    def _decode(self, ids: Sequence[int], rows: Sequence[int], before: int = 0) -> Any:
+        """Run the prompt through an empty context, or on from so many positions that it holds, and return it; rows:
+        whose logits are wanted, counted from the first of these ids."""
+        tokens, wanted = self._checked(ids), set(rows)
         context = self._context_for(len(tokens))
         api, log = self._library.api, self._library.log
         memory = api.llama_get_memory(context)
-        if memory:
+        if memory and not before:
             api.llama_memory_clear(memory, True)
         batch = api.llama_batch_init(len(tokens), 0, 1)
         try:
             batch.n_tokens = len(tokens)
             for position, token in enumerate(tokens):
                 batch.token[position] = token
-                batch.pos[position] = position
+                batch.pos[position] = before + position
                 batch.n_seq_id[position] = 1
                 batch.seq_id[position][0] = 0
-                batch.logits[position] = all_positions or position == len(tokens) - 1
+                batch.logits[position] = position in wanted
             log.clear()
             status = api.llama_decode(context, batch)
             api.llama_synchronize(context)
@@ -260,6 +286,10 @@ class Runner:
         if self._context is not None:
             self._context.close()
         self._context, self._capacity = None, 0
+
+
+def _rows(n_tokens: int, all_positions: bool) -> Sequence[int]:
+    return range(n_tokens) if all_positions else (n_tokens - 1,)
 
 
 class _Named:

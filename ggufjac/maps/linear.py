@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -12,16 +10,11 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from ggufjac.errors import UserError
 from ggufjac.maps import sweeps
 from ggufjac.maps.spectra.krylov import Triplets, block_krylov
+from ggufjac.maps.swept import GROUPS, SweptMap
 from ggufjac.operators import Operator
-from ggufjac.operators.cast import cast
-from ggufjac.operators.walk import coefficient_bytes, stores
-from ggufjac.quants.memory.away import Away, Here
-from ggufjac.quants.memory.budget import Budget, columns_within, smallest_room
-from ggufjac.quants.memory.devices import OutOfMemory, forget_cached
-from ggufjac.quants.memory.store import DeviceWeights
+from ggufjac.quants.memory.budget import Budget, columns_within
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -34,12 +27,8 @@ OVERSAMPLING, NARROWEST, ENOUGH_ROWS = 8, 8, 32
 #: Residuals of triplets that are good enough: singular values are right to the square. The second is for bfloat16, the
 #: third where the full map is at hand and its products cost little.
 TOLERANCE, ROUGH, FINE = 1e-3, 5e-2, 1e-4
-#: Columns among which the tokens are dealt out to check that the map reconstructs the output.
-GROUPS = 16
 #: Columns in all after which the search ends, in multiples of the widest block.
 LONGEST = 16
-#: Columns that are not worth less room than the weights, where a device runs out of memory.
-FEW = 64
 #: Random vectors from which norms are estimated.
 PROBES = 16
 
@@ -76,12 +65,10 @@ def usual_sweeps(columns: int) -> int:
     return 10 + 2 * (32 // columns)
 
 
-class LinearMap:
-    """y = sum_t J_t x_t + c, applied straight from the packed weights: operators in a row, the last one giving one row.
+class LinearMap(SweptMap):
+    """y = sum_t J_t x_t + c, straight from the packed weights: operators in a row, the last one giving one row.
 
-    inputs x [T, n_in], the vectors that enter; output y [n_out], what the operators make of them. budget: of the memory
-    that coefficients and sweeps may take (None: a quarter of what the device has). blocks: the precision that columns
-    have inside a sweep (None: that of the inputs).
+    output y [n_out]: what the operators make of the inputs. inputs, budget, blocks: as in `SweptMap`.
     """
 
     def __init__(
@@ -92,38 +79,9 @@ class LinearMap:
         budget: Budget | None = None,
         blocks: torch.dtype | None = None,
     ) -> None:
-        self.inputs = inputs
-        self.operators = tuple(operators if blocks is None else (cast(op, blocks) for op in operators))
+        super().__init__(inputs, operators, output.shape[-1], budget, blocks)
         self.output = output
-        self.budget = Budget.on(inputs.device) if budget is None else budget
-        self.blocks = blocks
-        self._rounded = 0 if blocks is None else coefficient_bytes(operators)
-        #: Is told how far a sweep has come.
-        self.passed: sweeps.Passed = None
         self._jacobian: Tensor | None = None
-        self._most = sys.maxsize  # columns at once, once the device had no room for more
-
-    def __repr__(self) -> str:
-        d, n_tokens, d_in = self.shape
-        return f"<{type(self).__name__} {n_tokens} tokens x {d_in} -> {d}, {self.dtype}, {self.device}>"
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(n_out, T, n_in): the output's dimension and the inputs'."""
-        n_tokens, d = self.inputs.shape
-        return self.output.shape[-1], n_tokens, d
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.inputs.dtype
-
-    @property
-    def _inside(self) -> torch.dtype:
-        return self.blocks or self.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.inputs.device
 
     def _random(self, seed: int, *shape: int) -> Tensor:
         """Normal numbers that are the same on every device."""
@@ -137,24 +95,22 @@ class LinearMap:
         d, n_tokens, d_in = self.shape
         self._expect(x, (n_tokens, d_in))
 
-        def sweep(piece: Tensor) -> Tensor:
-            return sweeps.forward(self.operators, piece.to(self._inside), None, self.room, self.passed)[:, 0].to(
-                self.dtype
-            )
+        def sweep(piece: slice) -> Tensor:
+            y = sweeps.forward(self.operators, x[piece].to(self._inside), None, self.room, self.passed)
+            return y[:, 0].to(self.dtype)
 
-        return self._chunked(x, sweep, (d,), False)
+        return self._chunked(len(x), sweep, (d,))
 
     def rmatmat(self, y: Tensor) -> Tensor:
         """J_t^T y for every column and token: [n, d] -> [n, T, d]."""
         d, n_tokens, d_in = self.shape
         self._expect(y, (d,))
 
-        def sweep(piece: Tensor) -> Tensor:
-            return sweeps.backward(self.operators, piece[:, None].to(self._inside), self.room, self.passed).to(
-                self.dtype
-            )
+        def sweep(piece: slice) -> Tensor:
+            x = sweeps.backward(self.operators, y[piece, None].to(self._inside), self.room, passed=self.passed)
+            return x.to(self.dtype)
 
-        return self._chunked(y, sweep, (n_tokens, d_in), True)
+        return self._chunked(len(y), sweep, (n_tokens, d_in))
 
     def jacobian(self) -> Tensor:
         """The full map [d, T, d]: jacobian()[:, t] is J_t. One backward sweep of d columns, in pieces if need be.
@@ -199,17 +155,9 @@ class LinearMap:
         zero = self.inputs.new_zeros(1, *self.inputs.shape)
         return sweeps.forward(self.operators, zero.to(self._inside), 1.0, self.room)[0, 0].to(self.dtype)
 
-    def reconstruction(self) -> Tensor:
-        """sum_t J_t x_t + c [d], which should be y.
-
-        Every token is a column of its own; in prompts of more than GROUPS tokens, every GROUPS-th shares one. All in
-        one column would only repeat the forward pass and prove nothing.
-        """
-        n_tokens = self.shape[1]
-        groups = min(n_tokens, GROUPS)
-        x = self.inputs.new_zeros(groups, *self.inputs.shape)
-        x[[t % groups for t in range(n_tokens)], range(n_tokens)] = self.inputs
-        return self.matmat(x).sum(0) + self.constant
+    def reconstruction(self, groups: int = GROUPS) -> Tensor:
+        """sum_t J_t x_t + c [d], which should be y. Tokens are dealt out among so many columns."""
+        return self.matmat(self._dealt(groups)).sum(0) + self.constant
 
     def reconstruction_error(self) -> float:
         """||sum_t J_t x_t + c - y|| / ||y||, with the sum as in `reconstruction`."""
@@ -339,81 +287,3 @@ class LinearMap:
         step = max(1, columns_within(self.room // 2, column) // columns)
         for start in range(0, n_tokens, step):
             yield list(range(start, min(start + step, n_tokens)))
-
-    # --- pieces -----------------------------------------------------------------------------------------------
-
-    @cached_property
-    def room(self) -> int:
-        """Bytes for columns, beside the coefficients."""
-        return self.holding.room
-
-    @property
-    def holding(self) -> Budget:
-        """The budget once the coefficients are held, and beside rounded ones those that they come from."""
-        return self.budget.holding(coefficients=self._rounded + coefficient_bytes(self.operators))
-
-    def cut(self, columns: int, *, transposed: bool) -> tuple[int, bool]:
-        """How many of so many columns a sweep takes at once, and whether the result leaves the device or goes to disk.
-
-        Raises UserError where the budget does not hold one column.
-        """
-        d, n_tokens, d_in = self.shape
-        itemsize = self.inputs.element_size()
-        column, result = n_tokens * d_in * itemsize, columns * (n_tokens * d_in if transposed else d) * itemsize
-        if columns <= min(self._most, columns_within(self.room, column)):
-            return columns, False
-        away = 2 * result > self.room
-        return min(self._most, columns_within(self.room if away else self.room - result, column)), away
-
-    def _chunked(
-        self, x: Tensor, sweep: Callable[[Tensor], Tensor], out_shape: tuple[int, ...], transposed: bool
-    ) -> Tensor:
-        n = x.shape[0]
-        step, away = self.cut(n, transposed=transposed)
-        if n <= step and not away:
-            with suppress(OutOfMemory):
-                return sweep(x)
-            step = self._fewer(n)
-        target = (Away if away else Here)((n, *out_shape), x.dtype, self.device)
-        start = 0
-        while start < n:
-            try:
-                target.put(start, sweep(x[start : start + step]))
-            except OutOfMemory:
-                step = self._fewer(step)
-                continue
-            start += step
-        return target.whole()
-
-    def _fewer(self, columns: int) -> int:
-        """With how many columns to try again, where the device ran out of memory with so many.
-
-        Few columns take little beside the weights that stay, and fewer ones would meet the others more often: then the
-        weights make room first. Raises UserError where one column did not fit although no weights stay there.
-        """
-        forget_cached(self.device)
-        if columns <= FEW and sum(store.release() for store in self._stores()):
-            forget_cached(self.device)
-            return columns
-        if columns > 1:
-            self._most = columns // 2
-            return self._most
-        raise UserError(
-            f"{self.device} has too little free memory for one column of this map, which takes "
-            f"{self._smallest() >> 20} MiB; close what else uses it, or compute on the cpu"
-        )
-
-    def _stores(self) -> list[DeviceWeights]:
-        """Where devices have the weights."""
-        return stores(self.operators)
-
-    def _smallest(self) -> int:
-        """Bytes that a sweep of one column takes, beside weights that stay."""
-        column = self.inputs.numel() * self.inputs.element_size()
-        return smallest_room(column) + coefficient_bytes(self.operators)
-
-    def _expect(self, x: Tensor, tail: tuple[int, ...]) -> None:
-        if x.shape[1:] != tail:
-            raise ValueError(f"expected blocks of shape [n, {', '.join(map(str, tail))}], got {list(x.shape)}")
-        if x.dtype != self.dtype:
-            raise ValueError(f"this map was made in {self.dtype}; the block is {x.dtype}")

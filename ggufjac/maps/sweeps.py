@@ -13,6 +13,7 @@ from typing import TypeAlias
 from torch import Tensor
 
 from ggufjac.operators import One, Operator, built
+from ggufjac.operators.first import first
 from ggufjac.operators.fold import fold
 from ggufjac.operators.walk import positions, read_weights, stored_elsewhere, stores, weights, widest
 from ggufjac.quants.memory.budget import folded_within
@@ -54,12 +55,22 @@ def forward(
     return x
 
 
-def backward(operators: Sequence[Operator], g: Tensor, room: int = ROOM, passed: Passed = None) -> Tensor:
-    """g [n, T', d] through the transposed operators, last to first."""
+def backward(
+    operators: Sequence[Operator],
+    g: Tensor,
+    room: int = ROOM,
+    ends: Sequence[int] | None = None,
+    passed: Passed = None,
+) -> Tensor:
+    """g [n, T', d] through the transposed operators, last to first.
+
+    ends: how many positions of each column are not zero, in ascending order (None: all); operators must be causal and
+    keep all positions then, and what lies behind a column's end costs nothing.
+    """
     owned = False
     with kernels_first(), Readahead() as ahead:
         for op in visited(operators[::-1], ahead):
-            h = back_through(op, g, room, owned=owned, passed=passed)
+            h = back_through(op, g, room, owned=owned, ends=ends, passed=passed)
             owned, g = owned or h is not g, h
     return g
 
@@ -71,13 +82,40 @@ def through(op: Operator, x: Tensor, one: One, room: int, *, owned: bool, passed
         return _in_pieces(op.apply, x, one, columns, owned, passed)
 
 
-def back_through(op: Operator, g: Tensor, room: int, *, owned: bool, passed: Passed = None) -> Tensor:
+def back_through(
+    op: Operator,
+    g: Tensor,
+    room: int,
+    *,
+    owned: bool,
+    ends: Sequence[int] | None = None,
+    passed: Passed = None,
+) -> Tensor:
     """g [n, T', d] through one transposed operator, with its MLPs folded where that pays; an owned g may be
-    overwritten."""
+    overwritten. ends: as in `backward`."""
     cheap = fold(op, g.shape[0], folded_within(room))
     columns = piece_columns(op, g, room)
     with _at_hand(op, cheap is op and g.shape[0] > columns, room):
-        return _in_pieces(lambda piece, _: cheap.adjoint(piece), g, None, columns, owned, passed)
+        if ends is None:
+            return _in_pieces(lambda piece, _: cheap.adjoint(piece), g, None, columns, owned, passed)
+        return _short(cheap, g, ends, columns, owned, passed)
+
+
+def _short(op: Operator, g: Tensor, ends: Sequence[int], columns: int, owned: bool, passed: Passed) -> Tensor:
+    """Columns that end early, in pieces that are as long as their last one."""
+    n_tokens, out = g.shape[-2], None
+    for start in range(0, len(g), columns):
+        piece = slice(start, start + columns)
+        n = ends[piece][-1]
+        h = first(op, n, n_tokens).adjoint(g[piece, :n])
+        if out is None:
+            same = owned and h.shape[-1] == g.shape[-1]
+            out = g if same else g.new_zeros(len(g), n_tokens, h.shape[-1])
+        out[piece, :n] = h
+        if passed is not None:
+            passed(len(h))
+    assert out is not None
+    return out
 
 
 def _at_hand(op: Operator, pieces: bool, room: int) -> ExitStack:

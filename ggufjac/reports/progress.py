@@ -130,7 +130,7 @@ class Counted:
 
 
 class Plain:
-    """Decides when a plain line is due: first after FIRST seconds (LATEST, where nothing is planned: such work is mostly
+    """Decides when a plain line is due: first after FIRST seconds (LATEST, where nothing is planned, which is mostly
     short), then whenever the work has come FURTHER, after LATEST seconds at the latest."""
 
     def __init__(self) -> None:

@@ -56,7 +56,7 @@ def _account(subject: Subject, target: int | None, above: Above) -> Account:
     options = faithful(subject.options, above)
     same = options.linearisation == subject.options.linearisation
     linear = subject.linear if same else subject.linearized(options)
-    question = ask(linear, subject.speller, target, above, None)
+    question = ask(linear.logits, subject.speller, target, above, None)
     w, b = functionals(linear, (question,))
     *terms, constant = linear.attribute(w)[0].tolist()
     constants = constant + float(b[0])

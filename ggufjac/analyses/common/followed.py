@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ggufjac.llamacpp.library import supported_version
 from ggufjac.maps import sweeps
 from ggufjac.maps.detached import DetachedMap
+from ggufjac.maps.text import TextMap
 from ggufjac.network.followed.run import FollowedRun, Remainder
 
 
@@ -37,14 +38,15 @@ class Followed:
         return max(self.remainders, key=lambda r: r.relative)
 
 
-def followed_of(linear: DetachedMap) -> Followed | None:
-    """The run that a map follows; None for a map of exact arithmetic."""
+def followed_of(linear: DetachedMap | TextMap) -> Followed | None:
+    """The run that maps follow; None for maps of exact arithmetic. Of maps at several positions, the worst one."""
     run = linear.forward_pass.run
     if not isinstance(run, FollowedRun):
         return None
     # the pass's own operators: those of the map may compute in a coarser precision
     y = sweeps.forward((*linear.forward_pass.layers, linear.forward_pass.final), linear.inputs[None], 1.0)
-    ours = linear.head.apply(y, 1.0)[0, 0].cpu()
+    ours = linear.head.apply(y, 1.0)[0].cpu()
+    theirs = linear.logits.view_as(ours)
     worst: dict[int, Remainder] = {}
     for found in run.remainders.values():
         if found.layer not in worst or worst[found.layer].relative < found.relative:
@@ -55,8 +57,8 @@ def followed_of(linear: DetachedMap) -> Followed | None:
         cache=run.settings.cache,
         repack=run.settings.repack,
         remainders=tuple(worst[layer] for layer in sorted(worst)),
-        logits=float((ours - linear.logits).abs().max() / linear.logits.std()),
-        same_first=int(ours.argmax()) == int(linear.logits.argmax()),
+        logits=float(((ours - theirs).abs().amax(-1) / theirs.std(-1)).max()),
+        same_first=bool((ours.argmax(-1) == theirs.argmax(-1)).all()),
         seconds=run.recording.seconds,
         copying=run.recording.copying,
         copied=run.recording.copied,

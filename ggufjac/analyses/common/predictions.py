@@ -48,22 +48,21 @@ class Triplet:
     reads: tuple[Piece, ...]
 
 
-def top_predictions(linear: DetachedMap, speller: Speller) -> tuple[Prediction, ...]:
-    """The likeliest next tokens, the first one first."""
-    probabilities = linear.logits.double().softmax(-1)
-    top = linear.logits.topk(min(PREDICTIONS, linear.logits.shape[0])).indices.tolist()
+def top_predictions(logits: Tensor, speller: Speller, n: int = PREDICTIONS) -> tuple[Prediction, ...]:
+    """The n likeliest next tokens by their logits [n_vocab], the first one first."""
+    probabilities = logits.double().softmax(-1)
+    top = logits.topk(min(n, logits.shape[0])).indices.tolist()
     return tuple(
-        Prediction(speller.piece(i), float(linear.logits[i]), float(probabilities[i]), rank)
-        for rank, i in enumerate(top, 1)
+        Prediction(speller.piece(i), float(logits[i]), float(probabilities[i]), rank) for rank, i in enumerate(top, 1)
     )
 
 
-def prediction_of(linear: DetachedMap, speller: Speller, target: int | None) -> Prediction:
-    """What the model thinks of one token as the next; None: of the likeliest."""
-    i = int(linear.logits.argmax()) if target is None else target
-    logit = linear.logits[i]
-    probability = float(linear.logits.double().softmax(-1)[i])
-    return Prediction(speller.piece(i), float(logit), probability, int((linear.logits > logit).sum()) + 1)
+def prediction_of(logits: Tensor, speller: Speller, target: int | None) -> Prediction:
+    """What the model thinks of one token as the next, by the logits [n_vocab]; None: of the likeliest."""
+    i = int(logits.argmax()) if target is None else target
+    logit = logits[i]
+    probability = float(logits.double().softmax(-1)[i])
+    return Prediction(speller.piece(i), float(logit), probability, int((logits > logit).sum()) + 1)
 
 
 def logit_functionals(linear: DetachedMap, targets: Sequence[int]) -> tuple[Tensor, Tensor]:

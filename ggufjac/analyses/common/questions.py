@@ -8,6 +8,7 @@ what ln p has gained.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,9 +23,9 @@ from ggufjac.maps.detached import DetachedMap
 
 #: How many of the likeliest other tokens a mean is taken of.
 LIKELIEST = 4
-#: Points at which slopes are taken on the way from equal logits (Gauss and Legendre's; ln p is then right to 1e-9 where
-#: the first logit is 60 above the mean).
-POINTS = 96
+#: On the way from equal logits slopes are taken at so many points (Gauss and Legendre's) of every panel, in which the
+#: first logit gets no further than STEP from the mean. (ln p is then right to 1e-11.)
+POINTS, STEP = 10, 4.0
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,23 @@ class Question:
     value: float
 
 
-def ask(linear: DetachedMap, speller: Speller, target: int | None, above: Above, against: int | None) -> Question:
-    """The question about one token (None: the likeliest), above what is named, or above the token `against`."""
-    wanted = prediction_of(linear, speller, target)
+def ask(logits: Tensor, speller: Speller, target: int | None, above: Above, against: int | None) -> Question:
+    """The question about one token (None: the likeliest), above what is named, or above the token `against`; logits
+    [n_vocab]: those of the prediction."""
+    return question_and_weights(logits, speller, target, above, against)[0]
+
+
+def question_and_weights(
+    logits: Tensor, speller: Speller, target: int | None, above: Above, against: int | None
+) -> tuple[Question, Tensor]:
+    """The same, with the quantity as weights [n_vocab] float64 of a sum over the logits."""
+    wanted = prediction_of(logits, speller, target)
     if against is None and above == "rival":
-        against = next(i for i in linear.logits.topk(2).indices.tolist() if i != wanted.token.id)
-    rival = None if against is None else prediction_of(linear, speller, against)
+        against = next(i for i in logits.topk(2).indices.tolist() if i != wanted.token.id)
+    rival = None if against is None else prediction_of(logits, speller, against)
     named = above if rival is None else "token"
-    weights = _weights(linear.logits, wanted.token.id, named, against)
-    return Question(wanted, named, rival, float(weights @ linear.logits.double()))
+    weights = _weights(logits, wanted.token.id, named, against)
+    return Question(wanted, named, rival, float(weights @ logits.double())), weights
 
 
 def functionals(linear: DetachedMap, questions: Sequence[Question]) -> tuple[Tensor, Tensor]:
@@ -81,8 +90,14 @@ def _weights(logits: Tensor, target: int, above: str, against: int | None) -> Te
 
 def _mean_softmax(logits: Tensor) -> Tensor:
     """The mean of softmax(s logits) for s from 0 to 1."""
+    z = logits - logits.max()
+    panels = max(1, math.ceil(-float(z.mean()) / STEP))
     places, sizes = np.polynomial.legendre.leggauss(POINTS)
-    mean = torch.zeros_like(logits)
+    onwards = (z / panels).exp()  # from a point to the same one of the next panel: few exponentials serve all
+    mean = torch.zeros_like(z)
     for place, size in zip(places, sizes, strict=True):
-        mean += float(size) / 2 * (float(1 + place) / 2 * logits).softmax(-1)
+        e = (float(1 + place) / (2 * panels) * z).exp_()
+        for _ in range(panels):
+            mean.add_(e, alpha=float(size) / (2 * panels * float(e.sum())))
+            e *= onwards
     return mean

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -21,19 +21,17 @@ from ggufjac.analyses.common.predictions import (
     top_predictions,
 )
 from ggufjac.analyses.common.stopwatch import Progress, Stopwatch, silent
-from ggufjac.analyses.common.targets import token_named
+from ggufjac.analyses.common.targets import spelled, token_named
 from ggufjac.analyses.common.tokens import Piece, Speller
-from ggufjac.analyses.common.words import Word, words_of
+from ggufjac.analyses.common.words import Word, words_in
 from ggufjac.analyses.options import AnalysisOptions, Token
 from ggufjac.chat.prompt import Prompt, PromptLike, Turn, turns_of
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD, LinearMap
 from ggufjac.maps.model import Model
 from ggufjac.maps.notes import notes_of, text_of
+from ggufjac.maps.swept import FEW_GROUPS, GROUPS
 from ggufjac.quants.device.choice import described
-
-#: Columns among which tokens are dealt out for a quick check that a map gives its output.
-BRIEFLY = 2
 
 
 class Subject:
@@ -90,7 +88,7 @@ class Subject:
     @cached_property
     def words(self) -> tuple[Word, ...]:
         """The words that they make."""
-        return words_of([self.speller.raw(i) for i in self.ids], [self.speller.special(i) for i in self.ids])
+        return words_in(self.speller, self.ids)
 
     @cached_property
     def turns(self) -> tuple[Turn, ...]:
@@ -108,9 +106,18 @@ class Subject:
         """The id of a token that an option names. Raises UserError where there is none."""
         return token_named(self.model, named, option)
 
+    def spelled(self, named: Token, option: str = "target") -> tuple[int, ...]:
+        """The ids of the tokens that an option's text is behind the prompt: one, or several. Raises UserError where
+        there is none."""
+        return spelled(self.model, self.ids, named, option)
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """What tokens that follow others stand for."""
+        return b"".join(map(self.speller.raw, ids)).decode("utf-8", "backslashreplace")
+
     def prediction(self, named: Token | None) -> Prediction:
         """What the model thinks of a token as the next one; None: of the likeliest."""
-        return prediction_of(self.linear, self.speller, None if named is None else self.token(named))
+        return prediction_of(self.linear.logits, self.speller, None if named is None else self.token(named))
 
     def target(self, named: Token | None) -> Prediction:
         """The token that is explained: the named one, or the likeliest. The forward pass is the next step.
@@ -119,12 +126,12 @@ class Subject:
         """
         asked = None if named is None else self.token(named)
         self.lap("forward pass")
-        return prediction_of(self.linear, self.speller, asked)
+        return prediction_of(self.linear.logits, self.speller, asked)
 
     @property
     def predictions(self) -> tuple[Prediction, ...]:
         """The likeliest next tokens."""
-        return top_predictions(self.linear, self.speller)
+        return top_predictions(self.linear.logits, self.speller)
 
     # --- vectors ----------------------------------------------------------------------------------------------
 
@@ -145,21 +152,12 @@ class Subject:
         return token_triplets(self.linear, functional, svd, self.decoder, self.speller)
 
     def rebuilt(self, *, fast: bool) -> Tensor:
-        """What the map makes of the inputs and its constants [d], which should be its output; fast: with two columns,
-        of the even and the odd positions, in place of up to GROUPS. All positions in one column would only repeat the
-        forward pass."""
-        linear = self.linear
-        if not fast or len(self.ids) <= BRIEFLY:
-            return linear.reconstruction()
-        x = linear.inputs.new_zeros(BRIEFLY, *linear.inputs.shape)
-        for i in range(BRIEFLY):
-            x[i, i::BRIEFLY] = linear.inputs[i::BRIEFLY]
-        return linear.matmat(x).sum(0) + linear.constant
+        """What the map makes of the inputs and its constants [d], which should be its output; fast: with fewer columns,
+        among which the tokens are dealt out."""
+        return self.linear.reconstruction(FEW_GROUPS if fast else GROUPS)
 
-    # --- what every result says -------------------------------------------------------------------------------
-
-    def facts(self) -> dict[str, Any]:
-        """The fields of a `PromptResult`. Ends the last step."""
+    def facts(self, predictions: tuple[Prediction, ...] | None = None) -> dict[str, Any]:
+        """The fields of a `PromptResult`; predictions: where they are not those of the map. Ends the last step."""
         return {
             "model": facts_of(self.model.file),
             "prompt": self.prompt,
@@ -168,7 +166,7 @@ class Subject:
             "dtype": self.options.dtype_name,
             "rules": str(self.options.linearisation),
             "seed": self.options.seed,
-            "predictions": self.predictions,
+            "predictions": self.predictions if predictions is None else predictions,
             "seconds": self._watch.stop(),
             "device": described(torch.device(self.options.device), self.options.dtype_name),
         }

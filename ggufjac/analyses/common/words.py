@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ggufjac.analyses.common.tokens import readable
+from ggufjac.analyses.common.tokens import Speller, readable
 
 #: Scripts without spaces between words: Thai and Lao, Burmese, Khmer; kana, bopomofo and Han characters.
 UNSPACED = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x318F), (0x3400, 0x4DBF), (0x4E00, 0x9FFF),
@@ -49,6 +49,11 @@ def words_of(pieces: Sequence[bytes], special: Sequence[bool]) -> tuple[Word, ..
         Word(b"".join(pieces[start:stop]).decode("utf-8", "backslashreplace"), start, stop)
         for start, stop in zip(starts, ends, strict=False)
     )
+
+
+def words_in(speller: Speller, ids: Sequence[int]) -> tuple[Word, ...]:
+    """The words that tokens make."""
+    return words_of([speller.raw(i) for i in ids], [speller.special(i) for i in ids])
 
 
 def _starts(tokens: Sequence[int], pieces: Sequence[bytes]) -> Iterator[int]:

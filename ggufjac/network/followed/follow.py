@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
@@ -29,17 +30,18 @@ _LATENT = re.compile(r"^blk\.(\d+)\.attn_v_b\.weight$")
 _UP = re.compile(r"^(blk\.\d+)\.ffn_up\.weight$")
 
 
-def follow(family: Family, run: Run, settings: LlamaSettings) -> FollowedRun:
+def follow(family: Family, run: Run, settings: LlamaSettings, positions: Sequence[int] | None = None) -> FollowedRun:
     """`run` as llama.cpp runs it on the family's file: runs the prompt there and captures what it computes.
 
-    Raises UserError where llama.cpp cannot run the file.
+    positions: those whose logits are wanted (None: the last one). Raises UserError where llama.cpp cannot run the file.
     """
     ids = run.tokens.tolist()
     with runner(family, run.n_ctx, settings) as llama:
-        recording = llama.record(ids, recorder(family, len(ids)))
+        recording = llama.record(ids, recorder(family, len(ids)), positions)
         settings = replace(settings, threads=llama.threads)
     given = {item.name: getattr(run, item.name) for item in fields(run)}
-    return FollowedRun(**given, recording=recording, settings=settings, kept=(len(ids) - 1,))
+    kept = (len(ids) - 1,) if positions is None else tuple(positions)
+    return FollowedRun(**given, recording=recording, settings=settings, kept=kept)
 
 
 def runner(family: Family, n_ctx: int, settings: LlamaSettings) -> Runner:
@@ -56,7 +58,7 @@ def concluded(done: ForwardPass) -> ForwardPass:
     return replace(
         done,
         output=torch.from_numpy(recording.named[RESULT]).to(done.output),
-        logits=torch.from_numpy(recording.logits)[None].to(done.logits),
+        logits=torch.from_numpy(recording.logits).to(done.logits),
     )
 
 

@@ -23,6 +23,8 @@ from ggufjac.rules import rules_called
 LISTED, LARGEST = 24, 16
 #: The longest word that is shown whole where there is room.
 LONGEST = 32
+#: The heading of the column that says whose a word is.
+TURN = "turn"
 #: Cells of a bar, and of one in a narrow terminal.
 BAR, NARROW = 24, 12
 
@@ -42,7 +44,7 @@ def of_words(
     made = layout.table()
     made.add_column("#", justify="right", style=words.DIM, no_wrap=True)
     if turns:
-        made.add_column("turn", style=words.DIM, no_wrap=True)
+        made.add_column(TURN, style=words.DIM, no_wrap=True)
     made.add_column("word", no_wrap=True)
     made.add_column(heading(first.question), justify="right")
     made.add_column("", no_wrap=True)
@@ -76,7 +78,7 @@ def of_words(
     made.add_section()
     _add(made, "sum", [each.question.value for each in accounts], turns)
     spare = [layout.named(column) for column in reversed(made.columns[4 + bool(turns) :])]
-    return layout.narrowed(made, width, spare)
+    return layout.narrowed(made, width, [*spare, TURN])
 
 
 def of_constants(sources: Sequence[ConstantTerms], tokens: Sequence[Piece], width: int) -> Table:
