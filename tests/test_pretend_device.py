@@ -25,10 +25,11 @@ from ggufjac.analyses.options import (
     ExplainOptions,
     LayersOptions,
     OrdinaryOptions,
+    Planned,
     SteerOptions,
 )
 from ggufjac.analyses.ordinary import ordinary
-from ggufjac.analyses.plan import What, plan
+from ggufjac.analyses.plan import plan
 from ggufjac.analyses.steer.steering import steer
 from ggufjac.analyses.table import COMMANDS, KINDS
 from ggufjac.batch.prompts import PromptLine
@@ -178,7 +179,7 @@ def test_an_analysis_says_the_same_on_a_device(kind: str, tiny: Model) -> None:
 
 
 @pytest.mark.parametrize("what", ["analyze", "full"])
-def test_a_plan_for_a_device(what: What, tiny: Model) -> None:
+def test_a_plan_for_a_device(what: Planned, tiny: Model) -> None:
     """Weights that stay count, and only what streams by is read in a sweep."""
     roomy, tight = (plan(tiny, 5, what, device="pretend", memory=memory) for memory in (1 << 30, 2 << 20))
     tensors = sum(info.nbytes for info in tiny.file.tensors.values())

@@ -13,7 +13,7 @@ import ggufjac
 from conftest import IDS
 from ggufjac.analyses.common.stopwatch import Progress
 from ggufjac.analyses.options import AnalysisOptions
-from ggufjac.analyses.plan import PlannedStep, expected, plan, plan_of, plan_of_columns, worth_planning
+from ggufjac.analyses.plan import PlannedStep, expected, plan, plan_of, worth_planning
 from ggufjac.analyses.steps import PLANNED
 from ggufjac.analyses.table import COMMANDS
 from ggufjac.errors import UserError
@@ -122,12 +122,6 @@ class TestPlans:
         for lap, passing in planned.items():
             assert found.steps[lap] == pytest.approx(passing, rel=0.1), lap
 
-    def test_columns_of_a_sweep(self, tiny: Model) -> None:
-        few, many = (plan_of_columns(tiny, 7, columns, AnalysisOptions(rules="half")) for columns in (2, 6))
-        assert [each.name for each in few.steps] == ["coefficient pass", "terms"]
-        assert few.steps[1].columns == 2
-        assert many.steps[1].flops == 3 * few.steps[1].flops
-
     def test_what_has_no_short_form_says_so(self, tiny: Model) -> None:
         with pytest.raises(UserError, match="layers has no short form"):
             plan(tiny, 4, "layers", fast=True)
@@ -199,6 +193,8 @@ class TestLines:
     def test_short_work_has_none(self) -> None:
         when = Plain()
         assert not any(when.due(elapsed / 10, elapsed / 100) for elapsed in range(int(10 * FIRST)))
+        assert not any(when.due(elapsed, None) for elapsed in range(int(LATEST)))
+        assert when.due(LATEST, None)
 
     def test_the_first_then_every_tenth_then_every_half_minute(self) -> None:
         when = Plain()

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import torch
 
 from ggufjac.analyses.common.facts import ModelFacts, facts_of
 from ggufjac.analyses.common.result import Result
-from ggufjac.analyses.options import AnalysisOptions
-from ggufjac.analyses.steps import FULL, ROWS, Sizes, Work, full_map, of_side, spoken, swept, works
+from ggufjac.analyses.options import AnalysisOptions, Planned
+from ggufjac.analyses.steps import FULL, ROWS, Sizes, Work, full_map, of_side, spoken, works
 from ggufjac.analyses.table import COMMANDS
 from ggufjac.errors import UserError
 from ggufjac.maps.costs.planner import Cost, Planner, Rates, trial
@@ -23,24 +23,6 @@ from ggufjac.option import flag_of, options_of
 from ggufjac.quants.device.choice import described
 from ggufjac.quants.memory.devices import default_budget, device_called
 from ggufjac.rules import rules_called
-
-#: What can be planned: every analysis, `ggufjac analyze` with the tables of each token or of all together alone, or the
-#: full map.
-What = Literal[
-    "analyze",
-    "each",
-    "combined",
-    "full",
-    "layers",
-    "attribute",
-    "answer",
-    "ablate",
-    "ordinary",
-    "extremes",
-    "compare",
-    "steer",
-]
-WHATS: tuple[str, ...] = get_args(What)
 
 #: Operations that take some seconds on two cores; a packed weight has about a byte.
 A_WHILE = 5e11
@@ -116,7 +98,7 @@ class Plan(Result):
 def plan(
     model: Model,
     n_tokens: int,
-    what: What = "analyze",
+    what: Planned = "analyze",
     *,
     top: int | None = None,
     fast: bool = False,
@@ -184,12 +166,6 @@ def plan_of(
 def _length(model: Model, n_tokens: int, options: AnalysisOptions) -> int:
     """The tokens of a prompt and of what an analysis adds to it, the last of which is not read."""
     return min(n_tokens + max(0, spoken(options) - 1), model.family.n_ctx_train)
-
-
-def plan_of_columns(model: Model, n_tokens: int, columns: int, options: AnalysisOptions) -> Plan:
-    """The cost of one backward sweep of so many columns over n_tokens positions, with the coefficient pass, by the
-    rules of the options: what the terms of so many functionals take. Raises as `plan`."""
-    return _Planned(model, n_tokens, options).plan("full", columns, swept(columns))
 
 
 def expected(prompts: Sequence[tuple[Model, int]], command: str, options: AnalysisOptions) -> Plan | None:
@@ -318,7 +294,7 @@ class _Planned:
     def _outside(self, planner: Planner, work: Work) -> Cost:
         """Vectors through the head, or a prompt through llama.cpp."""
         if work.kind == "llama.cpp":
-            return planner.prefill
+            return Cost(planner.prefill.flops, 0, 0)  # what it reads is its own
         d, n_vocab = self.model.family.d, self.model.family.n_vocab
         return Cost(2 * work.columns * d * n_vocab, 0, 0)
 

@@ -320,14 +320,6 @@ def full_map() -> tuple[Work, ...]:
     return (Work("forward pass", "coefficient pass", "pass"), Work(FULL, FULL, "back", -1))
 
 
-def swept(columns: int, rules: str | None = None) -> tuple[Work, ...]:
-    """A map by some rules and one backward sweep of so many columns, which give the terms of so many functionals."""
-    return (
-        Work("forward pass", "coefficient pass", "pass", rules=rules),
-        Work("tokens", "terms", "back", columns, rules=rules),
-    )
-
-
 def of_side(work: Work, number: int, sides: int) -> Work:
     """The same as the part of one side among several."""
     return replace(work, lap=f"side {number + 1} of {sides}") if work.lap == SIDE else work

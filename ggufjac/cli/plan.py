@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import get_args
 
 from ggufjac import parse
-from ggufjac.analyses.options import AnalysisOptions
+from ggufjac.analyses.options import AnalysisOptions, Planned
 from ggufjac.cli import common, options
 from ggufjac.cli.outputs import add_outputs, publish, require_outputs
 
-#: As in ggufjac.analyses.plan, which imports torch.
-WHATS = (
-    "analyze",
-    "each",
-    "combined",
-    "full",
-    "layers",
-    "attribute",
-    "answer",
-    "ablate",
-    "ordinary",
-    "extremes",
-    "compare",
-    "steer",
-)
+WHATS: tuple[str, ...] = get_args(Planned)
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -130,8 +130,8 @@ class Counted:
 
 
 class Plain:
-    """Decides when a plain line is due: first after FIRST seconds, then whenever the work has come FURTHER, after
-    LATEST seconds at the latest."""
+    """Decides when a plain line is due: first after FIRST seconds (LATEST, where nothing is planned, which is mostly
+    short), then whenever the work has come FURTHER, after LATEST seconds at the latest."""
 
     def __init__(self) -> None:
         self._last, self._share = 0.0, 0.0
@@ -139,7 +139,8 @@ class Plain:
     def due(self, elapsed: float, share: float | None) -> bool:
         since = elapsed - self._last
         further = share is not None and share - self._share >= FURTHER and since >= SOONEST
-        if elapsed < FIRST or not (self._last == 0.0 or further or since >= LATEST):
+        first = FIRST if share is not None else LATEST
+        if elapsed < first or not (self._last == 0.0 or further or since >= LATEST):
             return False
         self._last, self._share = elapsed, share or 0.0
         return True

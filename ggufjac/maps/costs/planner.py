@@ -7,9 +7,9 @@ a few columns through it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -34,7 +34,8 @@ from ggufjac.rules import DETACHED, Rules
 CPU = torch.device("cpu")
 #: A trial's shortest time in seconds; shorter ones are repeated. Other programs on the same cores take turns of some
 #: 10 ms: in 0.05 s one met all of them or none, and rates between 42 and 126 GFLOP/s were measured for the same layer.
-TRIAL = 0.5
+#: Several works are tried in turns of TURN seconds, so that all of them meet the same machine.
+TRIAL, TURN = 0.5, 0.1
 #: Tokens whose folded MLPs are tried: more than the caches hold, as in a whole prompt.
 FEW = 16
 
@@ -231,18 +232,18 @@ def trial(planner: Planner, columns: int) -> Rates:
     store = family.source.placed(device, planner.memory).store
     run = run_of([0] * planner.n_tokens, store=store).at(0)
     x = torch.randn(planner.n_tokens, family.d, dtype=dtype).to(device)
-    seconds = partial(_seconds, device=device)
     with torch.no_grad(), kernels_first():
-        read, again = _rates(planner, seconds)
+        read, again = _rates(planner)
         op = family.layers[0].build(run, x)[0]
-        prefill = seconds(lambda: family.layers[0].build(run, x))
         g = x.new_empty(1, *x.shape)
         width = min(columns, sweeps.piece_columns(op, g, planner.map.room))
         g = torch.randn(width, *op.apply(g[:, :]).shape[1:], dtype=dtype).to(device)
-        many = seconds(lambda: op.adjoint(g))
-        one = seconds(lambda: op.adjoint(g[:1])) if width > 1 else many
+        works = [lambda: family.layers[0].build(run, x), lambda: op.adjoint(g), lambda: op.adjoint(g[:1])]
         matrices = planner.folded(columns)
-        dense = None if matrices is None else _dense(matrices, g, seconds)
+        if matrices is not None:
+            folded, y = _folded(matrices, g)
+            works.append(lambda: folded.adjoint(y))
+        prefill, many, one, *dense = _seconds(works, device)
     empty = run_of([0] * planner.n_tokens, store=planner.store).at(0)
     with torch.no_grad(), Rehearsal() as built_once:
         shadow = family.layers[0].build(empty, torch.empty(x.shape, dtype=dtype, device="meta"))[0]
@@ -250,18 +251,18 @@ def trial(planner: Planner, columns: int) -> Rates:
         shadow.adjoint(torch.empty(g.shape, dtype=dtype, device="meta"))
     beside = max(0.0, (width * one - many) / (width - 1)) if width > 1 else 0.0
     sweep = swept.flops / (many - min(beside, many / 2))
-    return Rates(built_once.flops / prefill, sweep, sweep if dense is None else dense, beside, read, again)
+    dense_rate = 2 * y.numel() * folded.matrices.shape[-1] / dense[0] if dense else sweep
+    return Rates(built_once.flops / prefill, sweep, dense_rate, beside, read, again)
 
 
-def _dense(matrices: tuple[int, int], g: Tensor, seconds: Callable[[Callable[[], object]], float]) -> float:
-    """Operations per second of columns g [n, T, d] in a folded MLP of so many rows and columns, at a few tokens."""
+def _folded(matrices: tuple[int, int], g: Tensor) -> tuple[PerToken, Tensor]:
+    """A folded MLP of so many rows and columns at a few tokens, and as many columns for it as g [n, T, d] has."""
     few, (n_out, n_in) = min(FEW, g.shape[1]), matrices
     op = PerToken(torch.randn(few, n_out, n_in, dtype=g.dtype).to(g.device))
-    y = torch.randn(len(g), few, n_out, dtype=g.dtype).to(g.device)
-    return 2 * y.numel() * n_in / seconds(lambda: op.adjoint(y))
+    return op, torch.randn(len(g), few, n_out, dtype=g.dtype).to(g.device)
 
 
-def _rates(planner: Planner, seconds: Callable[[Callable[[], object]], float]) -> tuple[float, float]:
+def _rates(planner: Planner) -> tuple[float, float]:
     """Bytes per second of a layer's weights, read where the kernels find them or sent to the device: as they lie there
     now, and once they were met."""
     source = planner.family.source
@@ -269,7 +270,7 @@ def _rates(planner: Planner, seconds: Callable[[Callable[[], object]], float]) -
     nbytes = sum(data.nbytes for data in packed)
     if planner.device.type != "cpu":
         road = road_to(planner.device)
-        rate = nbytes / seconds(lambda: [road.settle(data) for data in packed])
+        rate = nbytes / _seconds([lambda: [road.settle(data) for data in packed]], planner.device)[0]
         return rate, rate
 
     def touch() -> list[int]:
@@ -280,18 +281,21 @@ def _rates(planner: Planner, seconds: Callable[[Callable[[], object]], float]) -
     first = nbytes / (time.perf_counter() - begun)
     available = available_memory()
     stays = available is None or source.pages.fits(max(available - planner.memory, available // 2))
-    return first, nbytes / seconds(touch) if stays else first
+    return first, nbytes / _seconds([touch], planner.device)[0] if stays else first
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """The time of one call, from as many as a trial takes."""
-    work()  # a device compiles its kernels first
+def _seconds(works: Sequence[Callable[[], object]], device: torch.device) -> list[float]:
+    """The time of one call of each, from as many as a trial takes."""
+    calls, spent = [0] * len(works), [0.0] * len(works)
+    for work in works:
+        work()  # a device compiles its kernels first
     synchronize(device)
-    calls, begun = 0, time.perf_counter()
-    while True:
-        work()
-        synchronize(device)
-        calls += 1
-        spent = time.perf_counter() - begun
-        if spent > TRIAL:
-            return spent / calls
+    while min(spent) < TRIAL:
+        for i, work in enumerate(works):
+            begun = time.perf_counter()
+            while time.perf_counter() - begun < TURN:
+                work()
+                synchronize(device)
+                calls[i] += 1
+            spent[i] += time.perf_counter() - begun
+    return [total / n for total, n in zip(spent, calls, strict=True)]
