@@ -25,9 +25,7 @@ def add_model(command: argparse.ArgumentParser) -> None:
 
 def add_prompt(command: argparse.ArgumentParser) -> None:
     command.add_argument("prompt", metavar="PROMPT", nargs="?", help="the text; '-' or nothing reads standard input")
-    command.add_argument(
-        "--prompt-file", action=options.Once, metavar="FILE", help="read the prompt from a UTF-8 file, as it is"
-    )
+    command.add_argument("--prompt-file", metavar="FILE", help="read the prompt from a UTF-8 file, as it is")
     prompts.add(command)
 
 
