@@ -144,6 +144,7 @@ SECTIONS: dict[str, Section] = {
     "layers": _table("layers"),
     "ablate": _table("ablate"),
     "command": _table("command"),
+    "plan": _table("plan"),
     "scale": _scale,
     "growth": _growth,
     "kernels": _kernels,

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ggufjac.analyses.answer.answering import Answer
     from ggufjac.analyses.attribute import Attribution
     from ggufjac.analyses.common.result import Result
+    from ggufjac.analyses.common.stopwatch import Progress
     from ggufjac.analyses.compare.comparison import Comparison
     from ggufjac.analyses.extremes import Extremes
     from ggufjac.analyses.judge.explain import Explanation
@@ -153,8 +154,27 @@ def _computed(command: str, opened: Any, prompts: tuple[Any, ...], options: Any)
     from ggufjac.reports import views
 
     views.install()
-    with torch.no_grad():
-        return COMMANDS[command].function(opened, *prompts, options)
+    with torch.no_grad(), _told(command, opened, prompts, options) as progress:
+        return COMMANDS[command].function(opened, *prompts, options, progress)
+
+
+@contextmanager
+def _told(command: str, opened: Any, prompts: tuple[Any, ...], options: Any) -> Iterator[Progress]:
+    """Who is told how an analysis goes on: nobody, unless the options say so."""
+    from ggufjac.analyses.common.stopwatch import silent
+
+    if not options.progress:
+        yield silent
+        return
+    from ggufjac.reports import progress
+
+    if command == "explain":  # what cannot be planned
+        with progress.watched(command) as tracker:
+            yield tracker
+        return
+    pairs = [(m, p) for m in opened for p in prompts[0]] if command == "compare" else [(opened, prompts[0])]
+    with progress.analysis_watched(command, command, pairs, options) as tracker:
+        yield tracker
 
 
 @contextmanager

@@ -33,9 +33,9 @@ class Flag:
 
     name: of the flag, without hyphens in front (None: the field's). parse: from a word to the value, ValueError where
     there is none. choices: the values there are. negated: the flag turns off what is on. repeated: it may be given
-    several times. several: it takes several words. token: its words name tokens of the model. resource: it changes no
-    result, only what computing takes. hidden: there is no flag. short: what the same number is called where many
-    analyses are run at once.
+    several times. several: it takes several words. token: its words name tokens of the model; phrase: or texts of
+    several tokens. resource: it changes no result, only what computing takes. hidden: there is no flag. short: what the
+    same number is called where many analyses are run at once.
     """
 
     help: str
@@ -47,6 +47,7 @@ class Flag:
     repeated: bool = False
     several: bool = False
     token: bool = False
+    phrase: bool = False
     resource: bool = False
     hidden: bool = False
     short: str | None = None

@@ -117,7 +117,7 @@ def test_tokens_taken_away_side_by_side_are_as_if_run_alone(
     with Model.open(make(family, tmp_path / "tiny.gguf")) as model, torch.no_grad():
         inputs = model.embed(PROMPT, torch.float64)
         whole = variants.WholePrompt(model.family, torch.tensor(PROMPT), inputs)
-        zeroed, left_out = whole.zeroed(positions), whole.left_out(positions)
+        zeroed, left_out = whole.zeroed(positions)[:, 0], whole.left_out(positions)[:, 0]
         for i, t in enumerate(positions):
             changed = inputs.clone()
             changed[t] = 0
@@ -130,7 +130,7 @@ def test_tokens_taken_away_side_by_side_are_as_if_run_alone(
 @pytest.mark.parametrize("positions", [(0,), (1,), (1, 0)])
 def test_of_two_tokens_either_can_be_left_out(tiny: Model, positions: tuple[int, ...]) -> None:
     inputs = tiny.embed(PROMPT[:2], torch.float64)
-    found = variants.WholePrompt(tiny.family, torch.tensor(PROMPT[:2]), inputs).left_out(positions)
+    found = variants.WholePrompt(tiny.family, torch.tensor(PROMPT[:2]), inputs).left_out(positions)[:, 0]
     for row, t in zip(found, positions, strict=True):
         torch.testing.assert_close(row, tiny.run([PROMPT[1 - t]], torch.float64).logits[-1])
 

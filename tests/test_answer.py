@@ -14,7 +14,6 @@ from ggufjac.analyses.answer import answering
 from ggufjac.analyses.answer.answering import CLOSE, Answer, answer
 from ggufjac.analyses.answer.judging import judged
 from ggufjac.analyses.answer.spans import ANSWER, PROMPT, TEMPLATE, messages_of, roles_of, sentences_of
-from ggufjac.analyses.answer.writing import continuation
 from ggufjac.analyses.attribute import attribute
 from ggufjac.analyses.common.tokens import Speller
 from ggufjac.analyses.common.words import Word
@@ -133,8 +132,8 @@ def test_an_answer_that_is_given(tiny: Model) -> None:
 
 def test_a_continuation_that_the_tokenizer_would_join_is_cut_by_itself(tiny: Model) -> None:
     prompt = tiny.tokenize("Hello")
-    assert continuation(tiny, prompt, " there", "x") == tuple(tiny.tokenize("Hello there")[len(prompt) :])
-    joined = continuation(tiny, prompt, "there", "x")
+    assert tiny.continuation(prompt, " there") == tiny.tokenize("Hello there")[len(prompt) :]
+    joined = tiny.continuation(prompt, "there")
     assert b"".join(tiny.vocab.piece(i) for i in joined) == b"there"
 
 

@@ -186,5 +186,5 @@ def test_the_command(tiny_path: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "over" in printed
     assert run(["show", saved]) == 0
     assert capsys.readouterr().out == printed
-    assert run(["attribute", str(tiny_path), "The", "--against", "no such token"]) == 2
+    assert run(["attribute", str(tiny_path), "The", "--against", ""]) == 2
     assert capsys.readouterr().err.startswith("ggufjac: --against: no token is")

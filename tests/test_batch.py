@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +24,19 @@ import ggufjac
 from conftest import PATIENCE, printed
 from ggufjac.analyses.analyze import Analysis
 from ggufjac.analyses.common.result import Result
-from ggufjac.analyses.options import BatchOptions
+from ggufjac.analyses.options import AnalysisOptions, BatchOptions
 from ggufjac.analyses.table import load
 from ggufjac.batch.prompts import PromptLine, read_prompts
 from ggufjac.batch.run import run_batch, sources
+from ggufjac.batch.sheet import csv_of
 from ggufjac.batch.store import DATABASE, LOCK, RESULTS, reading, writing
 from ggufjac.batch.summary import summary_of
 from ggufjac.batch.units import BatchModel, Unit, units_of
+from ggufjac.chat.prompt import Message
 from ggufjac.cli.main import parse, run
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
+from ggufjac.option import option
 from ggufjac.reader import GGUFFile
 from ggufjac.reader.fingerprint import fingerprint
 from ggufjac.reports.tables.batch import report
@@ -37,6 +44,8 @@ from tinymodels import make
 
 PROMPTS = ("The bridge", "out", "and the bridge is", "in the", "idge")
 HOW = BatchOptions(top=2, verify=False)
+#: A chat template that adds nothing of its own but the role.
+TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}"
 #: What two runs of the same units do not share.
 OF_THE_RUN = {"seconds", "finished", "file", "bytes"}
 
@@ -109,10 +118,14 @@ class TestPrompts:
         [
             ('{"prompt": "a"}\n{"prompt": "b"', "line 2: this is no JSON"),
             ('{"prompt": "a"}\n\n["b"]', "line 3: this is no JSON object"),
-            ('{"promt": "a"}', "line 1: there is no field 'promt'; the fields are prompt, id, target"),
+            ('{"promt": "a"}', "line 1: there is no field 'promt'; did you mean 'prompt'?"),
+            ('{"a": "b", "c": "d"}', "line 1: the prompt is missing; name the column with --column, of a, c"),
+            ('{"messages": []}', "line 1: the messages is []"),
+            ('{"messages": [{"role": "user"}]}', "line 1, message 1: the content is"),
+            ('{"prompt": "a", "answer": ["b"]}', "line 1: answer is"),
             ('{"id": "a"}', "line 1: the prompt is missing"),
             ('{"prompt": ""}', "line 1: the prompt is empty"),
-            ('{"prompt": [1, "a"]}', "line 1: the prompt is"),
+            ('{"prompt": [1, "a"]}', 'line 1: the prompt is [1, "a"]; it must be a text, a list of token ids, or a'),
             ('{"prompt": [true]}', "line 1: the prompt is"),
             ('{"prompt": "a", "target": ["b"]}', "line 1: target is"),
             ('{"prompt": "\\ud800"}', "line 1: "),
@@ -130,6 +143,73 @@ class TestPrompts:
         assert word in str(refused.value)
         assert "\n" not in str(refused.value)
 
+    def test_chats_answers_and_what_stands_beside_them(self, tmp_path: Path) -> None:
+        path = tmp_path / "prompts.jsonl"
+        path.write_text(
+            '{"messages": [{"role": "user", "content": "Hi"}], "answer": "Hello", "lang": "en", "n": 2}\n'
+            '{"prompt": "a", "label": "x"}\n{"prompt": "a", "label": "y"}\n'
+        )
+        chat, plain = read_prompts(path)
+        assert (chat.prompt, chat.messages, chat.answer) == ("", (Message("user", "Hi"),), "Hello")
+        assert json.loads(chat.extra) == {"lang": "en", "n": 2}
+        assert plain == PromptLine(2, "a", extra='{"label": "x"}')  # the first one of two that are alike counts
+
+    def test_a_json_array(self, tmp_path: Path) -> None:
+        path = tmp_path / "prompts.json"
+        path.write_text('["one", {"text": "two", "k": 1}, [3, 4], [{"role": "user", "content": "Hi"}]]')
+        one, two, three, four = read_prompts(path)
+        assert (one.line, one.prompt, two.prompt, three.prompt) == (1, "one", "two", (3, 4))
+        assert two.extra == '{"k": 1}'
+        assert four.messages == (Message("user", "Hi"),)
+        path.write_text('{"prompt": "one"}')
+        with pytest.raises(UserError, match="no JSON array"):
+            read_prompts(path)
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("a.csv", 'question,label,target\n"One, two",x," Paris"\n\nThree,,\n'),
+            ("a.csv", "question;label;target\r\nOne, two;x; Paris\r\nThree;;\r\n"),
+            ("a.tsv", "question\tlabel\ttarget\nOne, two\tx\t Paris\nThree\t\t\n"),
+        ],
+    )
+    def test_tables(self, tmp_path: Path, name: str, text: str) -> None:
+        path = tmp_path / name
+        path.write_bytes(text.encode())
+        first, second = read_prompts(path)
+        assert (first.line, first.prompt, first.target, first.extra) == (2, "One, two", " Paris", '{"label": "x"}')
+        assert (second.prompt, second.target, second.extra) == ("Three", None, '{"label": ""}')
+        with pytest.raises(UserError, match=r"line [34]: the label is empty"):
+            read_prompts(path, "label")
+
+    def test_a_prompt_may_have_lines_and_a_chat_a_cell(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.csv"
+        path.write_text('id,messages\n1,"[{""role"": ""user"", ""content"": ""a\\nb""}]"\n')
+        (line,) = read_prompts(path)
+        assert (line.id, line.messages) == ("1", (Message("user", "a\nb"),))
+        path.write_text('mine\n"a\nb"\nc\n')
+        assert read_prompts(path) == (PromptLine(2, "a\nb"), PromptLine(4, "c"))
+
+    @pytest.mark.parametrize(
+        ("name", "text", "column", "word"),
+        [
+            ("a.csv", "a,b\n1,2\n", None, "line 2: the prompt is missing; name the column with --column, of a, b"),
+            ("a.csv", "a,b\n1,2\n", "c", "line 2: there is no 'c'; there are a, b"),
+            ("a.csv", "promt\n1\n", None, "did you mean 'prompt'?"),
+            ("a.csv", "prompt,prompt\n1,2\n", None, "two columns are called 'prompt'"),
+            ("a.csv", "prompt\n1,2\n", None, "line 2: there are 2 cells, and 1 columns have a name"),
+            ("a.csv", 'prompt\n"a\n', None, "line 2: this is no row of a table"),
+            ("a.csv", "prompt\n", None, "holds no prompt"),
+            ("a.txt", "a\n", "prompt", "lines of text have no columns"),
+        ],
+    )
+    def test_bad_tables_are_named(self, tmp_path: Path, name: str, text: str, column: str | None, word: str) -> None:
+        path = tmp_path / name
+        path.write_text(text)
+        with pytest.raises(UserError) as refused:
+            read_prompts(path, column)
+        assert word in str(refused.value)
+
     def test_bad_bytes(self, tmp_path: Path) -> None:
         path = tmp_path / "prompts.txt"
         path.write_bytes(b"abc\xff")
@@ -143,7 +223,7 @@ class TestKeys:
     def test_the_key_is_of_all_that_matters_and_nothing_else(self) -> None:
         unit = Unit(PromptLine(1, "a"), self.MODEL, "analyze", HOW)
         for alike in (
-            Unit(PromptLine(9, "a"), self.MODEL, "analyze", HOW),
+            Unit(PromptLine(9, "a", extra='{"k": 1}'), self.MODEL, "analyze", HOW),
             Unit(PromptLine(1, "a"), BatchModel("n", "/elsewhere.gguf", "f"), "analyze", HOW),
         ):
             assert alike.key == unit.key
@@ -152,12 +232,14 @@ class TestKeys:
             Unit(PromptLine(1, "a", "id"), self.MODEL, "analyze", HOW),
             Unit(PromptLine(1, "a", None, "t"), self.MODEL, "analyze", HOW),
             Unit(PromptLine(1, "[1]"), self.MODEL, "analyze", HOW),
+            Unit(PromptLine(1, "a", answer="t"), self.MODEL, "analyze", HOW),
+            Unit(PromptLine(1, "", messages=(Message("user", "a"),)), self.MODEL, "analyze", HOW),
             Unit(PromptLine(1, (1,)), self.MODEL, "analyze", HOW),
             Unit(PromptLine(1, "a"), BatchModel("m", "/m.gguf", "g"), "analyze", HOW),
             Unit(PromptLine(1, "a"), self.MODEL, "layers", HOW),
             Unit(PromptLine(1, "a"), self.MODEL, "analyze", BatchOptions(top=3, verify=False)),
         )
-        assert len({unit.key, *(other.key for other in others)}) == 9
+        assert len({unit.key, *(other.key for other in others)}) == 11
 
     def test_another_version_computes_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
         unit = Unit(PromptLine(1, "a"), self.MODEL, "analyze", HOW)
@@ -248,6 +330,102 @@ def test_every_analysis_runs_and_asks_llama_cpp_if_it_may(tiny_path: Path, tmp_p
     assert summary.groups[0].verdicts == {"MATCH": 2}
 
 
+def test_rows_say_what_one_would_filter_by(tiny: Model, tiny_path: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    lines = [PromptLine(1, "The bridge out of", target="#42", extra='{"label": "x", "line": 7}'), PromptLine(2, "out")]
+    kinds = ["analyze", "attribute", "layers", "ordinary", "ablate", "extremes"]
+    units = units_of(lines, sources([tiny_path]), kinds, BatchOptions(top=2, verify=False))
+    run_batch(folder, units)
+    found = {(row["line"], row["analysis"]): row for row in rows(folder)}
+    for kind in kinds[:-1]:
+        row, saved = found[1, kind], load(folder / found[1, kind]["result"])
+        target = saved.questions[0].target if kind == "attribute" else saved.target
+        assert (row["explained"], row["explained_rank"]) == (target.token.text, target.rank)
+        assert row["explained_probability"] == pytest.approx(target.probability)
+        assert row["text"] == "The bridge out of"
+        terms = [abs(row[f"term{i}"]) for i in (1, 2, 3) if row[f"term{i}"] is not None]
+        assert terms == sorted(terms, reverse=True)
+        assert terms
+        assert all(row[f"source{i}"] for i in range(1, 1 + len(terms)))
+    assert found[1, "extremes"]["explained"] is None
+    attributed = load(folder / found[1, "attribute"]["result"])
+    account = attributed.accounts[0]
+    words = {w.text: sum(account.terms[w.start : w.stop]) for w in attributed.words}
+    first = found[1, "attribute"]
+    assert first["term1"] == pytest.approx(words[first["source1"]])
+
+    # what changes no result may change, and nothing is computed for it
+    again = units_of(
+        [replace(lines[0], extra='{"label": "y"}')], sources([tiny_path]), kinds, BatchOptions(top=2, verify=False)
+    )
+    before = {row["key"]: row["finished"] for row in everything(folder)}
+    run_batch(folder, again)
+    assert {row["key"]: row["finished"] for row in everything(folder)} == before
+    assert {row["extra"] for row in rows(folder) if row["line"] == 1} == {'{"label": "y"}'}
+
+
+def everything(folder: Path) -> list[sqlite3.Row]:
+    with reading(folder) as store:
+        return store.rows()
+
+
+def test_rows_as_csv(whole: Path) -> None:
+    stored = everything(whole)
+    found = list(csv.DictReader(io.StringIO(csv_of(stored), newline="")))
+    assert [row["prompt"] for row in found] == [*PROMPTS, *PROMPTS]
+    assert float(found[0]["probability"]) == pytest.approx(stored[0]["probability"])
+    assert not {"key", "bytes", "extra"} & found[0].keys()
+    assert len(list(csv.DictReader(io.StringIO(csv_of(stored, {stored[2]["key"]}), newline="")))) == 1
+    assert csv_of([]) == "\n"
+
+
+def test_extra_fields_are_columns_of_a_csv(tiny_path: Path, tmp_path: Path) -> None:
+    prompts, out = tmp_path / "p.csv", tmp_path / "rows.csv"
+    prompts.write_text('prompt,label,status\nThe bridge,"a, b",mine\nout,,\n')
+    words = [str(prompts), str(tiny_path), "--out", str(tmp_path / "out"), "--analysis", "attribute", "--fast"]
+    assert run(["run", *words, "--csv", str(out)]) == 0
+    with open(out, newline="", encoding="utf-8") as opened:
+        first, second = csv.DictReader(opened)
+    assert (first["label"], first["extra.status"], first["status"]) == ("a, b", "mine", "done")
+    assert (second["label"], second["prompt"]) == ("", "out")
+    told = tmp_path / "again.csv"
+    assert run(["run", "--status", str(tmp_path / "out"), "--csv", str(told)]) == 0
+    assert told.read_bytes() == out.read_bytes()
+
+
+def test_a_chat_is_read_by_the_models_own_template(tmp_path: Path) -> None:
+    path = make("llama", tmp_path / "chat.gguf", texts={"tokenizer.chat_template": TEMPLATE})
+    prompts = tmp_path / "p.jsonl"
+    prompts.write_text('{"messages": [{"role": "user", "content": "The bridge"}]}\n')
+    folder = tmp_path / "out"
+    run_batch(folder, units_of(read_prompts(prompts), sources([path]), ["attribute"], BatchOptions(fast=True)))
+    (row,) = rows(folder)
+    assert (row["status"], row["text"]) == ("done", "user: The bridge")
+    assert json.loads(row["prompt"]) == [{"role": "user", "content": "The bridge"}]
+
+
+def test_answers_go_to_analyses_that_know_them() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Said(AnalysisOptions):
+        say: str | None = option(None, "what the model is to say")
+
+    assert BatchOptions().of_analysis(Said, None, "Hello") == Said(say="Hello")
+    assert BatchOptions().of_analysis(AnalysisOptions, None, "Hello") == AnalysisOptions()
+
+
+def test_a_table_of_an_older_version_grows(whole: Path, units: Sequence[Unit], tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(whole, folder)
+    with sqlite3.connect(folder / DATABASE) as old:
+        for name in ("answer", "extra", "text", "source1", "term3"):
+            old.execute(f"ALTER TABLE units DROP COLUMN {name}")
+        old.execute("PRAGMA user_version = 1")
+    old.close()
+    with writing(folder) as store:
+        assert not store.plan(units)
+        assert {"answer", "extra", "text", "source1", "term3"} <= set(store.rows()[0].keys())
+
+
 def test_a_model_is_opened_once(units: Sequence[Unit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     plain = Model.open
@@ -278,17 +456,17 @@ def test_a_failure_is_recorded_and_tried_again(
     tiny_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = tmp_path / "p.jsonl"
-    lines.write_text('{"prompt": "a"}\n{"prompt": "b", "id": "bad [x]", "target": "none"}\n{"prompt": "c"}\n')
+    lines.write_text('{"prompt": "a"}\n{"prompt": "b", "id": "bad [x]", "target": "#999999"}\n{"prompt": "c"}\n')
     arguments = ["run", str(lines), str(tiny_path), "--out", str(tmp_path / "out"), "--top", "2", "--no-verify"]
     assert run(arguments) == 1
     shown = capsys.readouterr()
     assert "2 done" in shown.out
     assert "1 failed" in shown.out
-    assert "no token is 'none'" in shown.out
+    assert "no token 999999" in shown.out
     assert shown.err == ""
     found = rows(tmp_path / "out")
     assert [row["status"] for row in found] == ["done", "failed", "done"]
-    assert "no token is 'none'" in found[1]["error"]
+    assert "no token 999999" in found[1]["error"]
     assert found[1]["result"] is None
     assert run(["run", "--status", str(tmp_path / "out"), "--json", "-"]) == 1
     told = json.loads(capsys.readouterr().out)
@@ -525,12 +703,12 @@ class TestCluster:
 
         opened = []
         plain = Model.open
-        bad = [Unit(PromptLine(99, "a", None, "none"), units[0].model, "analyze", HOW)]
+        bad = [Unit(PromptLine(99, "a", None, "#999999"), units[0].model, "analyze", HOW)]
         monkeypatch.setattr(Model, "open", lambda path: opened.append(path) or plain(path))
         with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
             summary = run_batch(tmp_path / "out", [*units, *bad], cluster=cluster.scheduler_address)
             assert (summary.done, summary.failed) == (10, 1)
-            assert "no token is 'none'" in summary.failures[0].error
+            assert "no token 999999" in summary.failures[0].error
             assert sorted(opened) == sorted({unit.model.path for unit in units})
 
             def breaking(*_: object, **more: object) -> None:

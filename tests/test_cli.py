@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import PATIENCE
+from ggufjac.cli.main import parse, parser
 from ggufjac.errors import UserError
 from tinymodels import make
 
@@ -169,7 +171,7 @@ def test_damaged_models(home: Path, tiny_path: Path, tmp_path: Path) -> None:
     [
         ([""], "empty"),
         ([PROMPT * 2000], "shorten"),
-        ([PROMPT, "--target", "no such token"], "no token is"),
+        ([PROMPT, "--target", ""], "no token is"),
         ([PROMPT, "--target", "#123456"], "no token 123456"),
         ([PROMPT, "--memory", "1K"], "smallest"),
         ([PROMPT, "--save", "/no/such/folder/x"], "cannot be written"),
@@ -210,3 +212,20 @@ def test_a_reader_that_leaves_early_is_no_error(home: Path, tiny_path: Path) -> 
         command, shell=True, capture_output=True, text=True, env={**os.environ, "GGUFJAC_HOME": str(home)}, check=False
     )
     assert done.stderr == ""
+
+
+def flags() -> list[tuple[str, str, str]]:
+    """Every flag that takes one value: its command, its name, and a value that it takes."""
+    (commands,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return [
+        (name, action.option_strings[-1], str(action.choices[0]) if action.choices else "1")
+        for name, command in commands.choices.items()
+        for action in command._actions
+        if type(action).__name__ in ("_StoreAction", "_Once") and action.option_strings
+    ]
+
+
+@pytest.mark.parametrize(("command", "flag", "value"), flags())
+def test_a_flag_that_takes_one_value_is_refused_twice(command: str, flag: str, value: str) -> None:
+    with pytest.raises(UserError, match=f"{flag} was given twice; it takes one value"):
+        parse([command, flag, value, flag, value])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,12 +22,15 @@ from benchmarks import results
 from benchmarks.device import build, kernels, models, products, show, storage, values
 from benchmarks.device.arguments import parsed
 from benchmarks.device.card import Card
+from benchmarks.device.check import Check, Clock
 from benchmarks.device.rows import Log, Phase, Row, read
 from benchmarks.device.run import run
 from benchmarks.device.timing import each, whole
+from benchmarks.device.trial.tried import NOW, tried
 from benchmarks.device.weights import LARGEST, WEIGHTS, matrix
 from benchmarks.synth import fill
 from benchmarks.synthetic.shapes import named
+from conftest import PATIENCE
 from ggufjac.quants import native
 from ggufjac.quants.device.kernels import Kernels
 from ggufjac.reader.types import GGMLType
@@ -186,7 +191,59 @@ def test_what_runs_when() -> None:
     assert parsed(["--8b"]).phases == ("build", "8b")
     assert parsed(["--70b", "--real", "x.gguf"]).phases == ("build", "70b", "real")
     assert parsed(["--only", "products"]).phases == ("products",)
+    assert parsed(["--only", "trial"]).phases == ("trial",)
     assert parsed([]).scale.name == "full"
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+def test_candidates_are_tried(tmp_path: Path) -> None:
+    """By Triton's interpreter, which is chosen before Triton is imported: hence a process of its own."""
+    out = tmp_path / "device.json"
+    ran = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "device", *TINY, "--only", "trial", "--out", str(out)],
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    (phase,) = read(out).phases
+    assert not phase.failed
+    assert all(row.seconds for row in phase.rows), [row.note for row in phase.rows if not row.seconds]
+    narrow = [row for row in phase.rows if row.unit == "GB/s" and row.error is not None]
+    assert all(row.error is not None and row.error < 5e-7 for row in narrow)
+    kernels = {(row.what.split()[-1], row.at, row.way.split()[0]) for row in narrow}
+    both, all_rows = ("apply", "adjoint"), ("1", "16")
+    assert kernels == {
+        *((way, m, kernel) for way in both for m in all_rows for kernel in ("engine", "subnormal")),
+        *((way, "1", "scalar") for way in both),
+        ("apply", "16", "blockwise"),
+    }
+    assert {row.way for row in phase.rows} >= {"by columns, 2^26", "three of halves, 2^26, stretches of 2048"}
+    assert "| Q4_K 96x512 adjoint | 16 | float32 |" in ran.stdout
+
+
+def test_a_candidate_that_fails_or_errs_is_left_out() -> None:
+    def broken() -> Tensor:
+        raise ZeroDivisionError("in a kernel")
+
+    check = Check(parsed(TINY), CPU, Clock(1), 1e9)
+    row, exact = Row("trial", "Q4_K apply", "16", "float32", "new"), torch.ones(2, 3)
+    now = replace(row, way="old", note=NOW)
+    works = {now: lambda: exact, row: lambda: exact, replace(row, way="wrong"): lambda: 2 * exact}
+    works[replace(row, way="broken")] = broken
+    made = [tried(check, row, [work], exact, 1e-6, 1e-3, captured=True) for row, work in works.items()]
+    assert [made[2].note, made[3].note] == [
+        "left out: its error is 1.0e+00, and 1e-06 may be",
+        "left out: ZeroDivisionError: in a kernel",
+    ]
+    assert list(show.lines(made)) == [f"Q4_K apply, 16 rows float32 {row.way}: {row.note}" for row in made[2:]], (
+        "those that are right stand in the table"
+    )
+    (*_, line) = show.table(Phase("trial", rows=made))
+    assert line.startswith("| Q4_K apply | 16 | float32 | ")
+    assert list(show.table(Phase("products", rows=made))) == []
 
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@
     python -m benchmarks device --quick                     # build, values of a few types, products, a small model
     python -m benchmarks device --8b --limit 300            # one model alone, five minutes a phase
     python -m benchmarks device --real FILE                 # a model of your own, at eight token ids
+    python -m benchmarks device --only trial                # candidates that nothing uses yet, 100 seconds
     python -m benchmarks device --quick --device cpu        # the check itself, where there is no GPU
     python -m benchmarks results device --from device.json  # the section "device" of RESULTS.md
 
 Phases run one after the other, each within its own time; one that fails is told and the next one begins: build, values,
-products, smollm, 1b, 8b, 70b, real. --only and --skip name them.
+products, smollm, 1b, 8b, 70b, real; and trial where it is named. --only and --skip name them.
 
 A bare machine needs Python with torch, numpy, scipy, safetensors and rich, a C++ compiler, cmake and nanobind, and no
 network: the compiled extension is built in place. llama.cpp is not needed. What is missing there, gguf for example,

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from benchmarks.device.scales import SCALES, Scale
 
-PHASES = ("build", "values", "products", "smollm", "1b", "8b", "70b", "real")
+PHASES = ("build", "values", "products", "smollm", "1b", "8b", "70b", "real", "trial")
+#: What runs only where it is named: it measures what nothing uses.
+NAMED = ("trial",)
 QUICK = ("build", "values", "products", "smollm")
 #: Processes that compare types of weights on a GPU side by side: most of their time goes into compiling kernels.
 SHARDS = 8
@@ -70,7 +72,7 @@ def _phases(args: argparse.Namespace) -> tuple[str, ...]:
         named = {"8b": args.b8, "70b": args.b70, "real": args.real is not None}
         wanted = {"build", *(name for name, asked in named.items() if asked)}
     else:
-        wanted = set(QUICK if args.quick else PHASES)
+        wanted = set(QUICK if args.quick else PHASES) - set(NAMED)
     wanted -= set(args.skip)
     if args.real is None:
         wanted.discard("real")

@@ -52,7 +52,7 @@ def run(settings: Settings) -> int:
 
 def _phase(log: Log, name: str, rows: Iterator[Row], limit: float) -> None:
     """Run one phase to its end, to its limit, or to its failure."""
-    from benchmarks.device.show import lines
+    from benchmarks.device.show import lines, table
 
     phase = Phase(name)
     log.phases.append(phase)
@@ -76,7 +76,7 @@ def _phase(log: Log, name: str, rows: Iterator[Row], limit: float) -> None:
                 break
     except Exception:
         phase.failed = traceback.format_exc()
-    _say(*lines(held))
+    _say(*lines(held), *table(phase))
     for said in (phase.stopped, phase.failed):
         if said:
             _say(said)
@@ -146,6 +146,10 @@ def _rows(check: Check, name: str) -> Iterator[Row]:
         from benchmarks.device import products
 
         yield from products.rows(check)
+    elif name == "trial":
+        from benchmarks.device.trial import phase
+
+        yield from phase.rows(check)
     else:
         from benchmarks.device import models
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from benchmarks.device.rows import Log, Phase, Row
-from benchmarks.device.show import end, lines, spelled
+from benchmarks.device.show import end, lines, spelled, table
 from benchmarks.table import Table
 
 #: What the compact lines of a phase say.
@@ -45,6 +45,8 @@ def section(log: Log) -> Iterator[str]:
             yield "```"
             yield from lines(phase.rows)
             yield "```"
+        elif phase.name == "trial":
+            yield from table(phase)
         else:
             yield from _tables(phase)
         if phase.failed:

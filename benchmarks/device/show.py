@@ -109,6 +109,14 @@ def closing(log: Log) -> Iterator[str]:
         yield trace[-TRACE:]
 
 
+def table(phase: Phase) -> Iterator[str]:
+    """What sums up a phase of hundreds of rows that are not shown one by one."""
+    if phase.name == "trial":
+        from benchmarks.device.trial.fastest import lines
+
+        yield from lines(phase.rows)
+
+
 def end(phase: Phase) -> str:
     """How a phase ended, if not as it should."""
     return " FAILED" if phase.failed else f" ({phase.stopped})" if phase.stopped else ""

@@ -21,6 +21,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ggufjac.analyses.answer.phrase import Phrase, accounted, phrase_changes, phrase_map
 from ggufjac.analyses.common.account import Account, accounts_of
 from ggufjac.analyses.common.agreement import kl_divergence
 from ggufjac.analyses.common.predictions import Prediction, Triplet
@@ -28,7 +29,7 @@ from ggufjac.analyses.common.result import MapResult
 from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece, Speller
-from ggufjac.analyses.options import RANKING, AblateOptions
+from ggufjac.analyses.options import RANKING, AblateOptions, faithful_rules
 from ggufjac.chat.prompt import PromptLike, Turn, contents_first
 from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
@@ -88,6 +89,16 @@ class ComponentAblation:
     projected: AblationOutcome
 
 
+@dataclass(frozen=True)
+class PhraseChange:
+    """By how much ln p of a target of several tokens changes without one token of the prompt: with its vector set to 0,
+    and on the prompt without it (None where nothing would be left)."""
+
+    position: int
+    zeroed: float
+    left_out: float | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ablation(MapResult):
     """Parts of one prompt taken away, one at a time.
@@ -103,6 +114,8 @@ class Ablation(MapResult):
     account: Account
     tokens: tuple[TokenAblation, ...]
     n_tokens: int
+    phrase: Phrase | None = None
+    phrase_changes: tuple[PhraseChange, ...] = ()
     components: tuple[ComponentAblation, ...]
 
 
@@ -117,15 +130,17 @@ def ablate(
     if wrong:
         raise UserError(f"there is no token at position {wrong[0]}; the prompt has {len(ids)}, from 0")
 
-    asked = None if options.target is None else subject.token(options.target)
+    spelled = () if options.target is None else subject.spelled(options.target)
+    asked = spelled[0] if spelled else None
     subject.lap("account")
     (account,) = accounts_of(subject, asked, (RANKING,))
-    target = subject.target(options.target)
+    phrase, changes = _phrase(subject, spelled, options)
+    target = subject.target(asked)
     linear = subject.linear
     subject.lap("linear map")
     functional, _ = linear.logit_functional(target.token.id)
     terms = linear.attribute(functional[None])[0, :-1]
-    positions = sorted(options.tokens or _largest(account.terms, subject.turns))
+    positions = _positions(account.terms if phrase is None else phrase.terms, subject.turns, options)
     reconstruction = linear.reconstruction_error()
     svd = linear.svd(options.components, "combined", seed=options.seed)
     groups = [(i, i) for i in range(len(svd.S))] + ([(0, len(svd.S) - 1)] if len(svd.S) > 1 else [])
@@ -133,14 +148,14 @@ def ablate(
     frozen = linear.head.apply((linear.output - lost_outputs)[:, None], 1.0)[:, 0]
 
     subject.lap("derivative")
-    ordinary = model.linearize_with(ids, replace(options, rules="ordinary", path=None, run="exact"), linear.held_bytes)
+    ordinary = subject.linearized(replace(options, rules="ordinary", path=None, run="exact"), linear.held_bytes)
     gradient = ordinary.rmatmat(ordinary.surprise(target.token.id)[None])[0]
     slopes = -(lost * gradient).sum((1, 2))
     subject.lap("model with parts of its input taken away")
-    whole = WholePrompt(model.family, torch.tensor(ids), linear.inputs, options.memory, linear.store)
+    whole = WholePrompt(model.family, torch.tensor(ids), linear.inputs, options.memory, linear.store, subject.passed)
     projected = linear.inputs - lost[len(positions) :]
-    projections = logits_at(model.family, ids, projected, options.memory, linear.store)
-    changed = torch.cat((whole.zeroed(positions), projections))
+    projections = logits_at(model.family, ids, projected, options.memory, linear.store, subject.passed)
+    changed = torch.cat((whole.zeroed(positions)[:, 0], projections))
     unchanged = linear.logits
     if options.run != "exact":  # on changed vectors there is only exact arithmetic, which is held against itself
         unchanged = logits_at(model.family, ids, linear.inputs[None], options.memory, linear.store)[0]
@@ -177,6 +192,8 @@ def ablate(
             for i, t in enumerate(positions)
         ),
         n_tokens=len(ids),
+        phrase=phrase,
+        phrase_changes=changes,
         components=tuple(
             ComponentAblation(a + 1, b + 1, triplets[b], by_map[i], float(slopes[i]), by_model[i])
             for i, (a, b) in enumerate(groups, len(positions))
@@ -195,6 +212,27 @@ def _lost(
     inputs += [torch.einsum("k,ktn->tn", reads[i : j + 1], svd.V[i : j + 1]) for i, j in groups]
     lost = torch.stack(inputs)
     return lost, torch.cat((linear.matmat(lost[: len(positions)]), _written(svd.S * reads, svd.U, groups)))
+
+
+def _phrase(
+    subject: Subject, spelled: tuple[int, ...], options: AblateOptions
+) -> tuple[Phrase | None, tuple[PhraseChange, ...]]:
+    """The account of a target of several tokens, by which positions are chosen, and what it loses with each of them."""
+    if len(spelled) < 2:
+        return None, ()
+    rules = faithful_rules(RANKING, options.run)
+    linear = phrase_map(subject, spelled, rules)
+    phrase = accounted(subject, linear, spelled)
+    if options.run != "exact":
+        linear = phrase_map(subject, spelled, run="exact")
+    positions = _positions(phrase.terms, subject.turns, options)
+    zeroed, left_out = phrase_changes(subject, linear, spelled, positions)
+    gone = left_out or [None] * len(positions)
+    return phrase, tuple(map(PhraseChange, positions, zeroed, gone))
+
+
+def _positions(terms: Sequence[float], turns: Sequence[Turn], options: AblateOptions) -> list[int]:
+    return sorted(options.tokens or _largest(terms, turns))
 
 
 def _largest(terms: Sequence[float], turns: Sequence[Turn]) -> list[int]:
@@ -224,7 +262,7 @@ def _shorter(subject: Subject, whole: WholePrompt, positions: Sequence[int], opt
         shorter = [[*ids[:t], *ids[t + 1 :]] for t in positions]
         with runner(subject.model.family, len(ids), options.llama) as llama:
             return torch.stack([torch.from_numpy(llama.logits(rest)) for rest in shorter])
-    return whole.left_out(positions)
+    return whole.left_out(positions)[:, 0]
 
 
 class _Judge:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ggufjac.analyses.answer.phrase import Phrase, phrase_of
 from ggufjac.analyses.common.account import Account, accounts_of
 from ggufjac.analyses.common.agreement import Agreement
 from ggufjac.analyses.common.constants import ConstantTerms, constant_terms, constants_of
@@ -45,7 +46,8 @@ class Analysis(MapResult):
     its rivals and to its probability; and the words that the tokens make. target: the token whose logit is attributed.
     constant_share, constant_logit: what constants (biases) give to the output and to that logit; constant_sources: what
     each of them gives to the logit. combined, combined_stable_rank: of the map of all tokens together. norms_exact:
-    whether the stable ranks come from the full map or from random probes. ordinary: the reconstruction error of the
+    whether the stable ranks come from the full map or from random probes. Where spectra were not asked for (fast),
+    there are no triplets, and stable ranks are NaN. ordinary: the reconstruction error of the
     ordinary Jacobian (None: not asked for). agreement: None when llama.cpp was not asked, with the reason in
     agreement_note. llama_prediction: llama.cpp's first token. Where llama.cpp's own run is explained, the output, its
     logits and the predictions are llama.cpp's.
@@ -67,6 +69,7 @@ class Analysis(MapResult):
     agreement: Agreement | None
     agreement_note: str
     llama_prediction: Piece | None
+    phrase: Phrase | None = None
 
 
 def analyze(
@@ -81,8 +84,10 @@ def analyze(
     if options.ordinary:
         options.require_derivatives()
     subject = Subject(model, prompt, options, progress)
-    asked = None if options.target is None else subject.token(options.target)
+    spelled = () if options.target is None else subject.spelled(options.target)
+    asked = spelled[0] if spelled else None
     subject.lap("account")
+    phrase = phrase_of(subject, spelled) if len(spelled) > 1 else None
     accounts = accounts_of(subject, asked)
     target = subject.target(asked)
     linear = subject.linear
@@ -91,28 +96,33 @@ def analyze(
     subject.lap("reconstruction")
     y = linear.output
     shares, logits = linear.attribute(torch.stack((y / (y @ y), functional))).cpu()
-    rebuilt = linear.reconstruction()
+    rebuilt = subject.rebuilt(fast=options.fast)
     told = constants_of(linear, functional[None], [offset])
     ordinary = None
     if options.ordinary:
         subject.lap("ordinary Jacobian")
-        derivative = model.linearize_with(subject.ids, replace(options, rules="ordinary", path=None), linear.held_bytes)
+        derivative = subject.linearized(replace(options, rules="ordinary", path=None), linear.held_bytes)
         ordinary = derivative.reconstruction_error()
 
-    subject.lap("singular vectors")
-    each = linear.svd(options.top, "each", seed=options.seed) if options.tokens != "combined" else None
-    combined = linear.svd(options.top, "combined", seed=options.seed)
-    norms, norms_exact = linear.squared_norms(combined, seed=options.seed)
-
-    subject.lap("decoding")
+    each = combined = norms = None
+    norms_exact = False
+    if not options.fast:
+        subject.lap("singular vectors")
+        each = linear.svd(options.top, "each", seed=options.seed) if options.tokens != "combined" else None
+        combined = linear.svd(options.top, "combined", seed=options.seed)
+        norms, norms_exact = linear.squared_norms(combined, seed=options.seed)
+        subject.lap("decoding")
     rows = _token_rows(subject, shares, logits, functional, each, norms)
-    triplets = subject.combined_triplets(functional, combined) if options.tokens != "each" else ()
+    triplets: tuple[Triplet, ...] = ()
+    if combined is not None and options.tokens != "each":
+        triplets = subject.combined_triplets(functional, combined)
 
     subject.lap("llama.cpp")
     agreement, note = _opinion(subject, options, judge)
     return Analysis(
         **subject.map_facts(float((rebuilt - y).norm() / y.norm())),
         accounts=accounts,
+        phrase=phrase,
         words=subject.words,
         target=target,
         tokens=rows,
@@ -120,7 +130,7 @@ def analyze(
         constant_logit=float(logits[-1]) + offset,
         constant_sources=constant_terms(told),
         combined=triplets,
-        combined_stable_rank=float(norms.sum() / combined.S[0].square()),
+        combined_stable_rank=_stable_rank(combined, norms),
         norms_exact=norms_exact,
         ordinary=ordinary,
         agreement=agreement,
@@ -128,6 +138,11 @@ def analyze(
         llama_prediction=subject.speller.piece(agreement.theirs) if agreement else None,
         arrays=_arrays(subject, torch.stack((shares, logits)), rebuilt, each, combined),
     )
+
+
+def _stable_rank(combined: SVD | None, norms: Tensor | None) -> float:
+    """Of the map of all tokens together; NaN where it was not asked for."""
+    return float("nan") if combined is None or norms is None else float(norms.sum() / combined.S[0].square())
 
 
 def _opinion(subject: Subject, options: AnalyzeOptions, judge: Judge | None) -> tuple[Agreement | None, str]:
@@ -138,12 +153,12 @@ def _opinion(subject: Subject, options: AnalyzeOptions, judge: Judge | None) -> 
 
 
 def _token_rows(
-    subject: Subject, shares: Tensor, logits: Tensor, functional: Tensor, each: SVD | None, norms: Tensor
+    subject: Subject, shares: Tensor, logits: Tensor, functional: Tensor, each: SVD | None, norms: Tensor | None
 ) -> tuple[TokenRow, ...]:
     n_tokens = len(subject.ids)
     own: list[tuple[Triplet, ...]] = [()] * n_tokens
     ranks = [float("nan")] * n_tokens
-    if each is not None:
+    if each is not None and norms is not None:
         ranks = (norms / each.S[:, 0].square()).tolist()
         own = subject.token_triplets(functional, each)
     return tuple(
@@ -151,10 +166,13 @@ def _token_rows(
     )
 
 
-def _arrays(subject: Subject, terms: Tensor, rebuilt: Tensor, each: SVD | None, combined: SVD) -> dict[str, Tensor]:
+def _arrays(
+    subject: Subject, terms: Tensor, rebuilt: Tensor, each: SVD | None, combined: SVD | None
+) -> dict[str, Tensor]:
     linear = subject.linear
     arrays = subject.arrays(
         inputs=linear.inputs, output=linear.output, rebuilt=rebuilt, logits=linear.logits, terms=terms
     )
-    arrays |= combined.arrays("combined")
-    return arrays if each is None else arrays | each.arrays("each")
+    for name, found in (("combined", combined), ("each", each)):
+        arrays |= {} if found is None else found.arrays(name)
+    return arrays

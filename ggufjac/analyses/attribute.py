@@ -16,6 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ggufjac.analyses.answer.phrase import Phrase, phrase_of
 from ggufjac.analyses.common.account import Account, sinks
 from ggufjac.analyses.common.constants import ConstantTerms, constant_terms, constants_of
 from ggufjac.analyses.common.predictions import Triplet
@@ -23,10 +24,9 @@ from ggufjac.analyses.common.questions import Question, ask, functionals
 from ggufjac.analyses.common.result import MapResult
 from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
-from ggufjac.analyses.common.targets import tokens_named
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
-from ggufjac.analyses.options import ABOVE, AttributeOptions
+from ggufjac.analyses.options import ABOVE, AttributeOptions, Token, Tokens
 from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
@@ -86,7 +86,8 @@ class Attribution(MapResult):
     constants and this add up to its value. rest: what the components that are not listed give. writes: the direct paths
     first, then in the order of the network; their columns add up to the tokens' terms. carried: for every block l what
     the first question draws from each position of the state that enters it, with the constants to come last; the last
-    row is the state that leaves the network. Under rules that reconstruct every row adds up to the value.
+    row is the state that leaves the network. Under rules that reconstruct every row adds up to the value. components,
+    writes and carried are empty where they were not asked for (fast).
     """
 
     kind: ClassVar[str] = "attribution"
@@ -98,6 +99,8 @@ class Attribution(MapResult):
     constants: tuple[float, ...]
     constant_sources: tuple[ConstantTerms, ...] = ()
     constants_at_tokens: bool = False
+    phrases: tuple[Phrase, ...] = ()
+    phrase_against: Phrase | None = None
     missed: tuple[float, ...]
     components: tuple[Component, ...]
     rest: tuple[float, ...]
@@ -131,12 +134,17 @@ def attribute(
     """Explain logits of one prompt. Raises UserError for tokens that do not exist, and for a token against itself."""
     options = options or AttributeOptions()
     subject = Subject(model, prompt, options, progress)
-    targets = tokens_named(model, options.target, "target")
-    against = None if options.against is None else subject.token(options.against, "against")
-    if against is not None and options.above is not None:
+    named = _several(options.target)
+    spelled = [subject.spelled(each, "target") for each in named]
+    rival = None if options.against is None else subject.spelled(options.against, "against")
+    if rival is not None and options.above is not None:
         raise UserError("a logit is taken above another token's (against) or above what `above` names, not both")
-    if against in targets:
+    if rival in spelled:
         raise UserError("a token cannot be explained against itself; give two different ones")
+    phrases, against_phrase = _phrases(subject, spelled, rival, options)
+    # the rest of the report is about what a phrase begins with
+    targets = tuple(dict.fromkeys(tokens[0] for tokens in spelled))
+    against = None if rival is None or rival[0] in targets else rival[0]
 
     subject.lap("forward pass")
     linear = subject.linear
@@ -146,15 +154,22 @@ def attribute(
     terms = linear.attribute(w)
     told = constants_of(linear, w, offsets.tolist())
     entering = told.worth.sum(0).T.tolist()
-    reconstruction = linear.reconstruction_error()
+    rebuilt = subject.rebuilt(fast=options.fast)
+    reconstruction = float((rebuilt - linear.output).norm() / linear.output.norm())
 
-    subject.lap("layers")
-    writes = last_writes(linear, w[0])
-    carried = positions(linear, w[0])
-    subject.lap("components")
-    svd = linear.svd(options.top, "combined", seed=options.seed)
-    grid = _components(linear, w, svd)
-    triplets = subject.combined_triplets(w[0], svd)
+    writes: LastWrites | None = None
+    svd: SVD | None = None
+    carried = terms.new_zeros(0, terms.shape[1])
+    grid = terms.new_zeros(len(asked), 0, terms.shape[1] - 1)
+    triplets: tuple[Triplet, ...] = ()
+    if not options.fast:
+        subject.lap("layers")
+        writes = last_writes(linear, w[0])
+        carried = positions(linear, w[0])
+        subject.lap("components")
+        svd = linear.svd(options.top, "combined", seed=options.seed)
+        grid = _components(linear, w, svd)
+        triplets = subject.combined_triplets(w[0], svd)
 
     # what the head adds to a logit is a constant like those of the network
     constants = (terms[:, -1].cpu().double() + offsets).tolist()
@@ -173,22 +188,44 @@ def attribute(
         constants=tuple(constants),
         constant_sources=constant_terms(told),
         constants_at_tokens=options.constants == "tokens",
+        phrases=phrases,
+        phrase_against=against_phrase,
         missed=tuple(missed),
         components=tuple(
             Component(triplet, tuple(grid[:, i].sum(-1).tolist()), tuple(grid[0, i].tolist()))
             for i, triplet in enumerate(triplets)
         ),
         rest=tuple((terms[:, :-1].sum(-1) - grid.sum((1, 2))).tolist()),
-        writes=_writes(writes, float(offsets[0])),
+        writes=() if writes is None else _writes(writes, float(offsets[0])),
         carried=tuple((*row[:-1], row[-1] + float(offsets[0])) for row in carried.tolist()),
         arrays={
-            **subject.arrays(functionals=w, components=grid, carried=carried),
-            **svd.arrays("combined"),
+            **subject.arrays(functionals=w),
+            **({} if svd is None else {"components": grid, "carried": carried, **svd.arrays("combined")}),
             "constants": told.worth,
             "terms": torch.cat((terms[:, :-1], torch.tensor(constants).to(terms)[:, None]), 1),
-            "writes": torch.cat((writes.terms, writes.constants[:, None]), 1),
+            **({} if writes is None else {"writes": torch.cat((writes.terms, writes.constants[:, None]), 1)}),
         },
     )
+
+
+def _several(named: Tokens | None) -> Sequence[Token]:
+    if named is None:
+        return ()
+    return [named] if isinstance(named, str | int) else named
+
+
+def _phrases(
+    subject: Subject, targets: Sequence[tuple[int, ...]], against: tuple[int, ...] | None, options: AttributeOptions
+) -> tuple[tuple[Phrase, ...], Phrase | None]:
+    """The accounts of targets, and of what they are held against, where any of them is several tokens."""
+    if all(len(tokens) == 1 for tokens in (*targets, against or (0,))):
+        return (), None
+    subject.lap("phrases")
+    # what is usual for a logit is not for the ln p of a text
+    usual = options.rules == options.usual_rules() and against is None
+    rules = None if usual and options.path is None else str(options.linearisation)
+    found = tuple(phrase_of(subject, tokens, rules) for tokens in targets)
+    return found, None if against is None else phrase_of(subject, against, rules)
 
 
 def _questions(

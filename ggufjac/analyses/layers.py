@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ggufjac.analyses.answer.phrase import PhraseLens, phrase_lens, phrase_map
 from ggufjac.analyses.common.predictions import TOKENS_PER_VECTOR, Prediction
 from ggufjac.analyses.common.result import MapResult
 from ggufjac.analyses.common.stopwatch import Progress, silent
@@ -137,6 +138,8 @@ class Layers(MapResult):
     concept: Emergence
     writes: tuple[BlockWrite, ...]
     layerwise_exact: bool
+    phrase: str | None = None
+    phrase_lens: tuple[PhraseLens, ...] = ()
 
     @property
     def read_all(self) -> bool:
@@ -159,7 +162,12 @@ def layers(
     """One prompt, layer by layer. Raises UserError for layers, parts and tokens that do not exist."""
     options = options or LayersOptions()
     subject = Subject(model, prompt, options, progress)
-    target = subject.target(options.target)
+    spelled = () if options.target is None else subject.spelled(options.target)
+    in_lens: tuple[PhraseLens, ...] = ()
+    if len(spelled) > 1:
+        subject.lap("phrase")
+        in_lens = phrase_lens(subject, phrase_map(subject, spelled), spelled)
+    target = subject.target(spelled[0] if spelled else None)
     linear = subject.linear
     maps = LayerMaps(model.family, linear)
     places = maps.places(_chosen(maps.n_layer, options), [part_called(name) for name in options.what])
@@ -195,6 +203,8 @@ def layers(
         target=target,
         readings=readings,
         lens_layers=lens_layers,
+        phrase=subject.text_of(spelled) if in_lens else None,
+        phrase_lens=in_lens,
         lens=_emergence([(reading.layer, reading.rank == 1) for reading in lens_layers]),
         concept=_emergence(
             [

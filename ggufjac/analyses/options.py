@@ -40,16 +40,18 @@ def faithful_rules(above: str, run: str = "exact") -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisOptions(MapOptions):
-    """How a map is made, and seed: of whatever is drawn at random."""
+    """How a map is made, and seed: of whatever is drawn at random. progress: whether a Python function tells on
+    standard error how far it has come, as commands do."""
 
     seed: int = option(0, "of whatever is drawn at random", parse=parse.whole)
+    progress: bool = option(False, "tell on standard error how far it has come", hidden=True, resource=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnalyzeOptions(AnalysisOptions):
     """top: how many triplets; tokens: of which maps; target: the token whose logit is attributed (None: the
     prediction); ordinary: the ordinary Jacobian's reconstruction error as well; verify: whether llama.cpp is asked for
-    its own prediction.
+    its own prediction; fast: whether spectra are left out.
     """
 
     quick: ClassVar[bool] = True
@@ -60,9 +62,16 @@ class AnalyzeOptions(AnalysisOptions):
         "the map of each input token, of all together, or both (default)",
         choices=("each", "combined", "both"),
     )
-    target: Token | None = option(None, "attribute this token's logit: its text, or #ID", metavar="TOKEN", token=True)
+    target: Token | None = option(
+        None,
+        "attribute this token's logit, or a text's of several: its text, or #ID",
+        metavar="TOKEN",
+        token=True,
+        phrase=True,
+    )
     ordinary: bool = option(False, "the ordinary Jacobian's reconstruction error as well")
     verify: bool = option(True, "do not ask llama.cpp for its prediction", name="no-verify", negated=True)
+    fast: bool = option(False, "the tables of words and tokens alone: no singular vectors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +93,9 @@ class LayersOptions(AnalysisOptions):
     )
     layerwise: bool = option(False, "the map of each layer alone as well")
     top: int = option(6, "singular triplets (default 6)", parse=parse.positive, metavar="K")
-    target: Token | None = option(None, "follow this token's logit: its text, or #ID", metavar="TOKEN", token=True)
+    target: Token | None = option(
+        None, "follow this token, or a text of several: its text, or #ID", metavar="TOKEN", token=True, phrase=True
+    )
     tolerance: float = option(1e-2, "of residuals", hidden=True)
 
 
@@ -92,19 +103,21 @@ class LayersOptions(AnalysisOptions):
 class AttributeOptions(AnalysisOptions):
     """target: the tokens to explain, the most interesting first (None: the likeliest ones); above: what their logits
     are taken above (None: `ABOVE`); against: the token that they are taken above instead; top: how many components;
-    constants: where biases and other constants are shown, apart or with the tokens at whose positions they enter.
+    constants: where biases and other constants are shown, apart or with the tokens at whose positions they enter. fast:
+    whether layers and components are left out.
     rules: those whose terms foretell best what the model does without a token (`faithful_rules`), where none are named.
     """
 
     target: Tokens | None = option(
         None,
-        "a token to explain, its text or #ID; may be repeated (default: the likeliest ones)",
+        "a token to explain, or a text of several, its text or #ID; may be repeated (default: the likeliest ones)",
         metavar="TOKEN",
         repeated=True,
         token=True,
+        phrase=True,
     )
     against: Token | None = option(
-        None, "explain how far the target's logit is above this one's", metavar="TOKEN", token=True
+        None, "explain how far the target is above this one", metavar="TOKEN", token=True, phrase=True
     )
     above: Above | None = option(
         None,
@@ -118,6 +131,7 @@ class AttributeOptions(AnalysisOptions):
         "biases and other constants: in a row of their own (default), or with the token at whose position each enters",
         choices=("apart", "tokens"),
     )
+    fast: bool = option(False, "the table of words and tokens alone: no layers, no components")
     rules: str | None = option(
         None,
         f"how the model is linearised, of {', '.join(PRESETS)}, or NAME=CHOICE,... (default: {CONTRAST} for what is "
@@ -142,9 +156,7 @@ class AnswerOptions(AnalysisOptions):
     tokens: int = option(64, "of the answer, at most (default 64)", parse=parse.positive, metavar="N")
     temperature: float = option(0.0, "draw tokens (default 0: the likeliest one)", parse=parse.temperature, metavar="X")
     top_p: float = option(1.0, "draw from the likeliest that have this probability", parse=parse.share, metavar="X")
-    top_k: int | None = option(
-        None, "draw from so many likeliest ones (default: all)", parse=parse.positive, metavar="K"
-    )
+    top_k: int = option(0, "draw from so many likeliest ones (default: all)", parse=parse.whole, metavar="K")
     say: str | None = option(None, "explain this answer instead of one that the model gives now", metavar="TEXT")
     against: Token | None = option(
         None, "explain how far every token is above this one instead of above chance", metavar="TOKEN", token=True
@@ -208,7 +220,9 @@ class AblateOptions(AnalysisOptions):
     components: how many leading ones.
     """
 
-    target: Token | None = option(None, "follow this token's logit: its text, or #ID", metavar="TOKEN", token=True)
+    target: Token | None = option(
+        None, "follow this token, or a text of several: its text, or #ID", metavar="TOKEN", token=True, phrase=True
+    )
     tokens: tuple[int, ...] = option(
         (),
         "positions to take away, from 0 (default: those to which the most faithful account gives most, at most 32)",
@@ -284,7 +298,8 @@ class ExplainOptions(AnalysisOptions):
 @dataclass(frozen=True, kw_only=True)
 class BatchOptions(AnalysisOptions):
     """What can be chosen for all analyses of a batch at once. top: triplets (None: the analysis's own number); verify:
-    whether llama.cpp is asked for its prediction in `analyze`.
+    whether llama.cpp is asked for its prediction in `analyze`; fast: whether `analyze` and `attribute` leave out what
+    takes long.
     """
 
     quick: ClassVar[bool] = True
@@ -297,20 +312,24 @@ class BatchOptions(AnalysisOptions):
         metavar="RULES",
     )
     verify: bool = option(True, "analyze: do not ask llama.cpp for its prediction", name="no-verify", negated=True)
+    fast: bool = option(False, "analyze, attribute: the tables of words and tokens alone")
 
     def usual_rules(self) -> None:
         return None
 
-    def of_analysis(self, kind: type[AnalysisOptions], target: Token | None) -> AnalysisOptions:
-        """The record of one analysis, as far as it knows these options; target: the token that is meant, if there is
-        one."""
+    def of_analysis(
+        self, kind: type[AnalysisOptions], target: Token | None, answer: str | None = None
+    ) -> AnalysisOptions:
+        """The record of one analysis, as far as it knows these options; target, answer: the token and the answer that
+        are meant, if there are any."""
         found = {item.name: item for item in options_of(kind)}
         given = {item.name: getattr(self, item.name) for item in options_of(MapOptions)} | {"seed": self.seed}
         if self.top is not None:
             name = next(name for name, item in found.items() if "top" in (name, flag_of(item).short))
             given[name] = self.top
-        if "verify" in found:
-            given["verify"] = self.verify
+        given |= {name: getattr(self, name) for name in ("verify", "fast") if name in found}
+        if "say" in found and answer is not None:
+            given["say"] = answer
         if "target" in found and target is not None:
             given["target"] = target
         return kind(**given)

@@ -82,7 +82,7 @@ def ordinary(
     target = subject.target(options.target)
     linear = subject.linear
     functional, offset = linear.logit_functional(target.token.id)
-    derivative = model.linearize_with(subject.ids, replace(options, rules="ordinary", path=None), linear.held_bytes)
+    derivative = subject.linearized(replace(options, rules="ordinary", path=None), linear.held_bytes)
 
     sides, spectra, made = [], [], []
     maps: tuple[tuple[str, LinearMap], ...] = (("detached Jacobian", linear), ("ordinary Jacobian", derivative))

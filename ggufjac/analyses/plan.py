@@ -2,38 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 
 from ggufjac.analyses.common.facts import ModelFacts, facts_of
 from ggufjac.analyses.common.result import Result
-from ggufjac.analyses.options import CONTRAST, LIKELIHOOD
+from ggufjac.analyses.options import AnalysisOptions
+from ggufjac.analyses.steps import FULL, ROWS, Sizes, Work, full_map, of_side, spoken, swept, works
+from ggufjac.analyses.table import COMMANDS
+from ggufjac.errors import UserError
 from ggufjac.maps.costs.planner import Cost, Planner, Rates, trial
-from ggufjac.maps.linear import OVERSAMPLING, PROBES, usual_sweeps
+from ggufjac.maps.linear import OVERSAMPLING, usual_sweeps
 from ggufjac.maps.model import Model
-from ggufjac.maps.swept import GROUPS
+from ggufjac.option import flag_of, options_of
 from ggufjac.quants.device.choice import described
 from ggufjac.quants.memory.devices import default_budget, device_called
 from ggufjac.rules import rules_called
 
-#: What can be planned: `ggufjac analyze` with its tables of each token and of all together, one of them alone, or the
+#: What can be planned: every analysis, `ggufjac analyze` with the tables of each token or of all together alone, or the
 #: full map.
-What = Literal["analyze", "each", "combined", "full"]
+What = Literal[
+    "analyze",
+    "each",
+    "combined",
+    "full",
+    "layers",
+    "attribute",
+    "answer",
+    "ablate",
+    "ordinary",
+    "extremes",
+    "compare",
+    "steer",
+]
 WHATS: tuple[str, ...] = get_args(What)
 
-
 #: Operations that take some seconds on two cores; a packed weight has about a byte.
-A_WHILE = 1e12
+A_WHILE = 5e11
+#: Columns of the sweeps that every analysis makes at least once.
+FEWEST = 32
+#: Columns that take as long as one more token of a steered text.
+STEP = 4
+#: Bytes of a file per second with which llama.cpp is ready to run it (measured on files of 98 and 253 MB).
+LOADED = 4e8
 
 
 @dataclass(frozen=True)
 class PlannedStep:
     """One step. sweeps: how often the weights are swept; columns: with how many; flops: operations, 2 per multiply-add;
-    read: bytes."""
+    read: bytes. lap: the step of the analysis to which it belongs; passing: columns times layers, told as they pass (0:
+    nothing is told)."""
 
     name: str
     sweeps: int
@@ -41,6 +64,8 @@ class PlannedStep:
     flops: int
     read: int
     seconds: float
+    lap: str = ""
+    passing: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,120 +118,228 @@ def plan(
     n_tokens: int,
     what: What = "analyze",
     *,
-    top: int = 8,
+    top: int | None = None,
+    fast: bool = False,
+    answer: int = 64,
     memory: int | None = None,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
 ) -> Plan:
-    """The cost of an analysis of a prompt of so many tokens on a device of this machine.
+    """The cost of an analysis with its usual options of a prompt of so many tokens, on a device of this machine.
 
+    top: triplets (None: the analysis's own number); fast: without spectra and layers, where the analysis has this
+    option; answer: how many tokens `answer` adds to the prompt. `compare` is planned for two prompts of this length,
+    `steer` for a concept and a prompt of it.
     Raises UserError for a device that is not there, and where the budget does not hold one column.
     """
-    where = device_called(device, dtype)
-    budget = default_budget(where) if memory is None else memory
-    planner = Planner(model.family, n_tokens, budget, dtype, where)
-    wanted = _sweeps(planner, what, top)
-    costs = [(name, n, columns, planner.sweep(columns, transposed=back)) for name, n, columns, back in wanted]
-    rates = trial(planner, max(columns for _, _, columns, _ in costs))
-    prefill = planner.prefill
-    steps = [_pass("coefficient pass", planner, rates)]
-    steps += [_step(name, n, columns, cost, rates) for name, n, columns, cost in costs]
-    worst = 0
-    if what == "analyze":  # the words come first, from maps of their own that are gone then
-        for rules in (LIKELIHOOD, CONTRAST):
-            account = Planner(model.family, n_tokens, budget, dtype, where, rules_called(rules))
-            cost = account.sweep(1, transposed=True)
-            steps[:0] = [_pass(f"coefficients, {rules}", account, rates), _step("words", 1, 1, cost, rates)]
-            worst = max(worst, account.peak(cost) - account.passing - account.resident)
-    working = max([prefill.peak - planner.coefficient_bytes - planner.resident, *(cost.peak for *_, cost in costs)])
-    _, on_disk = planner.map.cut(planner.map.shape[0], transposed=True)
-    result = _full_bytes(planner) if any(name == FULL for name, *_ in wanted) else 0
-    if result and not on_disk and what != "full":  # the map stays while its spectra are taken
-        working += result
-    return Plan(
-        model=facts_of(model.file),
-        what=what,
-        n_tokens=n_tokens,
-        top=top,
-        dtype=str(dtype).removeprefix("torch."),
-        memory=budget,
-        base=_resident() if where.type == "cpu" else planner.resident,
-        coefficients=planner.coefficient_bytes + planner.states_bytes,
-        working=max(
-            working + _krylov_bytes(planner, what, top), worst - planner.coefficient_bytes - planner.states_bytes
-        ),
-        disk=result if on_disk else 0,
-        steps=tuple(steps),
-        flops_per_second=rates.sweep,
-        bytes_per_second=rates.read,
-        device=described(where, str(dtype).removeprefix("torch.")),
+    chosen: dict[str, Any] = {"memory": memory, "device": str(device), "dtype": dtype}
+    if what == "full":
+        prompt = _Planned(model, n_tokens, AnalysisOptions(**chosen))
+        return prompt.plan(what, 1 if top is None else top, full_map())
+    command = "analyze" if what in ("each", "combined") else what
+    kind = COMMANDS[command].options_class
+    named = {item.name: item for item in options_of(kind)}
+    if what in ("each", "combined"):
+        chosen["tokens"] = what
+    if top is not None:
+        name = next((name for name, item in named.items() if "top" in (name, flag_of(item).short)), None)
+        chosen |= {} if name is None else {name: top}
+    if what == "answer":
+        chosen["tokens"] = answer
+    if fast and "fast" not in named:
+        raise UserError(f"{command} has no short form; fast goes with analyze and attribute")
+    if fast:
+        chosen["fast"] = True
+    options = kind(**chosen)
+    return plan_of([(model, n_tokens)] * (2 if command == "compare" else 1), command, options, what)
+
+
+def plan_of(
+    prompts: Sequence[tuple[Model, int]], command: str, options: AnalysisOptions, what: str | None = None
+) -> Plan:
+    """The cost of an analysis with these options. prompts: the model and the number of tokens of each prompt that it is
+    of; several are the sides of a comparison, which share one trial. what: what the plan is called (None: as the
+    command).
+
+    Raises as `plan`.
+    """
+    sides = [_Planned(model, _length(model, n_tokens, options), options) for model, n_tokens in prompts]
+    top = getattr(options, "top", getattr(options, "components", 1))
+    made: list[Plan] = []
+    rates: dict[str, Rates] = {}
+    for i, side in enumerate(sides):
+        found = [of_side(work, i, len(sides)) for work in works(command, side.sizes, options)]
+        path = str(side.model.file.path)
+        made.append(side.plan(what or command, top, found, rates.get(path)))
+        rates[path] = side.rates
+    return replace(
+        made[0],
+        coefficients=max(each.coefficients for each in made),
+        working=max(each.coefficients + each.working for each in made) - max(each.coefficients for each in made),
+        disk=max(each.disk for each in made),
+        steps=tuple(step for each in made for step in each.steps),
     )
 
 
-FULL = "full map"
+def _length(model: Model, n_tokens: int, options: AnalysisOptions) -> int:
+    """The tokens of a prompt and of what an analysis adds to it, the last of which is not read."""
+    return min(n_tokens + max(0, spoken(options) - 1), model.family.n_ctx_train)
 
 
-def worth_planning(model: Model, n_tokens: int, top: int) -> bool:
-    """Whether `ggufjac analyze` may take long, by a glance at the sizes: planning itself takes seconds."""
-    d, columns = model.family.d, n_tokens * (top + OVERSAMPLING) * usual_sweeps(top + OVERSAMPLING)
-    weights = sum(info.nbytes for info in model.file.tensors.values())
-    return 2 * weights * n_tokens * min(d, columns) > A_WHILE
+def plan_of_columns(model: Model, n_tokens: int, columns: int, options: AnalysisOptions) -> Plan:
+    """The cost of one backward sweep of so many columns over n_tokens positions, with the coefficient pass, by the
+    rules of the options: what the terms of so many functionals take. Raises as `plan`."""
+    return _Planned(model, n_tokens, options).plan("full", columns, swept(columns))
 
 
-def _sweeps(planner: Planner, what: What, top: int) -> list[tuple[str, int, int, bool]]:
-    """(name, sweeps, columns, backwards) of all sweeps; half of those for triplets backwards."""
-    d, n_tokens, _ = planner.map.shape
-    block, each = planner.map.block(top), planner.map.block(top, "each")
-    out: list[tuple[str, int, int, bool]] = []
-    if what != "full":
-        out += [("reconstruction", 1, min(n_tokens, GROUPS), False), ("attribution", 1, 2, True)]
-    dense = what == "full"
-    if what in ("analyze", "each"):
-        dense = planner.map.dense_is_cheaper(each, n_tokens)
-        if not dense:
-            half = usual_sweeps(each) // 2
-            out += [("triplets of each token", half, n_tokens * each, way) for way in (False, True)]
-    if dense:
-        out.append((FULL, 1, d, True))
-    elif what in ("analyze", "combined"):
-        out += [("triplets of all together", usual_sweeps(block) // 2, block, way) for way in (False, True)]
-    if what != "full" and not dense:
-        out.append(("norms", 1, PROBES, True))
-    return out
+def expected(prompts: Sequence[tuple[Model, int]], command: str, options: AnalysisOptions) -> Plan | None:
+    """The plan of an analysis that may take long; None for a short one, and on a device of its own, where a trial
+    would take memory from the analysis. As `plan_of`."""
+    if options.device != "cpu" or not worth_planning(prompts, command, options):
+        return None
+    return plan_of(prompts, command, options)
 
 
-def _pass(name: str, planner: Planner, rates: Rates) -> PlannedStep:
-    cost = planner.prefill
-    seconds = _seconds(cost, rates.prefill, rates)
-    return PlannedStep(name, 1, planner.n_tokens, cost.flops, cost.read, seconds)
+def worth_planning(prompts: Sequence[tuple[Model, int]], command: str, options: AnalysisOptions) -> bool:
+    """Whether an analysis may take long, by a glance at the sizes: planning itself takes seconds."""
+    operations = 0
+    for model, n_tokens in prompts:
+        d, n_layer = model.family.d, model.family.n_layer
+        block = getattr(options, "top", getattr(options, "components", 4)) + OVERSAMPLING
+        columns = FEWEST + block * usual_sweeps(block)
+        if command == "layers":
+            columns *= n_layer
+        elif getattr(options, "fast", False):
+            columns = FEWEST
+        elif (command == "analyze" and getattr(options, "tokens", "") != "combined") or command == "extremes":
+            columns = min(d, n_tokens * columns)
+        elif command == "answer":
+            columns = FEWEST + STEP * spoken(options)
+        elif command == "steer":  # a step of a text costs more than its one position
+            columns += STEP * getattr(options, "tokens", 1)
+        weights = sum(info.nbytes for info in model.file.tensors.values())
+        operations += 2 * weights * n_tokens * columns
+    return operations > A_WHILE
 
 
-def _step(name: str, sweeps: int, columns: int, cost: Cost, rates: Rates) -> PlannedStep:
-    return PlannedStep(
-        name, sweeps, columns, sweeps * cost.flops, sweeps * cost.read, sweeps * _seconds(cost, rates.sweep, rates)
-    )
+class _Planned:
+    """One prompt of a model, rehearsed by the rules that an analysis needs."""
 
+    def __init__(self, model: Model, n_tokens: int, options: AnalysisOptions) -> None:
+        self.model, self.n_tokens, self.options = model, n_tokens, options
+        self.dtype = options.torch_dtype
+        self.device = device_called(options.device, self.dtype)
+        self.budget = default_budget(self.device) if options.memory is None else options.memory
+        self._planners: dict[str, Planner] = {}
+        self.planner = self._by(None)
+        self.sizes = Sizes(self.planner, model.family)
 
-def _seconds(cost: Cost, flops_per_second: float, rates: Rates) -> float:
-    """Computing and reading overlap."""
-    return max(cost.flops / flops_per_second, cost.read / rates.read)
+    def _by(self, rules: str | None) -> Planner:
+        wanted = self.options.linearisation if rules is None else rules_called(rules)
+        if str(wanted) not in self._planners:
+            self._planners[str(wanted)] = Planner(
+                self.model.family, self.n_tokens, self.budget, self.dtype, self.device, wanted
+            )
+        return self._planners[str(wanted)]
+
+    def plan(self, what: str, top: int, wanted: Sequence[Work], rates: Rates | None = None) -> Plan:
+        """The plan of these works; rates: of another prompt on the same model (None: measured now)."""
+        planner = self.planner
+        wanted = [replace(work, columns=planner.map.shape[0]) if work.columns < 0 else work for work in wanted]
+        widest = max((work.columns for work in wanted if work.kind in ("back", "forward")), default=1)
+        self.rates = rates or trial(planner, widest)
+        steps, worst = [], planner.prefill.peak + planner.passing
+        for work in wanted:
+            step, peak = self._step(work)
+            steps.append(step)
+            worst = max(worst, peak)
+        held = planner.coefficient_bytes + planner.states_bytes
+        on_disk = (
+            any(work.name == FULL for work in wanted) and planner.map.cut(planner.map.shape[0], transposed=True)[1]
+        )
+        return Plan(
+            model=facts_of(self.model.file),
+            what=what,
+            n_tokens=self.n_tokens,
+            top=top,
+            dtype=self.options.dtype_name,
+            memory=self.budget,
+            base=_resident() if self.device.type == "cpu" else planner.resident,
+            coefficients=held,
+            working=max(0, worst - held - planner.resident),
+            disk=_full_bytes(planner) if on_disk else 0,
+            steps=tuple(steps),
+            flops_per_second=self.rates.sweep,
+            bytes_per_second=self.rates.read,
+            device=described(self.device, self.options.dtype_name),
+        )
+
+    def _step(self, work: Work) -> tuple[PlannedStep, int]:
+        """What a work costs, and how many bytes it takes at its worst moment with all that is held then."""
+        planner, rates, n_layer = self._by(work.rules), self.rates, self.model.family.n_layer
+        sweeps, layers, peak = work.sweeps, len(planner.map.operators), 0
+        if work.kind == "pass":
+            cost, layers = planner.prefill, n_layer
+            seconds, peak = rates.passing(cost), planner.passing + cost.peak
+        elif work.kind in ("back", "forward"):
+            cost = planner.sweep(work.columns, transposed=work.kind == "back")
+            seconds, peak = work.share * rates.sweeping(cost), planner.peak(cost) + self._beside(planner, work)
+        elif work.kind == "run":
+            cost, layers = self._run(planner, work), n_layer
+            seconds = rates.sweeping(cost)
+        else:
+            cost = self._outside(planner, work)
+            seconds = cost.flops / rates.sweep
+            if work.kind == "llama.cpp":
+                seconds += self.model.file.size / LOADED
+        if work.beside:
+            peak += self.planner.coefficient_bytes + self.planner.states_bytes
+        times = 1 if work.kind == "run" else sweeps
+        step = PlannedStep(
+            work.name,
+            sweeps,
+            work.columns if work.kind != "pass" else self.n_tokens,
+            int(work.share * times * cost.flops) if work.kind != "run" else cost.flops,
+            int(work.share * times * cost.read) if work.kind != "run" else cost.read,
+            times * seconds,
+            work.lap,
+            work.columns * sweeps * layers if work.tells else 0,
+        )
+        return step, peak
+
+    def _run(self, planner: Planner, work: Work) -> Cost:
+        """Prompts that the model is run on, several side by side."""
+        passes = planner.prefill
+        rows = work.columns * work.share * self.n_tokens
+        times = max(work.sweeps, -(-int(rows) // ROWS))
+        flops = int(passes.flops * work.columns * work.share)
+        return Cost(flops, passes.read * times, passes.peak, 0, times * self.model.family.n_layer)
+
+    def _outside(self, planner: Planner, work: Work) -> Cost:
+        """Vectors through the head, or a prompt through llama.cpp."""
+        if work.kind == "llama.cpp":
+            return planner.prefill
+        d, n_vocab = self.model.family.d, self.model.family.n_vocab
+        return Cost(2 * work.columns * d * n_vocab, 0, 0)
+
+    def _beside(self, planner: Planner, work: Work) -> int:
+        """Bytes that a search for triplets, or the spectra of a full map, keep meanwhile."""
+        d, n_tokens, d_in = planner.map.shape
+        if work.name == FULL:
+            kept = planner.map.cut(d, transposed=True)[1] or work.lap == FULL
+            return 0 if kept else _full_bytes(planner)
+        if not work.name.startswith("triplets"):
+            return 0
+        if work.name == "triplets of all places":
+            return planner.map.holding.search
+        each = work.name == "triplets of each token"
+        width = 2 * d + d_in if each else 2 * d + n_tokens * d_in
+        return work.columns * work.sweeps * width * planner.dtype.itemsize
 
 
 def _full_bytes(planner: Planner) -> int:
     d, n_tokens, d_in = planner.map.shape
     return d * n_tokens * d_in * planner.dtype.itemsize
-
-
-def _krylov_bytes(planner: Planner, what: What, top: int) -> int:
-    """The bases that the triplets' iterations keep: left vectors, their images, and what they pull back to."""
-    if what == "full":
-        return 0
-    d, n_tokens, d_in = planner.map.shape
-    block = planner.map.block(top, "each")
-    each = n_tokens * block * usual_sweeps(block) // 2 * (2 * d + d_in) if what in ("analyze", "each") else 0
-    block = planner.map.block(top)
-    combined = block * usual_sweeps(block) // 2 * (2 * d + n_tokens * d_in)
-    return max(each, combined) * planner.dtype.itemsize
 
 
 def _resident() -> int:

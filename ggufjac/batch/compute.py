@@ -88,7 +88,9 @@ def _computed(session: Session, unit: Unit, resources: Resources) -> Result:
     target = None if unit.prompt.target is None else token_called(model, unit.prompt.target, "target")
     options = replace(
         unit.options, memory=resources.memory, device=resources.device, threads=resources.threads
-    ).of_analysis(entry.options_class, target)
+    ).of_analysis(entry.options_class, target, unit.prompt.answer)
     more = {"judge": session.judge} if unit.analysis == "analyze" else {}
-    result: Result = entry.function(model, unit.prompt.prompt, options, **more)
+    line = unit.prompt
+    prompt = model.chat(line.messages) if line.messages else line.prompt
+    result: Result = entry.function(model, prompt, options, **more)
     return result

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from ggufjac.analyses.analyze import Analysis
 from ggufjac.batch.compute import Sessions, UnitOutcome
+from ggufjac.batch.headline import headline
 from ggufjac.batch.store import Store, writing
 from ggufjac.batch.summary import Summary, summary_of
 from ggufjac.batch.units import BatchModel, Resources, Unit
@@ -84,22 +84,3 @@ def _record(store: Store, unit: Unit, outcome: UnitOutcome) -> None:
     place = store.place(unit)
     outcome.result.save(place)
     store.record(unit, place, headline(outcome.result), outcome.seconds)
-
-
-def headline(result: Any) -> dict[str, Any]:
-    """The columns that a result has in the table; None where its kind has none."""
-    first = result.predictions[0]
-    analysis = result if isinstance(result, Analysis) else None
-    agreement = None if analysis is None else analysis.agreement
-    detached = getattr(result, "detached", None)
-    return {
-        "n_tokens": len(result.arrays["tokens"]),
-        "prediction": first.token.text,
-        "prediction_id": first.token.id,
-        "probability": first.probability,
-        "logit": first.logit,
-        "reconstruction": result.reconstruction if detached is None else detached.error,
-        "stable_rank": None if analysis is None else analysis.combined_stable_rank,
-        "verdict": None if agreement is None else agreement.verdict,
-        "kl": None if agreement is None else agreement.kl,
-    }

@@ -24,7 +24,7 @@ from ggufjac.version import __version__
 
 DATABASE, RESULTS, LOCK = "batch.sqlite", "results", "batch.lock"
 #: PRAGMA user_version of the table below.
-SCHEMA = 1
+SCHEMA = 2
 #: Seconds to wait for another process that is reading or writing.
 PATIENCE = 30.0
 
@@ -39,8 +39,10 @@ CREATE TABLE IF NOT EXISTS units (
     status TEXT NOT NULL CHECK (status IN ('pending', 'done', 'failed')),
     line INTEGER NOT NULL,     -- of the prompts' file, from 1
     id TEXT,
-    prompt TEXT NOT NULL,      -- token ids as a JSON list
+    prompt TEXT NOT NULL,      -- as it was given; token ids and the messages of a chat as a JSON list
     target TEXT,
+    answer TEXT,
+    extra TEXT,                -- the other fields of the prompt's line, a JSON object
     model TEXT NOT NULL,
     file TEXT NOT NULL,
     fingerprint TEXT NOT NULL,
@@ -48,11 +50,21 @@ CREATE TABLE IF NOT EXISTS units (
     options TEXT NOT NULL,     -- JSON
     version TEXT NOT NULL,     -- of ggufjac
     error TEXT,                -- why it failed
+    text TEXT,                 -- that the model has read, a chat as its template makes it
     n_tokens INTEGER,
     prediction TEXT,           -- the likeliest next token
     prediction_id INTEGER,
     probability REAL,
     logit REAL,
+    explained TEXT,            -- the token that is explained or followed
+    explained_rank INTEGER,    -- from 1
+    explained_probability REAL,
+    source1 TEXT,              -- the word, or token, that gives most to it, and how much; then the next ones
+    term1 REAL,
+    source2 TEXT,
+    term2 REAL,
+    source3 TEXT,
+    term3 REAL,
     reconstruction REAL,       -- relative error of the linear map
     stable_rank REAL,          -- of the map of all tokens together
     verdict TEXT,              -- llama.cpp beside it: MATCH, NEAR-TIE, MISMATCH
@@ -80,9 +92,14 @@ class Store:
         with self._connection:
             self._connection.execute("DELETE FROM units WHERE status = ? AND version != ?", (PENDING, __version__))
             self._connection.executemany(
-                "INSERT OR IGNORE INTO units (key, status, line, id, prompt, target, model, file, fingerprint,"
-                " analysis, options, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO units (key, status, line, id, prompt, target, answer, model, file, fingerprint,"
+                " analysis, options, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [_planned(unit) for unit in units],
+            )
+            # what changes no result may be another by now
+            self._connection.executemany(
+                "UPDATE units SET line = ?, extra = ? WHERE key = ?",
+                [(unit.prompt.line, unit.prompt.extra or None, unit.key) for unit in units],
             )
         there = {key for key, name, size in self._files() if _size(self.folder / name) == size}
         return [unit for unit in units if unit.key not in there]
@@ -144,6 +161,7 @@ def writing(folder: str | Path) -> Iterator[Store]:
     with locked(place / LOCK, str(folder), "written"), _connected(place, folder, "rwc") as connection:
         with connection:
             connection.execute(TABLE)
+            _grown(connection)
             connection.execute(f"PRAGMA user_version = {SCHEMA}")
         store = Store(place, connection)
         store.sweep()
@@ -167,7 +185,7 @@ def _connected(place: Path, folder: str | Path, mode: str) -> Iterator[sqlite3.C
         connection = sqlite3.connect(f"{(place / DATABASE).as_uri()}?mode={mode}", timeout=PATIENCE, uri=True)
         connection.row_factory = sqlite3.Row
         found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found not in (SCHEMA, 0) or (found == 0 and mode == "rw"):
+        if found > SCHEMA or (found == 0 and mode == "rw"):
             raise UserError(f"{place / DATABASE}: written by another version of ggufjac, or by something else")
         yield connection
     except sqlite3.DatabaseError as error:
@@ -179,6 +197,15 @@ def _connected(place: Path, folder: str | Path, mode: str) -> Iterator[sqlite3.C
             connection.close()
 
 
+def _grown(connection: sqlite3.Connection) -> None:
+    """Give the table of an older version the columns that it lacks."""
+    known = {row["name"] for row in connection.execute("PRAGMA table_info(units)")}
+    for line in TABLE.splitlines():
+        name, kind, *_ = [*line.strip().rstrip(",").split(), "", ""]
+        if line.startswith("    ") and name not in known and name.isidentifier():
+            connection.execute(f"ALTER TABLE units ADD COLUMN {name} {kind.rstrip(',')}")
+
+
 def _foreign(place: Path) -> bool:
     """Whether a folder holds anything that a run which was killed at once would not have left."""
     return any(path.name not in (RESULTS, LOCK) for path in place.iterdir())
@@ -186,7 +213,10 @@ def _foreign(place: Path) -> bool:
 
 def _planned(unit: Unit) -> tuple[Any, ...]:
     p = unit.prompt
-    prompt = p.prompt if isinstance(p.prompt, str) else json.dumps(p.prompt)
+    given: Any = p.prompt
+    if p.messages:
+        given = [{"role": message.role, "content": message.content} for message in p.messages]
+    prompt = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
     source = (unit.model.name, unit.model.path, unit.model.fingerprint)
     options = json.dumps(unit.options.identity(), sort_keys=True)
     return (
@@ -196,6 +226,7 @@ def _planned(unit: Unit) -> tuple[Any, ...]:
         p.id,
         prompt,
         p.target,
+        p.answer,
         *source,
         unit.analysis,
         options,

@@ -52,7 +52,7 @@ class Unit:
 
     @property
     def key(self) -> str:
-        """A hash of all that the result depends on: the prompt with its id and target, the model's content, the
+        """A hash of all that the result depends on: the prompt with its id, target and answer, the model's content, the
         analysis with its options, and ggufjac's version. Where the prompt and the model lie does not matter.
         """
         p = self.prompt
@@ -64,6 +64,8 @@ class Unit:
             p.id,
             p.prompt,
             p.target,
+            [(message.role, message.content) for message in p.messages],
+            p.answer,
         ]
         text = json.dumps(what, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]
@@ -86,4 +88,7 @@ def units_of(
             raise UserError(f"bfloat16 is a quick look of `analyze`; {name} takes float32 or float64")
     prompts = tuple(prompts)
     every = [Unit(p, model, analysis, options) for model in models for p in prompts for analysis in analyses]
-    return tuple({unit.key: unit for unit in every}.values())
+    found: dict[str, Unit] = {}
+    for unit in every:
+        found.setdefault(unit.key, unit)
+    return tuple(found.values())

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ggufjac.cli import options, prompts
 from ggufjac.cli.outputs import add_outputs, publish, require_outputs
 from ggufjac.cli.prompts import TypedPrompt
 
 if TYPE_CHECKING:
+    from ggufjac.analyses.common.stopwatch import Progress
+    from ggufjac.analyses.options import AnalysisOptions
     from ggufjac.analyses.table import AnalysisEntry
-    from ggufjac.chat.prompt import Prompt
+    from ggufjac.chat.prompt import Prompt, PromptLike
     from ggufjac.maps.model import Model
 
 
@@ -23,9 +25,7 @@ def add_model(command: argparse.ArgumentParser) -> None:
 
 def add_prompt(command: argparse.ArgumentParser) -> None:
     command.add_argument("prompt", metavar="PROMPT", nargs="?", help="the text; '-' or nothing reads standard input")
-    command.add_argument(
-        "--prompt-file", action=options.Once, metavar="FILE", help="read the prompt from a UTF-8 file, as it is"
-    )
+    command.add_argument("--prompt-file", metavar="FILE", help="read the prompt from a UTF-8 file, as it is")
     prompts.add(command)
 
 
@@ -68,16 +68,23 @@ def open_model(name: str) -> Model:
 
 
 @contextmanager
-def spinner(what: str) -> Iterator[Callable[[str], None]]:
-    """A line on a terminal's standard error that tells what is being done; silent elsewhere."""
-    from rich.console import Console
+def watched(doing: str) -> Iterator[Progress]:
+    """Tell on standard error how a work goes on."""
+    from ggufjac.reports import progress
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    with console.status(what) as status:
-        yield lambda step: status.update(f"{what}: {step}")
+    with progress.watched(doing) as told:
+        yield told
+
+
+@contextmanager
+def analysis_watched(
+    doing: str, command: str, prompts: Sequence[tuple[Model, PromptLike]], chosen: AnalysisOptions
+) -> Iterator[Progress]:
+    """The same of an analysis of some prompts on their models; what takes long is told beforehand."""
+    from ggufjac.reports import progress
+
+    with progress.analysis_watched(doing, command, prompts, chosen) as told:
+        yield told
 
 
 # --- an analysis of one prompt ----------------------------------------------------------------------------------
@@ -91,13 +98,8 @@ def add_analysis(command: argparse.ArgumentParser, entry: AnalysisEntry) -> None
     add_outputs(command)
 
 
-def run_analysis(
-    args: argparse.Namespace,
-    entry: AnalysisEntry,
-    doing: str,
-    announce: Callable[[Model, Prompt, Any], None] | None = None,
-) -> int:
-    """Compute the analysis that the arguments ask for, and publish its result. announce: is told of it beforehand."""
+def run_analysis(args: argparse.Namespace, entry: AnalysisEntry, doing: str) -> int:
+    """Compute the analysis that the arguments ask for, and publish its result."""
     kind = entry.options_class
     options.given(args, kind)  # what contradicts itself is answered at once
     require_outputs(args)
@@ -109,9 +111,7 @@ def run_analysis(
 
         use_threads(threads_of(args))
         chosen = options.chosen(args, kind, model)
-        if announce is not None:
-            announce(model, prompt, chosen)
-        with spinner(doing) as progress, torch.no_grad():
+        with analysis_watched(doing, entry.command, [(model, prompt)], chosen) as progress, torch.no_grad():
             result = entry.function(model, prompt, chosen, progress)
     publish(result, args)
     return 0

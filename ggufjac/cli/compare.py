@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from ggufjac.analyses.options import CompareOptions
 from ggufjac.analyses.table import COMMANDS
@@ -12,6 +13,9 @@ from ggufjac.cli import common, options, prompts
 from ggufjac.cli.outputs import add_outputs, publish, require_outputs
 from ggufjac.cli.prompts import TypedPrompt
 from ggufjac.errors import UserError
+
+if TYPE_CHECKING:
+    from ggufjac.batch.prompts import PromptLine
 
 USAGE = 'write it as: ggufjac compare MODEL MODEL "PROMPT", or: ggufjac compare MODEL --prompt "ONE" --prompt "TWO"'
 
@@ -47,8 +51,9 @@ def execute(args: argparse.Namespace) -> int:
 
         common.use_threads(common.threads_of(args))
         chosen = options.chosen(args, CompareOptions, models[0])
-        with common.spinner("comparing") as progress, torch.no_grad():
-            texts = [prompt.on(models[0]) if isinstance(prompt, TypedPrompt) else prompt for prompt in given]
+        texts = [prompt.on(models[0]) if isinstance(prompt, TypedPrompt) else prompt for prompt in given]
+        pairs = [(model, prompt) for model in models for prompt in texts]
+        with common.analysis_watched("comparing", "compare", pairs, chosen) as progress, torch.no_grad():
             result = COMMANDS["compare"].function(models, texts, chosen, progress)
     publish(result, args)
     return 0
@@ -78,7 +83,13 @@ def _from_file(path: str, args: argparse.Namespace) -> list[TypedPrompt | Sequen
     targets = [line for line in lines if line.target is not None]
     if targets:
         raise UserError(f"{path}, line {targets[0].line}: a comparison follows one target everywhere; give --target")
-    return [prompts.made(args, line.prompt) if isinstance(line.prompt, str) else line.prompt for line in lines]
+    return [_of_line(line, args) for line in lines]
+
+
+def _of_line(line: PromptLine, args: argparse.Namespace) -> TypedPrompt | Sequence[int]:
+    if line.messages:
+        return TypedPrompt("", line.messages, args.template, not args.no_special, args.bos)
+    return prompts.made(args, line.prompt) if isinstance(line.prompt, str) else line.prompt
 
 
 def _require_prompt(last: str, models: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ggufjac import parse
 from ggufjac.cli import common, options
-from ggufjac.cli.options import Once, worded
+from ggufjac.cli.options import worded
 from ggufjac.errors import UserError
 from ggufjac.maps.options import MapOptions
 
@@ -31,16 +31,14 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     common.add_model(command)
     common.add_prompt(command)
-    command.add_argument(
-        "--tokens", action=Once, type=worded(parse.positive), default=64, metavar="N", help="at most (default 64)"
-    )
+    command.add_argument("--tokens", type=worded(parse.positive), default=64, metavar="N", help="at most (default 64)")
     for name, read, default, metavar, means in (
         ("--temperature", parse.temperature, 0.0, "X", "0 (default): the likeliest token each time"),
         ("--top-p", parse.share, 1.0, "X", "draw from the likeliest that have this probability"),
         ("--top-k", parse.whole, 0, "K", "draw from the K likeliest"),
         ("--seed", parse.whole, 0, "N", "of what is drawn at random"),
     ):
-        command.add_argument(name, action=Once, type=worded(read), default=default, metavar=metavar, help=means)
+        command.add_argument(name, type=worded(read), default=default, metavar=metavar, help=means)
     options.add(command, MapOptions, only=TAKEN)
     command.set_defaults(execute=execute)
 

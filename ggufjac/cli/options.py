@@ -60,11 +60,23 @@ def chosen(args: argparse.Namespace, kind: type[Record], model: Model) -> Record
         if flag_of(item).token and item.name in found:
             words = found[item.name]
             names = [words] if isinstance(words, str) else words
-            ids = tuple(dict.fromkeys(token_called(model, name, _flag(item)) for name in names))
+            # a text of several tokens is cut where its prompt is known
+            known = (
+                name if flag_of(item).phrase and _is_phrase(model, name) else token_called(model, name, _flag(item))
+                for name in names
+            )
+            ids = tuple(dict.fromkeys(known))
             found[item.name] = ids[0] if isinstance(words, str) else ids
         elif flag_of(item).several and item.name in found:
             found[item.name] = tuple(dict.fromkeys(found[item.name]))
     return kind(**found)
+
+
+def _is_phrase(model: Model, text: str) -> bool:
+    """Whether a text is several tokens."""
+    from ggufjac.analyses.common.targets import token_of_text
+
+    return bool(text) and not text.startswith("#") and token_of_text(model, text) is None
 
 
 def _add(command: argparse.ArgumentParser, item: Field[Any], kind: type[MapOptions]) -> None:
@@ -84,20 +96,7 @@ def _add(command: argparse.ArgumentParser, item: Field[Any], kind: type[MapOptio
         more["type"] = worded(flag.parse)
     if flag.several:
         more["nargs"] = "+"
-    command.add_argument(_flag(item), action="append" if flag.repeated else Once, **more)
-
-
-class Once(argparse.Action):
-    """A flag that may be given once; the last of several would win without a word."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
-    ) -> None:
-        given = vars(namespace).setdefault("given_once", set())
-        if self.dest in given:
-            parser.error(f"{option} was given twice; it takes one value")
-        given.add(self.dest)
-        setattr(namespace, self.dest, values)
+    command.add_argument(_flag(item), action="append" if flag.repeated else "store", **more)
 
 
 def worded(parse: Callable[[str], Any]) -> Callable[[str], Any]:

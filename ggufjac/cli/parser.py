@@ -33,11 +33,27 @@ MEANT = {
 _CHOICE = re.compile(r"argument (?P<name>.*?): invalid choice: (?P<given>'.*?'|\S+) \(choose from (?P<known>.*)\)")
 
 
+class _Once(argparse.Action):
+    """A flag that may be given once; the last of several would win without a word."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if option is not None:
+            given: set[str] = namespace.__dict__.setdefault("given", set())
+            if self.dest in given:
+                parser.error(f"{option} was given twice; it takes one value")
+            given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """An argparse parser that raises UserError instead of printing its usage."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **options})
+        for name in (None, "store"):
+            self.register("action", name, _Once)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(self._improved(message))

@@ -9,6 +9,22 @@ from ggufjac.analyses.options import AnalysisOptions
 from ggufjac.cli import common, options
 from ggufjac.cli.outputs import add_outputs, publish, require_outputs
 
+#: As in ggufjac.analyses.plan, which imports torch.
+WHATS = (
+    "analyze",
+    "each",
+    "combined",
+    "full",
+    "layers",
+    "attribute",
+    "answer",
+    "ablate",
+    "ordinary",
+    "extremes",
+    "compare",
+    "steer",
+)
+
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = subparsers.add_parser(
@@ -23,12 +39,25 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     command.add_argument(
         "--analysis",
-        choices=("analyze", "each", "combined", "full"),
+        choices=WHATS,
         default="analyze",
-        help="the whole report (default), the triplets of each token's map or of all together, or the full map",
+        metavar="NAME",
+        help=f"which, of {', '.join(WHATS)} (default analyze; each, combined: analyze --tokens; full: the full map; "
+        "compare: of two prompts)",
     )
     command.add_argument(
-        "--top", type=options.worded(parse.positive), default=8, metavar="K", help="singular triplets (default 8)"
+        "--top",
+        type=options.worded(parse.positive),
+        metavar="K",
+        help="singular triplets (default: the analysis's own number)",
+    )
+    command.add_argument("--fast", action="store_true", help="with --fast, which analyze and attribute have")
+    command.add_argument(
+        "--answer",
+        type=options.worded(parse.positive),
+        default=64,
+        metavar="N",
+        help="of answer: its tokens, beside the prompt's (default 64)",
     )
     options.add(command, AnalysisOptions, only=("dtype", "memory", "device", "threads"))
     add_outputs(command)
@@ -42,12 +71,14 @@ def execute(args: argparse.Namespace) -> int:
         from ggufjac.analyses.plan import plan
 
         common.use_threads(how.threads)
-        with common.spinner("planning"):
+        with common.watched("planning"):
             made = plan(
                 model,
                 args.tokens,
                 args.analysis,
                 top=args.top,
+                fast=args.fast,
+                answer=args.answer,
                 memory=how.memory,
                 dtype=how.torch_dtype,
                 device=how.device,

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from ggufjac.chat.messages import parse_messages
 from ggufjac.chat.prompt import Bos, Message, Prompt
-from ggufjac.cli.options import Once
 from ggufjac.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def add(command: argparse.ArgumentParser, *, repeated: bool = False) -> None:
     group.add_argument(
         "--chat", action="store_true", help="the prompt is a user's message, in the file's chat template"
     )
-    group.add_argument("--system", action=Once, metavar="TEXT", help="a chat with this system message before it")
+    group.add_argument("--system", metavar="TEXT", help="a chat with this system message before it")
     group.add_argument(
         "--messages",
         metavar="FILE",
@@ -38,11 +37,10 @@ def add(command: argparse.ArgumentParser, *, repeated: bool = False) -> None:
         help="a chat from a JSON file, [{role, content}, ...] ('-': standard input); a last message of the assistant "
         "is one that goes on" + ("; may be repeated" if repeated else ""),
     )
-    group.add_argument("--template", action=Once, metavar="NAME", help="the file's chat template of this name")
+    group.add_argument("--template", metavar="NAME", help="the file's chat template of this name")
     group.add_argument("--no-special", action="store_true", help='"<s>" and the like in the text are plain text')
     group.add_argument(
         "--bos",
-        action=Once,
         choices=("auto", "yes", "no"),
         default="auto",
         help="BOS in front (default: as the file says)",

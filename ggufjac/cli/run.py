@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ from ggufjac.cli import common, options
 from ggufjac.errors import UserError
 
 if TYPE_CHECKING:
+    from sqlite3 import Row
+
     from ggufjac.batch.run import Told
     from ggufjac.batch.summary import Summary
     from ggufjac.batch.units import Unit
@@ -33,8 +35,14 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "words",
         metavar="PROMPTS MODEL",
         nargs="*",
-        help='a file of prompts, one per line or, in a .jsonl, one {"prompt": ..., "id": ..., "target": ...} per line; '
+        help='a file of prompts, one per line; or .jsonl, .json, .csv, .tsv with "prompt" or "messages" and, if you '
+        'like, "id", "target", "answer" and more; '
         "then GGUF files or names",
+    )
+    command.add_argument(
+        "--column",
+        metavar="NAME",
+        help="the prompts' column or field (default: prompt, messages, text or question)",
     )
     command.add_argument("--out", metavar="FOLDER", help="where the results go; made where there is none")
     command.add_argument("--status", metavar="FOLDER", help="only tell how far the run into this folder has come")
@@ -52,6 +60,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     options.add(command, BatchOptions)
     command.add_argument("--json", metavar="FILE", help="write the summary as JSON ('-': to standard output instead)")
+    command.add_argument("--csv", metavar="FILE", help="write the rows as CSV ('-': to standard output instead)")
     command.set_defaults(execute=execute)
 
 
@@ -59,11 +68,13 @@ def execute(args: argparse.Namespace) -> int:
     from ggufjac.atomic import require_writable
 
     options.given(args, BatchOptions)
-    require_writable(args.json)
+    require_writable(args.json, args.csv)
+    if args.json == args.csv == "-":
+        raise UserError("--json - and --csv - cannot both go to standard output")
     if args.status is not None:
-        if args.words or args.out is not None:
-            raise UserError("--status FOLDER only tells; leave out the prompts, the models and --out")
-        return _tell(_status(args.status), args)
+        if args.words or args.out is not None or args.column is not None:
+            raise UserError("--status FOLDER only tells; leave out the prompts, the models, --column and --out")
+        return _tell(_status(args), args)
     if len(args.words) < 2 or args.out is None:
         raise UserError("a run needs prompts, models and a folder: ggufjac run prompts.jsonl MODEL --out FOLDER")
     try:
@@ -73,20 +84,37 @@ def execute(args: argparse.Namespace) -> int:
         return 130
 
 
-def _status(folder: str) -> Summary:
+def _status(args: argparse.Namespace) -> Summary:
     from ggufjac.batch.store import reading
     from ggufjac.batch.summary import summary_of
 
-    with reading(folder) as store:
-        return summary_of(store.rows(), folder)
+    with reading(args.status) as store:
+        rows = store.rows()
+    _write_rows(rows, None, args)
+    return summary_of(rows, args.status)
+
+
+def _write_rows(rows: Sequence[Row], keys: set[str] | None, args: argparse.Namespace) -> None:
+    """The rows with these keys (None: all) where --csv wants them."""
+    if args.csv is None:
+        return
+    from ggufjac.atomic import write_text
+    from ggufjac.batch.sheet import csv_of
+
+    text = csv_of(rows, keys)
+    if args.csv == "-":
+        print(text, end="")
+    else:
+        write_text(args.csv, text)
 
 
 def _run(args: argparse.Namespace) -> Summary:
     from ggufjac.batch.prompts import read_prompts
+    from ggufjac.batch.store import reading
     from ggufjac.batch.units import Resources, units_of
     from ggufjac.registry import resolve
 
-    prompts = read_prompts(args.words[0])
+    prompts = read_prompts(args.words[0], args.column)
     paths = list(dict.fromkeys(resolve(name) for name in args.words[1:]))
     from ggufjac.batch.run import run_batch, sources
 
@@ -94,12 +122,16 @@ def _run(args: argparse.Namespace) -> Summary:
     given = options.given(args, BatchOptions)
     units = units_of(prompts, sources(paths), args.analysis or ["analyze"], BatchOptions(**given))
     with _progress(len(paths)) as told:
-        return run_batch(args.out, units, Resources.of(BatchOptions(**given)), args.cluster, told)
+        summary = run_batch(args.out, units, Resources.of(BatchOptions(**given)), args.cluster, told)
+    if args.csv is not None:
+        with reading(args.out) as store:
+            _write_rows(store.rows(), {unit.key for unit in units}, args)
+    return summary
 
 
 @contextmanager
 def _progress(models: int) -> Iterator[Told]:
-    """A bar on a terminal's standard error with the time that is left; silent elsewhere."""
+    """A bar on a terminal's standard error with the time that is left; plain lines every so often elsewhere."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -112,7 +144,18 @@ def _progress(models: int) -> Iterator[Told]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda *_: None
+        from ggufjac.reports.progress import Counted, plain_lines
+
+        counted = Counted("running")
+
+        def count(unit: Unit | None, done: int, total: int) -> None:
+            if unit is None:
+                counted.begin(done, total)
+            else:
+                counted.reach(done)
+
+        with plain_lines(counted, console):
+            yield count
         return
     name = TextColumn("{task.description}", markup=False)
     columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
@@ -141,8 +184,8 @@ def _tell(summary: Summary, args: argparse.Namespace) -> int:
     text = json.dumps(plain, ensure_ascii=False, indent=1)
     if args.json == "-":
         print(text)
-    else:
+    elif args.csv != "-":
         Console().print(report(summary))
-        if args.json is not None:
-            write_text(args.json, text + "\n")
+    if args.json not in (None, "-"):
+        write_text(args.json, text + "\n")
     return 1 if summary.failed else 0

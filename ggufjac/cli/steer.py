@@ -21,15 +21,9 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "text that is not steered; or write the concept as a control vector for llama.cpp.",
     )
     common.add_model(command)
-    command.add_argument(
-        "--concept", action=options.Once, metavar="TEXT", help="the prompt whose maps steer (required)"
-    )
-    command.add_argument(
-        "--prompt", action=options.Once, metavar="TEXT", help="what to go on with; '-' or nothing reads standard input"
-    )
-    command.add_argument(
-        "--prompt-file", action=options.Once, metavar="FILE", help="read that from a UTF-8 file, as it is"
-    )
+    command.add_argument("--concept", metavar="TEXT", help="the prompt whose maps steer (required)")
+    command.add_argument("--prompt", metavar="TEXT", help="what to go on with; '-' or nothing reads standard input")
+    command.add_argument("--prompt-file", metavar="FILE", help="read that from a UTF-8 file, as it is")
     prompts.add(command)
     options.add(command, SteerOptions)
     add_outputs(command)
@@ -54,7 +48,8 @@ def execute(args: argparse.Namespace) -> int:
 
         common.use_threads(common.threads_of(args))
         chosen = options.chosen(args, SteerOptions, model)
-        with common.spinner("steering") as progress, torch.no_grad():
-            result = ENTRY.function(model, args.concept, typed.on(model), chosen, progress)
+        prompt = typed.on(model)
+        with common.analysis_watched("steering", "steer", [(model, args.concept)], chosen) as progress, torch.no_grad():
+            result = ENTRY.function(model, args.concept, prompt, chosen, progress)
     publish(result, args)
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from ggufjac.cli import common, options, prompts
 from ggufjac.errors import UserError
 
 if TYPE_CHECKING:
+    from ggufjac.analyses.common.stopwatch import Progress
     from ggufjac.analyses.judge.explain import Explanation
     from ggufjac.analyses.judge.verify import Verification
     from ggufjac.chat.prompt import Prompt
@@ -71,14 +72,14 @@ def execute(args: argparse.Namespace) -> int:
         ]
         results: list[Verification] = []
         explanations: list[Explanation] = []
-        with common.spinner("verifying") as progress:
+        with common.watched("verifying") as progress:
             if args.direct or not args.twin:
-                progress("the file as it is")
+                progress.lap("the file as it is")
                 results.append(direct(model, checked, threads))
                 if args.explain:
                     explanations += _explained(model, checked, results[-1], bool(typed), args, progress)
             if args.twin or not args.direct:
-                progress("its float32 copy")
+                progress.lap("its float32 copy")
                 results.append(
                     twin(
                         model,
@@ -114,7 +115,7 @@ def _explained(
     checked: Verification,
     asked: bool,
     args: argparse.Namespace,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> Iterator[Explanation]:
     """Explanations of the direct check's prompts (asked: all of them), with llama.cpp run as there."""
     from ggufjac.analyses.judge.explain import explain
@@ -122,5 +123,5 @@ def _explained(
     how = ExplainOptions(threads=common.threads_of(args), n_ctx=max(check.n_tokens for check in checked.checks))
     for i, (prompt, check) in enumerate(zip(given, checked.checks, strict=True), 1):
         if asked or check.verdict != "MATCH":
-            progress(f"explaining prompt {i} of {len(given)}")
+            progress.lap(f"explaining prompt {i} of {len(given)}")
             yield explain(model, prompt, how)

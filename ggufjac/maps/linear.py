@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ggufjac.maps import sweeps
 from ggufjac.maps.spectra.krylov import Triplets, block_krylov
-from ggufjac.maps.swept import SweptMap
+from ggufjac.maps.swept import GROUPS, SweptMap
 from ggufjac.operators import Operator
 from ggufjac.quants.memory.budget import Budget, columns_within
 
@@ -96,7 +96,8 @@ class LinearMap(SweptMap):
         self._expect(x, (n_tokens, d_in))
 
         def sweep(piece: slice) -> Tensor:
-            return sweeps.forward(self.operators, x[piece].to(self._inside), None, self.room)[:, 0].to(self.dtype)
+            y = sweeps.forward(self.operators, x[piece].to(self._inside), None, self.room, self.passed)
+            return y[:, 0].to(self.dtype)
 
         return self._chunked(len(x), sweep, (d,))
 
@@ -106,7 +107,8 @@ class LinearMap(SweptMap):
         self._expect(y, (d,))
 
         def sweep(piece: slice) -> Tensor:
-            return sweeps.backward(self.operators, y[piece, None].to(self._inside), self.room).to(self.dtype)
+            x = sweeps.backward(self.operators, y[piece, None].to(self._inside), self.room, passed=self.passed)
+            return x.to(self.dtype)
 
         return self._chunked(len(y), sweep, (n_tokens, d_in))
 
@@ -153,9 +155,9 @@ class LinearMap(SweptMap):
         zero = self.inputs.new_zeros(1, *self.inputs.shape)
         return sweeps.forward(self.operators, zero.to(self._inside), 1.0, self.room)[0, 0].to(self.dtype)
 
-    def reconstruction(self) -> Tensor:
-        """sum_t J_t x_t + c [d], which should be y. Tokens are dealt out among columns."""
-        return self.matmat(self._dealt()).sum(0) + self.constant
+    def reconstruction(self, groups: int = GROUPS) -> Tensor:
+        """sum_t J_t x_t + c [d], which should be y. Tokens are dealt out among so many columns."""
+        return self.matmat(self._dealt(groups)).sum(0) + self.constant
 
     def reconstruction_error(self) -> float:
         """||sum_t J_t x_t + c - y|| / ||y||, with the sum as in `reconstruction`."""

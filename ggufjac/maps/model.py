@@ -20,6 +20,7 @@ from ggufjac.families.parts import Run
 from ggufjac.llamacpp.vocab import Vocab
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.options import MapOptions
+from ggufjac.maps.sweeps import Passed
 from ggufjac.maps.text import TextMap
 from ggufjac.maps.within.hooks import Activations
 from ggufjac.network.followed.follow import concluded, follow
@@ -111,6 +112,20 @@ class Model:
         made = template_of(self.file, template)
         return made.prompt(found, add_generation_prompt, special=special, bos=bos, now=now)
 
+    def continuation(self, ids: Sequence[int], text: str) -> list[int]:
+        """The tokens of a text that follows others, as the tokenizer cuts it there.
+
+        Where it would join the text with what stands before it, which is fixed, the text is cut behind a line's end.
+        """
+        before = self.detokenize(ids)
+        shared, whole = self.tokenize(before), self.tokenize(before + text)
+        if shared and whole[: len(shared)] == shared:
+            return whole[len(shared) :]
+        lead, alone = (self.vocab.tokenize("\n" + more, add_special=False) for more in ("", text))
+        if alone[: len(lead)] == lead:
+            return alone[len(lead) :]
+        return self.vocab.tokenize(text, add_special=False)
+
     def ids_of(self, prompt: PromptLike) -> list[int]:
         """The token ids of a prompt given as text, as ids or as a `Prompt`, checked against vocabulary and context."""
         if isinstance(prompt, str):
@@ -146,30 +161,42 @@ class Model:
         """The vectors [T, d] that enter block 0."""
         return self.family.embed(np.asarray(ids, dtype=np.int64), dtype)
 
-    def linearize_with(self, prompt: PromptLike, options: MapOptions, beside: int = 0) -> DetachedMap:
+    def linearize_with(
+        self, prompt: PromptLike, options: MapOptions, beside: int = 0, passed: Passed = None
+    ) -> DetachedMap:
         """The linear map of one prompt (text, token ids or `Prompt`) at its last position, made as the options say.
 
-        beside: bytes of the budget that other maps hold, of which half of it is taken into account.
+        beside: bytes of the budget that other maps hold, of which half of it is taken into account. passed: is told
+        how far the pass up the network and the map's sweeps have come.
         Raises UserError for a prompt that does not fit the model, for a device that this machine does not have or that
         lacks the precision, and for a file that llama.cpp cannot run or whose run cannot be followed.
         """
         ids = self.ids_of(prompt)
-        done, budget, blocks = self._run_with(ids, options, beside, None)
-        return DetachedMap(tuple(ids), done, budget, blocks)
+        done, budget, blocks = self._run_with(ids, options, beside, None, passed)
+        made = DetachedMap(tuple(ids), done, budget, blocks)
+        made.passed = passed
+        return made
 
     def linearize_text(
-        self, ids: Sequence[int], positions: Sequence[int], options: MapOptions, beside: int = 0
+        self,
+        ids: Sequence[int],
+        positions: Sequence[int],
+        options: MapOptions,
+        beside: int = 0,
+        passed: Passed = None,
     ) -> TextMap:
         """The linear maps of one text at several of its positions, in ascending order, from one pass.
 
         Raises UserError as `linearize_with`.
         """
         ids = self.ids_of(ids)
-        done, budget, blocks = self._run_with(ids, options, beside, tuple(positions))
-        return TextMap(tuple(ids), positions, done, budget, blocks)
+        done, budget, blocks = self._run_with(ids, options, beside, tuple(positions), passed)
+        made = TextMap(tuple(ids), positions, done, budget, blocks)
+        made.passed = passed
+        return made
 
     def _run_with(
-        self, ids: list[int], options: MapOptions, beside: int, positions: tuple[int, ...] | None
+        self, ids: list[int], options: MapOptions, beside: int, positions: tuple[int, ...] | None, passed: Passed
     ) -> tuple[ForwardPass, Budget, torch.dtype | None]:
         """The coefficient pass that the options describe, what it leaves of the budget, and the blocks' precision."""
         where = device_called(options.device, options.values_dtype)
@@ -182,7 +209,7 @@ class Model:
             how = run_of(ids, options.n_ctx, rules=options.linearisation, store=store)
             if options.run == "llama.cpp":
                 how = follow(self.family, how, options.llama, positions)
-            done = concluded(self._propagated(how, inputs, keep, positions))
+            done = concluded(self._propagated(how, inputs, keep, positions, passed))
         return done, budget.holding(states=done.states_bytes), torch.bfloat16 if rounded else None
 
     @taking(MapOptions)
@@ -224,11 +251,13 @@ class Model:
                 layers.append(list(dict.fromkeys(names)))
         pages.arrange(layers, room)
 
-    def _propagated(self, run: Run, inputs: Tensor, keep: int, positions: tuple[int, ...] | None) -> ForwardPass:
+    def _propagated(
+        self, run: Run, inputs: Tensor, keep: int, positions: tuple[int, ...] | None, passed: Passed
+    ) -> ForwardPass:
         """The coefficient pass; where the device has too little memory for it, with less that stays there."""
         while True:
             try:
-                return propagate(self.family, run, inputs, keep=keep, rows=positions)
+                return propagate(self.family, run, inputs, keep=keep, rows=positions, passed=passed)
             except OutOfMemory:
                 forget_cached(inputs.device)
                 if keep:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from typing import TypeAlias
 
 from torch import Tensor
 
@@ -18,6 +19,9 @@ from ggufjac.operators.walk import positions, read_weights, stored_elsewhere, st
 from ggufjac.quants.memory.budget import folded_within
 from ggufjac.quants.memory.readahead import AHEAD, Readahead
 from ggufjac.quants.memory.threads import kernels_first
+
+#: Is told that so many columns have passed one more layer; None where nobody listens.
+Passed: TypeAlias = "Callable[[int], None] | None"
 
 #: Columns are cut so that the values of one piece stay near the caches.
 PIECE_BYTES = 3 << 20
@@ -39,17 +43,25 @@ def piece_columns(op: Operator, x: Tensor, room: int) -> int:
     return min(most, max(-(-FEWEST_ROWS // n_tokens), PIECE_BYTES // max(1, n_tokens * d * itemsize)))
 
 
-def forward(operators: Sequence[Operator], x: Tensor, one: One = None, room: int = ROOM) -> Tensor:
+def forward(
+    operators: Sequence[Operator], x: Tensor, one: One = None, room: int = ROOM, passed: Passed = None
+) -> Tensor:
     """x [n, T, d] through the operators in order."""
     owned = False
     with kernels_first(), Readahead() as ahead:
         for op in visited(operators, ahead):
-            y = through(op, x, one, room, owned=owned)
+            y = through(op, x, one, room, owned=owned, passed=passed)
             owned, x = owned or y is not x, y
     return x
 
 
-def backward(operators: Sequence[Operator], g: Tensor, room: int = ROOM, ends: Sequence[int] | None = None) -> Tensor:
+def backward(
+    operators: Sequence[Operator],
+    g: Tensor,
+    room: int = ROOM,
+    ends: Sequence[int] | None = None,
+    passed: Passed = None,
+) -> Tensor:
     """g [n, T', d] through the transposed operators, last to first.
 
     ends: how many positions of each column are not zero, in ascending order (None: all); operators must be causal and
@@ -58,30 +70,38 @@ def backward(operators: Sequence[Operator], g: Tensor, room: int = ROOM, ends: S
     owned = False
     with kernels_first(), Readahead() as ahead:
         for op in visited(operators[::-1], ahead):
-            h = back_through(op, g, room, owned=owned, ends=ends)
+            h = back_through(op, g, room, owned=owned, ends=ends, passed=passed)
             owned, g = owned or h is not g, h
     return g
 
 
-def through(op: Operator, x: Tensor, one: One, room: int, *, owned: bool) -> Tensor:
+def through(op: Operator, x: Tensor, one: One, room: int, *, owned: bool, passed: Passed = None) -> Tensor:
     """x [n, T, d] through one operator; an owned x may be overwritten."""
     columns = piece_columns(op, x, room)
     with _at_hand(op, x.shape[0] > columns, room):
-        return _in_pieces(op.apply, x, one, columns, owned)
+        return _in_pieces(op.apply, x, one, columns, owned, passed)
 
 
-def back_through(op: Operator, g: Tensor, room: int, *, owned: bool, ends: Sequence[int] | None = None) -> Tensor:
+def back_through(
+    op: Operator,
+    g: Tensor,
+    room: int,
+    *,
+    owned: bool,
+    ends: Sequence[int] | None = None,
+    passed: Passed = None,
+) -> Tensor:
     """g [n, T', d] through one transposed operator, with its MLPs folded where that pays; an owned g may be
     overwritten. ends: as in `backward`."""
     cheap = fold(op, g.shape[0], folded_within(room))
     columns = piece_columns(op, g, room)
     with _at_hand(op, cheap is op and g.shape[0] > columns, room):
         if ends is None:
-            return _in_pieces(lambda piece, _: cheap.adjoint(piece), g, None, columns, owned)
-        return _short(cheap, g, ends, columns, owned)
+            return _in_pieces(lambda piece, _: cheap.adjoint(piece), g, None, columns, owned, passed)
+        return _short(cheap, g, ends, columns, owned, passed)
 
 
-def _short(op: Operator, g: Tensor, ends: Sequence[int], columns: int, owned: bool) -> Tensor:
+def _short(op: Operator, g: Tensor, ends: Sequence[int], columns: int, owned: bool, passed: Passed) -> Tensor:
     """Columns that end early, in pieces that are as long as their last one."""
     n_tokens, out = g.shape[-2], None
     for start in range(0, len(g), columns):
@@ -92,6 +112,8 @@ def _short(op: Operator, g: Tensor, ends: Sequence[int], columns: int, owned: bo
             same = owned and h.shape[-1] == g.shape[-1]
             out = g if same else g.new_zeros(len(g), n_tokens, h.shape[-1])
         out[piece, :n] = h
+        if passed is not None:
+            passed(len(h))
     assert out is not None
     return out
 
@@ -114,17 +136,24 @@ def visited(operators: Sequence[Operator], ahead: Readahead) -> Iterator[Operato
         ahead.leave(weights(now))
 
 
-def _in_pieces(step: Callable[[Tensor, One], Tensor], x: Tensor, one: One, columns: int, owned: bool) -> Tensor:
+def _in_pieces(
+    step: Callable[[Tensor, One], Tensor], x: Tensor, one: One, columns: int, owned: bool, passed: Passed
+) -> Tensor:
     """`step` on pieces of x; what is owned is overwritten where the result has the same shape."""
     n = x.shape[0]
     if n <= columns:
-        return step(x, one)
-    out: Tensor | None = None
+        out = step(x, one)
+        if passed is not None:
+            passed(n)
+        return out
+    whole: Tensor | None = None
     for start in range(0, n, columns):
         unit = one[start : start + columns] if isinstance(one, Tensor) else one
         y = step(x[start : start + columns], unit)
-        if out is None:
-            out = x if owned and y.shape[1:] == x.shape[1:] else x.new_empty(n, *y.shape[1:])
-        out[start : start + columns] = y
-    assert out is not None
-    return out
+        if whole is None:
+            whole = x if owned and y.shape[1:] == x.shape[1:] else x.new_empty(n, *y.shape[1:])
+        whole[start : start + columns] = y
+        if passed is not None:
+            passed(len(y))
+    assert whole is not None
+    return whole

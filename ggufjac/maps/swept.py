@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ggufjac.errors import UserError
+from ggufjac.maps.sweeps import Passed
 from ggufjac.operators import Operator
 from ggufjac.operators.cast import cast
 from ggufjac.operators.walk import coefficient_bytes, stores
@@ -22,8 +23,8 @@ from ggufjac.quants.memory.store import DeviceWeights
 
 #: Columns that are not worth less room than the weights, where a device runs out of memory.
 FEW = 64
-#: Columns among which the tokens are dealt out to check that a map reconstructs the output.
-GROUPS = 16
+#: Columns among which the tokens are dealt out to check that a map reconstructs the output; and for a quick check.
+GROUPS, FEW_GROUPS = 16, 2
 
 
 class SweptMap:
@@ -46,6 +47,8 @@ class SweptMap:
         self.operators = tuple(operators if blocks is None else (cast(op, blocks) for op in operators))
         self.budget = Budget.on(inputs.device) if budget is None else budget
         self.blocks = blocks
+        #: Is told how far a sweep has come.
+        self.passed: Passed = None
         self._width = width
         self._rounded = 0 if blocks is None else coefficient_bytes(operators)
         self._most = sys.maxsize  # columns at once, once the device had no room for more
@@ -72,11 +75,11 @@ class SweptMap:
     def device(self) -> torch.device:
         return self.inputs.device
 
-    def _dealt(self) -> Tensor:
-        """The inputs as columns [n, T, d] that add up to them: every token one of its own; in prompts of more than
-        GROUPS tokens, every GROUPS-th shares one. All in one column would only repeat the forward pass."""
+    def _dealt(self, groups: int) -> Tensor:
+        """The inputs as columns [groups, T, d] that add up to them: every token one of its own; in prompts of more
+        tokens, every groups-th shares one. All in one column would only repeat the forward pass."""
         n_tokens = self.shape[1]
-        groups = min(n_tokens, GROUPS)
+        groups = min(n_tokens, groups)
         x = self.inputs.new_zeros(groups, *self.inputs.shape)
         x[[t % groups for t in range(n_tokens)], range(n_tokens)] = self.inputs
         return x

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ggufjac.maps import sweeps
-from ggufjac.maps.swept import SweptMap
+from ggufjac.maps.swept import FEW_GROUPS, SweptMap
 from ggufjac.network.forward import ForwardPass
 from ggufjac.operators.walk import coefficient_bytes
 from ggufjac.quants.memory.budget import Budget
@@ -114,19 +114,20 @@ class TextMap(SweptMap):
             g = columns.new_zeros(len(mine), len(self.positions), self.shape[0], dtype=self._inside)
             g[range(len(mine)), mine] = columns[piece].to(self._inside)
             # what leaves out positions comes last
-            g = sweeps.backward(self.operators[-2:], g, self.room)
-            return of(sweeps.backward(self.operators[:-2], g, self.room, ends[piece]).to(self.dtype))
+            g = sweeps.backward(self.operators[-2:], g, self.room, passed=self.passed)
+            return of(sweeps.backward(self.operators[:-2], g, self.room, ends[piece], self.passed).to(self.dtype))
 
         found = self._chunked(len(y), sweep, shape)
         return found[torch.tensor(order).argsort()]
 
     def reconstruction_error(self) -> float:
-        """The largest ||sum_t J_pt x_t + c_p - y_p|| / ||y_p|| of all positions p, with tokens dealt out among columns;
-        one sweep serves all of them."""
+        """The largest ||sum_t J_pt x_t + c_p - y_p|| / ||y_p|| of all positions p, with tokens dealt out among a few
+        columns; one sweep serves all of them."""
 
         def sweep(piece: slice) -> Tensor:
-            return sweeps.forward(self.operators, dealt[piece].to(self._inside), None, self.room).to(self.dtype)
+            y = sweeps.forward(self.operators, dealt[piece].to(self._inside), None, self.room, self.passed)
+            return y.to(self.dtype)
 
-        dealt = self._dealt()
+        dealt = self._dealt(FEW_GROUPS)
         made = self._chunked(len(dealt), sweep, tuple(self.outputs.shape)).sum(0) + self.constants
         return float(((made - self.outputs).norm(dim=-1) / self.outputs.norm(dim=-1)).max())

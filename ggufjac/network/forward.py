@@ -67,16 +67,18 @@ def propagate(
     rows: Sequence[int] | None = None,
     keep: int | None = None,
     edit: Edit | None = None,
+    passed: Callable[[int], None] | None = None,
 ) -> ForwardPass:
     """Run the embeddings x [..., T, d] through the family; with `last_only` the last layer keeps the last position.
 
     rows: the positions that it keeps, where they are others. keep: bytes that the coefficients may take (None: any).
     From the layer on that exceeds them, operators are made anew from the state that enters whenever they are needed.
     edit: what happens to the states between the blocks; its operators become part of the layers'.
+    passed: is told how many prompts have passed one more layer.
     """
     with kernels_first(), Readahead() as ahead:
         last = (x.shape[-2] - 1,) if last_only else None
-        return _propagate(family, run, x, last if rows is None else tuple(rows), keep, edit, ahead)
+        return _propagate(family, run, x, last if rows is None else tuple(rows), keep, edit, ahead, passed)
 
 
 def _propagate(
@@ -87,6 +89,7 @@ def _propagate(
     keep: int | None,
     edit: Edit | None,
     ahead: Readahead,
+    passed: Callable[[int], None] | None,
 ) -> ForwardPass:
     operators: list[Operator] = []
     states, held = [x], 0
@@ -96,7 +99,7 @@ def _propagate(
             ahead.ask(data for prefix in near for data in family.source.packed(prefix, run.store))
         here = run.at(i, last if i == family.n_layer - 1 else None)
         op, y = build(part, here, x)
-        if not x.is_meta:
+        if not x.is_meta and family.source.passes(f"blk.{i}."):
             ahead.later(partial(family.source.leave, f"blk.{i}."))
         if keep is not None:
             held += coefficient_bytes([op])
@@ -106,6 +109,8 @@ def _propagate(
             op, y = Sequential([op, more]), more.apply(y, 1.0)
         operators.append(op)
         states.append(x := y)
+        if passed is not None:
+            passed(x.shape[:-2].numel())
     final, y = family.output_norm.build(run, x)
     y = run.value("result_norm", y)
     head, logits = family.head.build(run, y)

@@ -16,19 +16,19 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ggufjac.analyses.answer.accounts import accounts_at
 from ggufjac.analyses.answer.judging import Judged, judged
 from ggufjac.analyses.answer.spans import TEMPLATE, Passage, messages_of, roles_of, sentences_of
 from ggufjac.analyses.answer.writing import Written, write
 from ggufjac.analyses.common.account import Account, sinks
 from ggufjac.analyses.common.followed import followed_of
 from ggufjac.analyses.common.predictions import Prediction, prediction_of, top_predictions
-from ggufjac.analyses.common.questions import question_and_weights
 from ggufjac.analyses.common.result import MapResult
 from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word, words_in
-from ggufjac.analyses.options import ANSWERED, Above, AnswerOptions, faithful_rules
+from ggufjac.analyses.options import ANSWERED, AnswerOptions, faithful_rules
 from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
@@ -154,7 +154,7 @@ def answer(
     linear = text.linear(options)
     subject.lap("accounts")
     error, followed, found = linear.reconstruction_error(), followed_of(linear), sinks(linear.forward_pass.states)
-    accounts = text.accounts(linear, options.above or ANSWERED, [against] * text.n)
+    accounts = accounts_at(linear, text.said, subject.speller, options.above or ANSWERED, [against] * text.n)
     logits, rules = linear.logits, linear.rules
     rivals = [_runner_up(row, token) for row, token in zip(logits, written.tokens, strict=True)]
     runner_ups = [prediction_of(row, subject.speller, rival) for row, rival in zip(logits, rivals, strict=True)]
@@ -169,7 +169,7 @@ def answer(
             del linear  # memory holds the coefficients of one
             linear = text.linear(contrast)
         subject.lap("rivals")
-        made = text.accounts(linear, "zero", rivals, places)
+        made = accounts_at(linear, text.said, subject.speller, "zero", rivals, places)
         tipped = dict(zip(places, made, strict=True))
     judgement = None
     if options.verify and options.run == "exact":
@@ -220,28 +220,7 @@ class _Text:
     def linear(self, options: AnswerOptions) -> TextMap:
         """The maps at all places where a token of the answer was said; the last one is said and not read."""
         positions = range(self.n_prompt - 1, len(self.ids) - 1)
-        return self.subject.model.linearize_text(self.ids[:-1], positions, options)
-
-    def accounts(
-        self, linear: TextMap, above: Above, against: Sequence[int | None], places: Sequence[int] | None = None
-    ) -> list[Account]:
-        """What every token gives to the answer's at some places (None: all), above what is named or the token that is
-        given for each. A sweep of as many columns."""
-        where = range(self.n) if places is None else places
-        of_logits, asked = linear.inputs.new_zeros(linear.logits.shape, device="cpu"), []
-        for i in where:
-            row, token = linear.logits[i], self.said[i]
-            question, of_logits[i] = question_and_weights(row, self.subject.speller, token, above, against[i])
-            asked.append(question)
-        w, b = linear.functionals(of_logits)
-        del of_logits
-        terms = linear.attribute(w[list(where)], list(where)).cpu().double()
-        found = []
-        for i, question, row in zip(where, asked, terms, strict=True):
-            given, constants = row[: self.n_prompt + i].tolist(), float(row[-1] + b[i])
-            missed = question.value - sum(given) - constants
-            found.append(Account(question, str(linear.rules), tuple(given), constants, missed, ()))
-        return found
+        return self.subject.model.linearize_text(self.ids[:-1], positions, options, passed=self.subject.passed)
 
 
 def _runner_up(logits: Tensor, said: int) -> int:

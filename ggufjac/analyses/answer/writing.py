@@ -33,7 +33,9 @@ def write(model: Model, prompt: Sequence[int], options: AnswerOptions) -> Writte
     Raises UserError where nothing fits the context behind the prompt, and for an answer without tokens.
     """
     if options.say is not None:
-        given = continuation(model, prompt, options.say, "the answer")
+        if not options.say:
+            raise UserError("the answer is empty; give at least one character")
+        given = tuple(model.continuation(prompt, options.say))
         _require_room(model, len(prompt) + len(given) - 1)
         return Written(given, "given", _ends(model, given[-1]))
     _require_room(model, len(prompt) + 1)
@@ -43,26 +45,6 @@ def write(model: Model, prompt: Sequence[int], options: AnswerOptions) -> Writte
     said = _by_llama if options.run == "llama.cpp" else _exactly
     tokens = said(model, prompt, options, n_tokens, sampling)
     return Written(tokens, "greedy" if options.temperature == 0 else "sampled", _ends(model, tokens[-1]))
-
-
-def continuation(model: Model, prompt: Sequence[int], text: str, what: str) -> tuple[int, ...]:
-    """The tokens of a text that follows others [P], as the tokenizer cuts it there. Raises UserError for an empty one.
-
-    what: the text's name in messages.
-    """
-    if not text:
-        raise UserError(f"{what} is empty; give at least one character")
-    before = model.detokenize(prompt)
-    whole = model.tokenize(before + text)
-    shared = model.tokenize(before)
-    if shared and whole[: len(shared)] == shared:
-        return tuple(whole[len(shared) :])
-    # the tokenizer would join the text with what stands before it, which is fixed: it is cut behind a line's end
-    lead = model.vocab.tokenize("\n", add_special=False)
-    alone = model.vocab.tokenize("\n" + text, add_special=False)
-    if alone[: len(lead)] == lead and len(alone) > len(lead):
-        return tuple(alone[len(lead) :])
-    return tuple(model.vocab.tokenize(text, add_special=False))
 
 
 def _exactly(model: Model, prompt: Sequence[int], o: AnswerOptions, n: int, sampling: Sampling) -> tuple[int, ...]:

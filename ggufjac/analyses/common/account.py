@@ -55,7 +55,7 @@ def accounts_of(
 def _account(subject: Subject, target: int | None, above: Above) -> Account:
     options = faithful(subject.options, above)
     same = options.linearisation == subject.options.linearisation
-    linear = subject.linear if same else subject.model.linearize_with(subject.ids, options)
+    linear = subject.linear if same else subject.linearized(options)
     question = ask(linear.logits, subject.speller, target, above, None)
     w, b = functionals(linear, (question,))
     *terms, constant = linear.attribute(w)[0].tolist()

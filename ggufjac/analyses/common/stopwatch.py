@@ -1,17 +1,22 @@
-"""How long each step of an analysis took, told as it begins."""
+"""How long each step of an analysis took, told as it begins, and how far the step has come."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TypeAlias
-
-#: Told what is being done now, for a progress display.
-Progress: TypeAlias = "Callable[[str], None]"
 
 
-def silent(_: str) -> None:
-    """Whom to tell how it goes where nobody wants to know."""
+class Progress:
+    """Is told how an analysis goes on. This one keeps silent; others show it (ggufjac.reports.progress)."""
+
+    def lap(self, step: str) -> None:
+        """The step of this name begins; the one before is done."""
+
+    def passed(self, columns: int) -> None:
+        """So many columns have passed one more layer of a sweep."""
+
+
+#: Whom to tell where nobody wants to know.
+silent = Progress()
 
 
 class Stopwatch:
@@ -26,7 +31,7 @@ class Stopwatch:
     def lap(self, name: str) -> None:
         self.stop()
         self._name = name
-        self._progress(name)
+        self._progress.lap(name)
 
     def stop(self) -> dict[str, float]:
         now = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +21,7 @@ from ggufjac.analyses.common.predictions import (
     top_predictions,
 )
 from ggufjac.analyses.common.stopwatch import Progress, Stopwatch, silent
-from ggufjac.analyses.common.targets import token_named
+from ggufjac.analyses.common.targets import spelled, token_named
 from ggufjac.analyses.common.tokens import Piece, Speller
 from ggufjac.analyses.common.words import Word, words_in
 from ggufjac.analyses.options import AnalysisOptions, Token
@@ -29,6 +30,7 @@ from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD, LinearMap
 from ggufjac.maps.model import Model
 from ggufjac.maps.notes import notes_of, text_of
+from ggufjac.maps.swept import FEW_GROUPS, GROUPS
 from ggufjac.quants.device.choice import described
 
 
@@ -52,6 +54,7 @@ class Subject:
         self.model = model
         self.options = options
         self._watch = Stopwatch(progress)
+        self._progress = progress
         self.ids = model.ids_of(prompt)
         self.given = prompt
         self.prompt = text_of(model, prompt, self.ids)
@@ -62,9 +65,18 @@ class Subject:
         """The next step begins."""
         self._watch.lap(name)
 
+    @property
+    def passed(self) -> Callable[[int], None]:
+        """Is told how many columns have passed one more layer."""
+        return self._progress.passed
+
     @cached_property
     def linear(self) -> DetachedMap:
-        return self.model.linearize_with(self.ids, self.options)
+        return self.linearized(self.options)
+
+    def linearized(self, options: AnalysisOptions, beside: int = 0) -> DetachedMap:
+        """Another map of the prompt; beside: bytes of the budget that others hold."""
+        return self.model.linearize_with(self.ids, options, beside, self.passed)
 
     # --- tokens -----------------------------------------------------------------------------------------------
 
@@ -93,6 +105,15 @@ class Subject:
     def token(self, named: Token, option: str = "target") -> int:
         """The id of a token that an option names. Raises UserError where there is none."""
         return token_named(self.model, named, option)
+
+    def spelled(self, named: Token, option: str = "target") -> tuple[int, ...]:
+        """The ids of the tokens that an option's text is behind the prompt: one, or several. Raises UserError where
+        there is none."""
+        return spelled(self.model, self.ids, named, option)
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """What tokens that follow others stand for."""
+        return b"".join(map(self.speller.raw, ids)).decode("utf-8", "backslashreplace")
 
     def prediction(self, named: Token | None) -> Prediction:
         """What the model thinks of a token as the next one; None: of the likeliest."""
@@ -130,7 +151,10 @@ class Subject:
         """The triplets of each token's own map, decoded."""
         return token_triplets(self.linear, functional, svd, self.decoder, self.speller)
 
-    # --- what every result says -------------------------------------------------------------------------------
+    def rebuilt(self, *, fast: bool) -> Tensor:
+        """What the map makes of the inputs and its constants [d], which should be its output; fast: with fewer columns,
+        among which the tokens are dealt out."""
+        return self.linear.reconstruction(FEW_GROUPS if fast else GROUPS)
 
     def facts(self, predictions: tuple[Prediction, ...] | None = None) -> dict[str, Any]:
         """The fields of a `PromptResult`; predictions: where they are not those of the map. Ends the last step."""

@@ -40,12 +40,31 @@ def tokens_named(model: Model, named: str | int | Sequence[str | int] | None, op
     return tuple(token_named(model, one, option) for one in several)
 
 
+def spelled(model: Model, prompt: Sequence[int], named: str | int, option: str) -> tuple[int, ...]:
+    """The tokens of what is named behind a prompt: the one that it is (by its text, #ID or id), or else those into
+    which the tokenizer cuts it there. Raises UserError where there is none."""
+    if isinstance(named, int) or _is_number(named) or token_of_text(model, named) is not None:
+        return (token_named(model, named, option),)
+    if not named:
+        raise UserError(f"{option}: the text is empty; give at least one character")
+    return tuple(model.continuation(prompt, named))
+
+
+def token_of_text(model: Model, text: str) -> int | None:
+    """The id of the token with exactly this text, None where there is none."""
+    return token_of(model.vocab, model.vocab.pieces(), text.encode("utf-8", "surrogateescape"))
+
+
+def _is_number(text: str) -> bool:
+    return text.startswith("#") and text[1:].isdigit()
+
+
 def token_called(model: Model, text: str, option: str = "--target") -> int:
     """The id of the token with exactly this text, or of #ID; `option` says in messages where the text comes from.
 
     Raises UserError where there is none.
     """
-    if text.startswith("#") and text[1:].isdigit():
+    if _is_number(text):
         number = int(text[1:])
         if number >= model.family.n_vocab:
             raise UserError(f"{option}: there is no token {number}; the vocabulary has {model.family.n_vocab} tokens")

@@ -80,7 +80,7 @@ def compare(
     followed = None if options.target is None else token_named(models[0], options.target, "target")
     watch = Stopwatch(progress)
     watch.lap("predictions")
-    benches = [Bench(model, options) for model in models]
+    benches = [Bench(model, options, progress) for model in models]
     places = [
         _PlannedSide(benches, m, p, prompt, followed) for m in range(len(models)) for p, prompt in enumerate(prompts)
     ]

@@ -18,6 +18,7 @@ from ggufjac.analyses.common.predictions import (
     Triplet,
     logit_functionals,
 )
+from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.targets import token_of
 from ggufjac.analyses.common.tokens import Piece
@@ -74,11 +75,22 @@ class Worked:
     read: tuple[Rows, Rows]
 
 
+class _Within(Progress):
+    """How far a step of a larger work has come."""
+
+    def __init__(self, whole: Progress) -> None:
+        self._whole = whole
+
+    def passed(self, columns: int) -> None:
+        self._whole.passed(columns)
+
+
 class Bench:
     """An open model and what several of its prompts share."""
 
-    def __init__(self, model: Model, options: AnalysisOptions) -> None:
+    def __init__(self, model: Model, options: AnalysisOptions, progress: Progress = silent) -> None:
         self.model = model
+        self._progress = progress
         self._options = options
         self._decoder = Decoder(model.family, options.values_dtype)
 
@@ -98,8 +110,8 @@ class Bench:
         return token_of(other.model.vocab, other.pieces, self.pieces[token]) if token < len(self.pieces) else None
 
     def subject(self, prompt: PromptLike) -> Subject:
-        """One of its prompts."""
-        return Subject(self.model, prompt, self._options, decoder=self._decoder)
+        """One of its prompts; steps are the comparison's, which tells of them itself."""
+        return Subject(self.model, prompt, self._options, _Within(self._progress), self._decoder)
 
     def work(
         self, numbers: tuple[int, int], subject: Subject, top: int, targets: Sequence[int], followed: int | None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import torch
+from torch import Tensor
 
 from ggufjac.families import Family
 from ggufjac.maps import sweeps
@@ -19,29 +20,36 @@ from ggufjac.maps.costs.rehearsal import EmptyKernels, EmptyRoad, Rehearsal
 from ggufjac.maps.linear import LinearMap
 from ggufjac.network.forward import path_weights, propagate, run_of
 from ggufjac.operators import Operator, built
-from ggufjac.operators.walk import coefficient_bytes, read_weights, weights
+from ggufjac.operators.fold import PerToken, fold
+from ggufjac.operators.walk import coefficient_bytes, leaves, read_weights, weights
 from ggufjac.quants.device.choice import kernels_of
 from ggufjac.quants.device.kernels import Kernels
-from ggufjac.quants.memory.budget import Budget
-from ggufjac.quants.memory.devices import synchronize
+from ggufjac.quants.memory.budget import Budget, folded_within
+from ggufjac.quants.memory.devices import available_memory, synchronize
 from ggufjac.quants.memory.road import CudaRoad, road_to
 from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.memory.threads import kernels_first
 from ggufjac.rules import DETACHED, Rules
 
 CPU = torch.device("cpu")
-#: A trial's shortest time in seconds; shorter ones are repeated.
-TRIAL = 0.05
+#: A trial's shortest time in seconds; shorter ones are repeated. Other programs on the same cores take turns of some
+#: 10 ms: in 0.05 s one met all of them or none, and rates between 42 and 126 GFLOP/s were measured for the same layer.
+TRIAL = 0.5
+#: Tokens whose folded MLPs are tried: more than the caches hold, as in a whole prompt.
+FEW = 16
 
 
 @dataclass(frozen=True)
 class Cost:
     """flops: operations of products, 2 per multiply-add; read: bytes of packed weights; peak: bytes of values at
-    once, without the coefficients."""
+    once, without the coefficients. dense: how many of the operations are those of folded MLPs; pieces: of columns, in
+    all layers together."""
 
     flops: int
     read: int
     peak: int
+    dense: int = 0
+    pieces: int = 0
 
 
 class Planner:
@@ -91,14 +99,22 @@ class Planner:
         """
         step, on_disk = self.map.cut(columns, transposed=transposed)
         times = -(-columns // step)
-        flops = peak = 0
+        flops = peak = dense = pieces = 0
         for shape in self._shapes:
             seen = shape.rehearse(step, self.map.room, self.dtype, transposed)
             flops += shape.count * seen.flops
             peak = max(peak, seen.peak)
+            pieces += shape.count * times * shape.pieces(step, self.map.room, self.dtype, transposed)
+            dense += shape.count * sum(2 * columns * m.numel() for m in shape.folded(step, self.map.room, transposed))
         d, n_tokens, d_in = self.map.shape
         kept = 0 if on_disk or times == 1 else columns * (n_tokens * d_in if transposed else d) * self.dtype.itemsize
-        return Cost(int(flops * columns / step), self._read * times, peak + kept)
+        return Cost(int(flops * columns / step), self._read * times, peak + kept, dense, pieces)
+
+    def folded(self, columns: int) -> tuple[int, int] | None:
+        """Rows and columns of a token's folded MLP, where a sweep of so many columns folds any."""
+        step, _ = self.map.cut(columns, transposed=True)
+        found = (m for shape in self._shapes for m in shape.folded(step, self.map.room, True))
+        return next(((m.shape[1], m.shape[2]) for m in found), None)
 
     def peak(self, sweep: Cost) -> int:
         """Bytes at the worst moment of the coefficient pass and such a sweep, with all that is held then."""
@@ -154,6 +170,20 @@ class _Shape:
     takes: tuple[int, ...]
     gives: tuple[int, ...]
 
+    def folded(self, columns: int, room: int, transposed: bool) -> list[Tensor]:
+        """The matrices [T, n_out, n_in] of the MLPs that a sweep of so many columns folds."""
+        if not transposed:
+            return []
+        with torch.no_grad():
+            return [
+                op.matrices for op in leaves(fold(self.op, columns, folded_within(room))) if isinstance(op, PerToken)
+            ]
+
+    def pieces(self, columns: int, room: int, dtype: torch.dtype, transposed: bool) -> int:
+        """In how many pieces so many columns pass."""
+        x = torch.empty(columns, *(self.gives if transposed else self.takes), dtype=dtype, device="meta")
+        return -(-columns // sweeps.piece_columns(self.op, x, room))
+
     def rehearse(self, columns: int, room: int, dtype: torch.dtype, transposed: bool) -> Rehearsal:
         seen = Rehearsal()
         with torch.no_grad(), kernels_first(), seen:
@@ -167,47 +197,90 @@ class _Shape:
 
 @dataclass(frozen=True)
 class Rates:
-    """What this machine does with this model: operations per second in the coefficient pass and in sweeps, and bytes
-    per second from the file as it lies there now (in memory, perhaps), to a device of its own where it is planned for
-    one."""
+    """What this machine does with this model.
+
+    prefill, sweep: operations per second in the coefficient pass and in sweeps of many columns; dense: those of a
+    sweep in matrices of single tokens (folded MLPs); piece: seconds that a piece of columns takes in a layer beside
+    its operations. read: bytes per second from the file as it lies there now (on the disk, perhaps), to a device of its
+    own where it is planned for one; again: for every further sweep.
+    """
 
     prefill: float
     sweep: float
+    dense: float
+    piece: float
     read: float
+    again: float
+
+    def passing(self, cost: Cost) -> float:
+        """Seconds of a coefficient pass; computing and reading overlap."""
+        return max(cost.flops / self.prefill, cost.read / self.read)
+
+    def sweeping(self, cost: Cost) -> float:
+        """Seconds of a sweep."""
+        computing = (cost.flops - cost.dense) / self.sweep + cost.dense / self.dense + cost.pieces * self.piece
+        return max(computing, cost.read / self.again)
 
 
 def trial(planner: Planner, columns: int) -> Rates:
-    """Build one layer at random values and send the columns of one piece through it."""
+    """Build one layer at random values and send one column, and those of a piece of so many, through it.
+
+    What comes beside the operations (weights that are expanded for few rows, calls) is told from the two.
+    """
     family, dtype, device = planner.family, planner.dtype, planner.device
     store = family.source.placed(device, planner.memory).store
     run = run_of([0] * planner.n_tokens, store=store).at(0)
     x = torch.randn(planner.n_tokens, family.d, dtype=dtype).to(device)
     seconds = partial(_seconds, device=device)
     with torch.no_grad(), kernels_first():
-        read = _rate(planner, seconds)
+        read, again = _rates(planner, seconds)
         op = family.layers[0].build(run, x)[0]
         prefill = seconds(lambda: family.layers[0].build(run, x))
         g = x.new_empty(1, *x.shape)
         width = min(columns, sweeps.piece_columns(op, g, planner.map.room))
         g = torch.randn(width, *op.apply(g[:, :]).shape[1:], dtype=dtype).to(device)
-        sweep = seconds(lambda: op.adjoint(g))
+        many = seconds(lambda: op.adjoint(g))
+        one = seconds(lambda: op.adjoint(g[:1])) if width > 1 else many
+        matrices = planner.folded(columns)
+        dense = None if matrices is None else _dense(matrices, g, seconds)
     empty = run_of([0] * planner.n_tokens, store=planner.store).at(0)
     with torch.no_grad(), Rehearsal() as built_once:
         shadow = family.layers[0].build(empty, torch.empty(x.shape, dtype=dtype, device="meta"))[0]
     with torch.no_grad(), Rehearsal() as swept:
         shadow.adjoint(torch.empty(g.shape, dtype=dtype, device="meta"))
-    return Rates(built_once.flops / prefill, swept.flops / sweep, read)
+    beside = max(0.0, (width * one - many) / (width - 1)) if width > 1 else 0.0
+    sweep = swept.flops / (many - min(beside, many / 2))
+    return Rates(built_once.flops / prefill, sweep, sweep if dense is None else dense, beside, read, again)
 
 
-def _rate(planner: Planner, seconds: Callable[[Callable[[], object]], float]) -> float:
-    """Bytes per second of a layer's weights: read where the kernels find them, or sent to the device."""
-    packed = list(planner.family.source.packed("blk.0."))
-    if planner.device.type == "cpu":
-        took = seconds(lambda: [int(data[:, ::4096].sum()) for data in packed])
-    else:
+def _dense(matrices: tuple[int, int], g: Tensor, seconds: Callable[[Callable[[], object]], float]) -> float:
+    """Operations per second of columns g [n, T, d] in a folded MLP of so many rows and columns, at a few tokens."""
+    few, (n_out, n_in) = min(FEW, g.shape[1]), matrices
+    op = PerToken(torch.randn(few, n_out, n_in, dtype=g.dtype).to(g.device))
+    y = torch.randn(len(g), few, n_out, dtype=g.dtype).to(g.device)
+    return 2 * y.numel() * n_in / seconds(lambda: op.adjoint(y))
+
+
+def _rates(planner: Planner, seconds: Callable[[Callable[[], object]], float]) -> tuple[float, float]:
+    """Bytes per second of a layer's weights, read where the kernels find them or sent to the device: as they lie there
+    now, and once they were met."""
+    source = planner.family.source
+    packed = list(source.packed(f"blk.{planner.family.n_layer // 2}."))
+    nbytes = sum(data.nbytes for data in packed)
+    if planner.device.type != "cpu":
         road = road_to(planner.device)
-        took = seconds(lambda: [road.settle(data) for data in packed])
-    return sum(data.nbytes for data in packed) / took
+        rate = nbytes / seconds(lambda: [road.settle(data) for data in packed])
+        return rate, rate
+
+    def touch() -> list[int]:
+        return [int(data[:, ::4096].sum()) for data in packed]
+
+    begun = time.perf_counter()
+    touch()
+    first = nbytes / (time.perf_counter() - begun)
+    available = available_memory()
+    stays = available is None or source.pages.fits(max(available - planner.memory, available // 2))
+    return first, nbytes / seconds(touch) if stays else first
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:

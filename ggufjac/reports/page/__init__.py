@@ -2,7 +2,8 @@
 
 The page is the report, part by part (ggufjac.reports.page.convert), with what a terminal cannot do: for every kind of
 result a module under `kinds` may put a text before the tables (`lead`), other bodies under titles that hold no table
-(`bodies`), and cards on cells (`card`). Tables are the terminal's, as wide as they get: none can be missing.
+(`bodies`), cards on cells (`card`), and a style and a script of its own (`STYLE`, `SCRIPT`), which is told of the
+result by `data`. Tables are the terminal's, as wide as they get: none can be missing.
 A content security policy lets nothing load and no script run but the one that is named by its hash.
 """
 
@@ -12,6 +13,7 @@ import base64
 import hashlib
 import importlib
 import importlib.util
+import json
 from functools import cache, partial
 from importlib import resources
 from string import Template
@@ -23,7 +25,7 @@ from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import terminal
 from ggufjac.reports.page.convert import from_rich
 from ggufjac.reports.page.markup import Markup, escape, join, tag
-from ggufjac.reports.page.sections import PROMPT, Section, contents, place_of
+from ggufjac.reports.page.sections import CONVERSATION, PROMPT, Section, contents, place_of
 from ggufjac.reports.page.tables import no_cards
 from ggufjac.reports.terminal.layout import EVERYTHING, Fitted, Frame, Notes, Titled
 
@@ -37,15 +39,17 @@ LONG = 240
 
 def page(result: Result) -> str:
     """The whole document."""
-    script = asset("page.js")
+    kind = _of_kind(result.kind)
+    script = asset("page.js") + (asset(kind["SCRIPT"]) if "SCRIPT" in kind else "")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     prompt = getattr(result, "prompt", None)
     title = f"ggufjac {result.kind}" + (f": {readable(prompt)}" if isinstance(prompt, str) else "")
     return Template(asset("page.html")).substitute(
         title=escape(title),
         digest=digest,
-        style=asset("page.css"),
+        style=_style(kind),
         body=body(result, listed=True),
+        data=_block(kind["data"](result)) if "data" in kind else "",
         version=escape(result.version),
         script=script,
     )
@@ -53,7 +57,7 @@ def page(result: Result) -> str:
 
 def cell(result: Result) -> str:
     """The page's content alone, for a notebook's cell: it takes its colours from the notebook and needs no script."""
-    return str(tag("div", tag("style", Markup(asset("page.css"))), body(result), class_="ggufjac cell"))
+    return str(tag("div", tag("style", Markup(_style(_of_kind(result.kind)))), body(result), class_="ggufjac cell"))
 
 
 def body(result: Result, *, listed: bool = False) -> Markup:
@@ -92,6 +96,16 @@ def _of_kind(kind: str) -> dict[str, Any]:
     return {} if importlib.util.find_spec(name) is None else vars(importlib.import_module(name))
 
 
+def _style(kind: dict[str, Any]) -> str:
+    return asset("page.css") + (asset(kind["STYLE"]) if "STYLE" in kind else "")
+
+
+def _block(known: object) -> Markup:
+    """What a script is told, as JSON in an element that runs nothing. No character of it can end the element."""
+    told = json.dumps(known, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return tag("script", Markup(told), type="application/json", id="told")
+
+
 def _header(frame: Frame, lead: Section | None) -> Markup:
     facts = []
     for name, fact in frame.facts:
@@ -101,7 +115,7 @@ def _header(frame: Frame, lead: Section | None) -> Markup:
             and isinstance(fact, Text)
             and len(fact) > LONG
             and lead is not None
-            and lead.title == PROMPT
+            and lead.title in (PROMPT, CONVERSATION)
         ):
             shown = join((from_rich(_ends(fact)), tag("span", "  all of it below", class_="dim")))
         facts.append(join((tag("dt", name), tag("dd", shown))))

@@ -9,8 +9,8 @@ from ggufjac.reports.page.markup import Markup, tag
 
 #: Parts from which on a page has a list of them.
 LISTED = 3
-#: The title of a section that shows the whole prompt.
-PROMPT = "Prompt"
+#: The titles of sections that show the whole prompt.
+PROMPT, CONVERSATION = "Prompt", "Conversation"
 
 
 @dataclass(frozen=True)

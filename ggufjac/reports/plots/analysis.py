@@ -29,7 +29,8 @@ def pictures(a: Analysis) -> Iterator[Picture]:
         yield _stable_ranks(a)
     if a.combined:
         yield _triplets(a)
-    yield _spectra(a)
+    if not math.isnan(a.combined_stable_rank):
+        yield _spectra(a)
     if {"output", "rebuilt"} <= a.arrays.keys():
         yield _reconstruction(a)
 

@@ -22,9 +22,10 @@ from ggufjac.rules import rules_called
 def pictures(a: Attribution) -> Iterator[Picture]:
     yield words(a.accounts[0], a.words, [row.token for row in a.tokens])
     yield _terms(a)
-    yield _layers(a)
-    yield _components(a)
-    yield _carried(a)
+    if a.writes:
+        yield _layers(a)
+        yield _components(a)
+        yield _carried(a)
 
 
 def _shown(a: Attribution) -> list[int]:

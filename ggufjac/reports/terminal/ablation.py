@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.ablate import Ablation, AblationOutcome, ComponentAblation, TokenAblation
+from ggufjac.analyses.common.tokens import readable
 from ggufjac.reports import phrases, words
 from ggufjac.reports.correlation import spearman
-from ggufjac.reports.terminal import layout, runs
+from ggufjac.reports.terminal import layout, phrase, runs
 from ggufjac.reports.terminal.layout import ROOMY
 
 
@@ -26,6 +27,11 @@ def _draw(a: Ablation, width: int) -> Iterable[RenderableType]:
     which = "each" if not _untried(a) else f"{len(a.tokens)} of {a.n_tokens}"
     explained = f"{which} taken away alone: the change of ln p, and what is predicted then"
     yield from layout.titled("Input tokens", explained, _tokens(a, width))
+    if a.phrase is not None:
+        pieces = [row.token for row in a.tokens if row.position in {change.position for change in a.phrase_changes}]
+        explained = "the change of its ln p without each token, and what the account gives to it"
+        table = phrase.of_changes(a.phrase_changes, pieces, a.phrase)
+        yield from layout.titled(f"The whole of {readable(a.phrase.text)}", explained, table)
     explained = "leading singular triplets of the whole map taken away"
     yield from layout.titled("Components", explained, _components(a, width))
     yield layout.notes(

@@ -16,7 +16,7 @@ from ggufjac.analyses.common.predictions import Triplet
 from ggufjac.reports import account, phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.constants import mostly
-from ggufjac.reports.terminal import layout, runs, terms
+from ggufjac.reports.terminal import layout, phrase, runs, terms
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 from ggufjac.rules import rules_called
 
@@ -40,8 +40,11 @@ def report(analysis: Analysis) -> RenderableType:
 
 def _draw(a: Analysis, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
+    if a.phrase is not None:
+        yield from phrase.sections([a.phrase], None, a.words, a.accounts[0].sinks, width)
     table = terms.of_words(a.accounts, a.words, [row.token for row in a.tokens], width, turns=a.turns)
-    yield from layout.titled(account.title(a.accounts[0].rules), words.phrase(account.about(*a.accounts)).plain, table)
+    title = "Its first token" if a.phrase is not None else account.title(a.accounts[0].rules)
+    yield from layout.titled(title, words.phrase(account.about(*a.accounts)).plain, table)
     exact = "exact " if rules_called(a.rules).reconstructs else ""
     explained = f"each one's own map J_t, its {exact}share of the output and its {exact}term of the logit"
     tokens = _tokens(a, width)
@@ -201,10 +204,11 @@ def _combined(a: Analysis, width: int) -> Table:
 def _foot(a: Analysis, ranks: bool) -> RenderableType:
     rank = "; stable rank: ‖J‖²/σ₁²" + ("" if a.norms_exact else "; ≈: from random probes") if ranks else ""
     total = sum(a.seconds.values())
+    combined = "" if math.isnan(a.combined_stable_rank) else f"; combined stable rank {a.combined_stable_rank:.3g}"
     return layout.notes(
         *account.notes(a.accounts, [row.token for row in a.tokens], a.llama is not None),
         "output: share of the final hidden state"
         + ("; a sink has what all tokens share" if a.accounts[0].sinks else "")
         + rank,
-        f"{phrases.rules(a.rules)}; combined stable rank {a.combined_stable_rank:.3g}; {total:.1f} s of computing",
+        f"{phrases.rules(a.rules)}{combined}; {total:.1f} s of computing",
     )

@@ -13,7 +13,7 @@ from ggufjac.chat.prompt import contents_first
 from ggufjac.reports import account, phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.constants import matter, mostly
-from ggufjac.reports.terminal import layout, runs, terms
+from ggufjac.reports.terminal import layout, phrase, runs, terms
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 from ggufjac.rules import rules_called
 
@@ -32,19 +32,30 @@ def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
     pieces = [row.token for row in a.tokens]
     told = mostly(a.constant_sources)
+    yield from phrase.sections(a.phrases, a.phrase_against, a.words, a.sinks, width)
     table = terms.of_words(a.accounts, a.words, pieces, width, told, a.turns)
     entering = ", with the constants that enter there" if a.constants_at_tokens else ""
     explained = words.phrase(account.about(a.accounts[0])).plain + entering
-    yield from layout.titled(account.title(a.rules), explained, table)
+    yield from layout.titled("Its first token" if a.phrases else account.title(a.rules), explained, table)
     if matter(a.constant_sources, a.questions[0].value):
         explained = f"what in the network itself gives to {main}, and where it enters"
         yield from layout.titled("Constants", explained, terms.of_constants(a.constant_sources, pieces, width))
-    explained = f"what the leading singular triplets of the whole map give to {main}"
-    yield from layout.titled("Components", explained, _components(a, width))
-    explained = f"paths to {main} by the token where they begin and their last write"
-    yield from layout.titled("Layers", explained, _layers(a, width))
+    if a.components:
+        explained = f"what the leading singular triplets of the whole map give to {main}"
+        yield from layout.titled("Components", explained, _components(a, width))
+    if a.writes:
+        explained = f"paths to {main} by the token where they begin and their last write"
+        yield from layout.titled("Layers", explained, _layers(a, width))
     yield layout.notes(
         *account.notes(a.accounts, pieces, a.llama is not None),
+        *(_of_layers(exact) if a.writes else ()),
+        f"{phrases.rules(a.rules)}; {sum(a.seconds.values()):.1f} s of computing",
+    )
+
+
+def _of_layers(exact: bool) -> tuple[str, ...]:
+    """What the words of the table of layers mean."""
+    return (
         "last write: the last branch (attn, mlp) that a path goes through; from there it stays in the residual stream",
         "direct: paths through no branch; at last: "
         + (
@@ -52,7 +63,6 @@ def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
             if exact
             else "what the last position's state above that layer is worth"
         ),
-        f"{phrases.rules(a.rules)}; {sum(a.seconds.values()):.1f} s of computing",
     )
 
 

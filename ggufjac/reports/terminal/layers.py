@@ -9,13 +9,13 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.common.tokens import Piece, readable
 from ggufjac.analyses.layers import EMBEDDING, BlockWrite, Emergence, LayerReading, Layers, LayerTriplet, Spectrum
 from ggufjac.chat.prompt import contents_first
 from ggufjac.maps.within.sites import LAYER
 from ggufjac.reports import phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
-from ggufjac.reports.terminal import layout, runs
+from ggufjac.reports.terminal import layout, phrase, runs
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 from ggufjac.rules import rules_called
 
@@ -68,6 +68,9 @@ def _draw(a: Layers, width: int) -> Iterable[RenderableType]:
         explained = f"the share of {phrases.output_of(part)} that every token carries"
         yield from layout.titled(phrases.section("Input tokens", part), explained, _shares(a, part, width))
     explained = f"what each block gives to the logit of {a.target.token.shown} past all later ones; they add up"
+    if a.phrase is not None:
+        told = "ln p of it in what leaves each layer, and of each of its tokens behind those before"
+        yield from layout.titled(f"The whole of {readable(a.phrase)}", told, phrase.of_lens(a.phrase_lens, a.phrase))
     yield from layout.titled("Direct contributions", explained, _writes(a, width))
     yield _foot(a, width)
 

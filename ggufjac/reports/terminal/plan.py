@@ -6,13 +6,12 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.plan import WHATS, Plan
+from ggufjac.analyses.plan import Plan
 from ggufjac.reports import words
 from ggufjac.reports.terminal import layout, runs
 
-NAMES = dict(
-    zip(WHATS, ("analyze", "triplets of each token's map", "triplets of all together", "the full map"), strict=True)
-)
+#: What a plan is of, where its own name does not say it.
+NAMES = {"each": "analyze --tokens each", "combined": "analyze --tokens combined", "full": "the full map"}
 
 
 def report(plan: Plan) -> RenderableType:
@@ -24,7 +23,7 @@ def _head(plan: Plan) -> RenderableType:
     m = plan.model
     facts: list[tuple[str, RenderableType]] = [
         ("model", layout.name_of(m).append(f"  {m.architecture}, {words.byte_size(m.bytes)}")),
-        ("analysis", f"{NAMES[plan.what]}, {plan.n_tokens} tokens, {plan.dtype}"),
+        ("analysis", f"{NAMES.get(plan.what, plan.what)}, {plan.n_tokens} tokens, {plan.dtype}"),
         *runs.run_facts(None, plan.device),
         ("memory", _memory(plan)),
         ("time", Text.assemble((f"about {words.duration(plan.seconds)}", "bold"), f"  {_rates(plan)}")),

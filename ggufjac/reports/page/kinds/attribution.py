@@ -22,11 +22,12 @@ def _card(a: Attribution, of: Word) -> Card:
     for t in range(of.start, of.stop):
         row = a.tokens[t]
         whose = role_at(a.turns, t)
-        best = max(a.writes, key=lambda write: abs(write.tokens[t]))
-        through = best.part if best.layer is None else f"{best.part} {best.layer}"
         card += [(f"token {t}", word(row.token)), ("id", str(row.token.id))]
         card += [(phrase(question(a.questions[i])), f"{term:+.4f}") for i, term in enumerate(row.terms)]
         if whose is not None:
             card.append(("turn", whose))
-        card.append(("largest last write", f"{through} {best.tokens[t]:+.4f}"))
+        if a.writes:
+            best = max(a.writes, key=lambda write: abs(write.tokens[t]))
+            through = best.part if best.layer is None else f"{best.part} {best.layer}"
+            card.append(("largest last write", f"{through} {best.tokens[t]:+.4f}"))
     return tuple(card)
