@@ -17,6 +17,7 @@ NAMES = (
     "precision",
     "layers",
     "ablate",
+    "answer",
     "command",
     "plan",
     "kernels",

@@ -133,6 +133,14 @@ def test_requests_are_no_longer_than_the_system_honours() -> None:
     assert not list(requests)
 
 
+def test_no_thread_starts_where_nothing_is_asked_for() -> None:
+    """As in every sweep over weights that are all on a device."""
+    with Readahead() as ahead:
+        ahead.ask([])
+        ahead.leave([])
+        assert ahead._pool is None
+
+
 @linux
 def test_what_is_dropped_leaves_memory(alone: Model) -> None:
     name = "blk.7.ffn_down.weight"

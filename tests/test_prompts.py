@@ -81,6 +81,8 @@ def test_tokenize_tells_ids_texts_and_turns(home: Path, chatty_path: Path) -> No
         (["--prompt-file", "x", "-e"], "byte for byte"),
         (["the", "--bos", "maybe"], "not among auto, yes, no"),
         (["", "--chat"], "empty"),
+        (["the", "--system", "a", "--system", "b"], "--system was given twice"),
+        (["--messages", "a", "--messages", "b"], "--messages was given twice"),
         (["a\\q", "-e"], "no escape"),
     ],
 )

@@ -40,7 +40,10 @@ def add(command: argparse.ArgumentParser, *, repeated: bool = False) -> None:
     group.add_argument("--template", metavar="NAME", help="the file's chat template of this name")
     group.add_argument("--no-special", action="store_true", help='"<s>" and the like in the text are plain text')
     group.add_argument(
-        "--bos", choices=("auto", "yes", "no"), default="auto", help="BOS in front (default: as the file says)"
+        "--bos",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="BOS in front (default: as the file says)",
     )
     group.add_argument(
         "-e", "--escapes", action="store_true", help=r"read \n, \t, \\, \uXXXX and \xNN in what is typed"

@@ -23,7 +23,7 @@ from ggufjac.quants.memory.store import DeviceWeights
 
 #: Columns that are not worth less room than the weights, where a device runs out of memory.
 FEW = 64
-#: Columns among which the tokens are dealt out to check that a map reconstructs the output; and where it is to be cheap.
+#: Columns among which the tokens are dealt out to check that a map reconstructs the output; and for a quick check.
 GROUPS, FEW_GROUPS = 16, 2
 
 

@@ -99,7 +99,7 @@ def _propagate(
             ahead.ask(data for prefix in near for data in family.source.packed(prefix, run.store))
         here = run.at(i, last if i == family.n_layer - 1 else None)
         op, y = build(part, here, x)
-        if not x.is_meta:
+        if not x.is_meta and family.source.passes(f"blk.{i}."):
             ahead.later(partial(family.source.leave, f"blk.{i}."))
         if keep is not None:
             held += coefficient_bytes([op])

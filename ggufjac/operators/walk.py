@@ -15,17 +15,21 @@ from ggufjac.quants.tensor import QuantTensor
 
 def leaves(op: Operator) -> Iterator[Operator]:
     """The operators that do the work, in the order of application; one that is put off is not made for this."""
-    if not op.children:
-        yield op
-    for child in op.children:
-        yield from leaves(child)
+    waiting = [op]  # and no recursion: a sweep asks this of every layer several times
+    while waiting:
+        part = waiting.pop()
+        if children := part.children:
+            waiting.extend(reversed(children))
+        else:
+            yield part
 
 
 def everything(op: Operator) -> Iterator[Operator]:
     """The operator and all that it is made of."""
-    yield op
-    for child in op.children:
-        yield from everything(child)
+    waiting = [op]
+    while waiting:
+        yield (part := waiting.pop())
+        waiting.extend(reversed(part.children))
 
 
 def weights(op: Operator) -> Iterator[QuantTensor]:
@@ -44,7 +48,7 @@ def read_weights(op: Operator) -> Iterator[QuantTensor]:
 
 def stored_elsewhere(op: Operator) -> bool:
     """Whether the weights live on a device of their own, and not in the file that the kernels read."""
-    return bool(stores([op]))
+    return any(isinstance(leaf, MatMul) and leaf.store is not None for leaf in leaves(op))
 
 
 def stores(operators: Iterable[Operator]) -> list[DeviceWeights]:
@@ -55,8 +59,10 @@ def stores(operators: Iterable[Operator]) -> list[DeviceWeights]:
 
 def widest(op: Operator) -> int:
     """The largest dimension of any vector inside a product with `op`; 0 where nothing tells."""
-    met = max((n for weight in weights(op) for n in weight.shape), default=0)
-    return max(met, *(part.inner_width for part in everything(op)))
+    met = 0
+    for part in everything(op):
+        met = max(met, part.inner_width, *(part.weight.shape if isinstance(part, MatMul) else ()))
+    return met
 
 
 def positions(op: Operator) -> int:

@@ -111,12 +111,15 @@ def opinion(answer: Answer) -> str | None:
         return None
     if judged.reason:
         return f"not asked: {judged.reason}"
+    parted = {place.position for place in judged.differing}
+    near = sum(position not in parted for position in judged.close)
+    close = f"; {near} so close that rounding may turn them" if near else ""
     if not judged.differing:
-        return f"MATCH at all {judged.places} places"
+        return f"MATCH at all {judged.places} places{close}"
     ties = [place for place in judged.differing if place.verdict == "NEAR-TIE"]
     wrong = len(judged.differing) - len(ties)
     told = f"MATCH at {judged.places - len(judged.differing)} of {judged.places} places"
     if ties:
         first = ties[0]
         told += f", NEAR-TIE at {len(ties)}: {first.theirs.shown} for {first.ours.shown} ({first.margin:.2f} logits)"
-    return told + (f", MISMATCH at {wrong}" if wrong else "")
+    return told + (f", MISMATCH at {wrong}" if wrong else "") + close

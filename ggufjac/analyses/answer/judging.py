@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ggufjac.analyses.common.agreement import ROUNDING, compare
+from ggufjac.analyses.common.agreement import ROUNDING, TIE, compare
 from ggufjac.analyses.common.tokens import Piece, Speller
 from ggufjac.errors import UserError
 from ggufjac.llamacpp.run import Runner
@@ -35,14 +35,16 @@ class Judged:
     """llama.cpp beside exact arithmetic at all places of an answer.
 
     places: how many; same: how many have the same likeliest token; noise: the largest root mean square of the logits'
-    differences over their spread. differing: the places with another one, or with logits that are too far. reason: why
-    llama.cpp could not be asked (then all else is 0).
+    differences over their spread. differing: the places with another one, or with logits that are too far. close:
+    positions of those where rounding of the size that was met there could turn the two likeliest tokens round: run
+    token by token, llama.cpp may say the other one. reason: why llama.cpp could not be asked (then all else is 0).
     """
 
     places: int
     same: int
     noise: float
     differing: tuple[Differing, ...]
+    close: tuple[int, ...] = ()
     reason: str = ""
 
     @property
@@ -59,7 +61,7 @@ def judged(model: Model, ids: Sequence[int], n_prompt: int, logits: Tensor, spel
         with Runner(model.file.path, n_ctx=context, threads=torch.get_num_threads(), watched=False) as llama:
             theirs = llama.logits_at(list(ids[:-1]), positions)
     except UserError as error:
-        return Judged(0, 0, 0.0, (), str(error))
+        return Judged(0, 0, 0.0, (), reason=str(error))
     found = [compare(ours.numpy(), row, ROUNDING) for ours, row in zip(logits, theirs, strict=True)]
     return Judged(
         places=len(found),
@@ -69,5 +71,10 @@ def judged(model: Model, ids: Sequence[int], n_prompt: int, logits: Tensor, spel
             Differing(p + 1, speller.piece(a.ours), speller.piece(a.theirs), a.margin, a.verdict)
             for p, a in zip(positions, found, strict=True)
             if a.verdict != MATCH
+        ),
+        close=tuple(
+            p + 1
+            for p, a, row in zip(positions, found, logits, strict=True)
+            if a.verdict != MISMATCH and float(row.topk(2).values.diff().abs()) <= TIE * a.noise
         ),
     )

@@ -145,6 +145,10 @@ class Source:
             self._placed[device] = memory, found
         return found
 
+    def passes(self, prefix: str) -> bool:
+        """Whether any of the tensors whose names begin so is let go after a visit."""
+        return any(map(self.pages.passes, self._under(prefix)))
+
     def leave(self, prefix: str) -> None:
         """Say that the tensors whose names begin so have been visited."""
         for name in self._under(prefix):

@@ -40,7 +40,8 @@ class Readahead:
             return
         if self._last is not None:
             self._last.cancel()
-        self._last = self._thread().submit(self._advise, list(packed))
+        if asked := list(packed):  # none where all weights are on a device: a thread would take its turns for nothing
+            self._last = self._thread().submit(self._advise, asked)
 
     def leave(self, weights: Iterable[QuantTensor]) -> None:
         """Say that these were visited: the system may forget those that pass."""

@@ -34,6 +34,7 @@
     element.append(...children);
     return element;
   };
+  const many = (n) => `${n} ${n === 1 ? "other" : "others"}`;
   const word = (text) => make("bdi", { className: "word", textContent: text });
   // a text, a token, a text, ...
   const phrase = (parts) => parts.map((part, i) => (i % 2 ? word(part) : part));
@@ -147,7 +148,8 @@
   const entry = ({ name, value, from, to }, most) => {
     // the answer's own words look as in the report
     const label = make("span", { className: from >= told.prompt ? "strong" : "", textContent: name });
-    const position = make("span", { className: "dim", textContent: ` ${from ?? to}` });
+    const named = from !== undefined && ["message", "role"].includes(unit.name); // the same name is not there twice
+    const position = make("span", { className: "dim", textContent: named ? "" : ` ${from ?? to}` });
     const button = make("button", { type: "button", className: "word", title: name }, label, position);
     button.dataset.t = from ?? to;
     button.dataset.question = from === undefined ? "likely" : "gave";
@@ -161,7 +163,7 @@
     const order = [...list].sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
     const rest = order.slice(LISTED), whole = chosen === undefined;
     const likeliest = chances.map(([name, p, is]) => make("li", { className: is ? "is" : "" }, word(name), p));
-    const others = make("button", { type: "button", className: "others" }, opened ? "fewer" : `${rest.length} others`);
+    const others = make("button", { type: "button", className: "others" }, opened ? "fewer" : many(rest.length));
     const left = rest.reduce((sum, item) => sum + item.value, 0);
     found.replaceChildren(
       make("h3", {}, whole ? title : word(title)),
@@ -290,7 +292,7 @@
   });
   explorer.classList.add("live");
   explorer.append(panel);
-  explorer.previousElementSibling.textContent =
-    "choose a token of the answer to see what gave it, or one before to see what it gave: blue for, orange against";
+  explorer.previousElementSibling.textContent = "choose a token of the answer to see where it came from, "
+    + "or one of the prompt to see what it gave: blue for, orange against";
   show();
 })();

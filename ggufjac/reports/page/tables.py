@@ -116,8 +116,8 @@ def _kind(columns: Sequence[tuple[Column, Sequence[RenderableType]]], cards: Car
 
 
 def _is_text(column: Column, cells: Sequence[RenderableType]) -> bool:
-    """Whether a column holds texts too long to stand beside numbers on a narrow screen."""
-    long = max((cell_len(_plain(cell)) for cell in cells), default=0) >= TEXT
+    """Whether a column holds texts too long to stand beside numbers on a narrow screen; no bar is one."""
+    long = max((cell_len(_plain(cell)) for cell in cells if not isinstance(cell, Bar)), default=0) >= TEXT
     return column.justify != "right" and (long or column.ratio is not None)
 
 

@@ -48,7 +48,7 @@ def _head(a: Answer, width: int) -> RenderableType:
         "ggufjac answer",
         [
             ("model", layout.model_line(a.model)),
-            ("prompt", Text(readable(a.prompt), style="italic")),
+            *layout.prompt_facts(a.prompt, a.turns, a.notes),
             *runs.run_facts(a.llama, a.device),
             ("answer", Text(a.text.strip() or readable(a.text), style="bold")),
             ("said", Text(answer.said_how(a))),
