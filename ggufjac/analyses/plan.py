@@ -302,8 +302,8 @@ class _Planned:
         """Bytes that a search for triplets, or the spectra of a full map, keep meanwhile."""
         d, n_tokens, d_in = planner.map.shape
         if work.name == FULL:
-            kept = planner.map.cut(d, transposed=True)[1] or work.lap == FULL
-            return 0 if kept else _full_bytes(planner)
+            away = planner.map.cut(d, transposed=True)[1] or work.lap == FULL
+            return 0 if away else _full_bytes(planner) + self._bases(planner)
         if not work.name.startswith("triplets"):
             return 0
         if work.name == "triplets of all places":
@@ -311,6 +311,14 @@ class _Planned:
         each = work.name == "triplets of each token"
         width = 2 * d + d_in if each else 2 * d + n_tokens * d_in
         return work.columns * work.sweeps * width * planner.dtype.itemsize
+
+    def _bases(self, planner: Planner) -> int:
+        """Bytes of the bases from which the triplets of each token's part of a full map are found."""
+        if getattr(self.options, "tokens", "combined") not in ("each", "both"):
+            return 0
+        d, n_tokens, d_in = planner.map.shape
+        block = planner.map.block(getattr(self.options, "top", 1), "each")
+        return n_tokens * block * (usual_sweeps(block) // 2) * (2 * d + d_in) * planner.dtype.itemsize
 
 
 def _full_bytes(planner: Planner) -> int:

@@ -246,8 +246,8 @@ def _extremes(sizes: Sizes, options: ExtremesOptions) -> Iterator[Work]:
     usual = d <= WORTH * (LENGTHS * (n + 1) + 2 * CANDIDATES * k * n)
     exact = options.method == "exact" or (options.method == "auto" and usual)
     many = k if exact else CANDIDATES * k
-    if exact:
-        yield Work(lap, FULL, "back", d)
+    if exact:  # the full map passes by and is not kept
+        yield Work(lap, "all lengths", "back", d)
     else:
         yield Work(lap, "probes", "back", LENGTHS)
         yield Work(lap, "probes", "forward", n * LENGTHS)
