@@ -13,6 +13,7 @@ import argparse
 import resource
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -24,6 +25,7 @@ from ggufjac.analyses.answer.answering import Answer, answer
 from ggufjac.analyses.common.questions import ask, functionals
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.options import AnswerOptions
+from ggufjac.errors import UserError
 from ggufjac.llamacpp.run import Runner
 from ggufjac.maps.model import Model
 from ggufjac.registry import resolve
@@ -42,6 +44,8 @@ QUESTIONS = (
 )
 #: Tokens of an answer.
 SAID = 24
+#: Who is asked, and who reads long prompts.
+MODELS, LONG = ("smollm2-135m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"), "qwen2.5-coder-0.5b"
 #: Bytes that the accounts of long texts may take beside the file.
 BUDGET = 2 << 30
 QUESTION = (
@@ -166,9 +170,39 @@ def _size(model: Model, n_prompt: int, n_said: int) -> list[str]:
     ]
 
 
-def table(models: Sequence[str] = ("smollm2-135m",)) -> Table:
+def cases() -> Iterator[str]:
+    """The sizes that are measured where the model for them is on this disk."""
+    with suppress(UserError):
+        resolve(LONG)
+        yield from (f"{LONG}:{lengths}" for lengths in ("50/20", "400/60", "1500/100"))
+
+
+def there() -> Iterator[str]:
+    """The models that are asked, as far as they are on this disk."""
+    for name in MODELS:
+        with suppress(UserError):
+            resolve(name)
+            yield name
+
+
+def size_table(asked: Sequence[str]) -> Table:
+    about = (
+        f"{torch.get_num_threads()} threads, float32, a budget of 2 GiB; accounts of ln p by lrp-qk, rivals where another "
+        "token had 1%. One by one: the first token's and the last one's by themselves, times as many."
+    )
+    return Table(SIZE, sizes(asked), about, left=2)
+
+
+def question_table(models: Sequence[str]) -> Table:
     about = f"{torch.get_num_threads()} threads, float32, chats, {SAID} tokens at most; logits by the detached rules."
     return Table(QUESTION, questions(models), about, left=4)
+
+
+def lines() -> Iterator[str]:
+    """Both tables, of what is there."""
+    yield from size_table(list(cases())).lines()
+    yield ""
+    yield from question_table(list(there())).lines()
 
 
 def main() -> None:
@@ -177,10 +211,6 @@ def main() -> None:
     command.add_argument("--sizes", nargs="+", default=[], metavar="FILE:P/N")
     args = command.parse_args()
     if args.sizes:
-        about = (
-            f"{torch.get_num_threads()} threads, float32, a budget of 2 GiB; accounts of ln p by lrp-qk; the baseline: "
-            "the first token's and the last one's by themselves, times as many."
-        )
-        Table(SIZE, sizes(args.sizes), about, left=2).print()
+        size_table(args.sizes).print()
     if args.models or not args.sizes:
-        table(args.models or ("smollm2-135m",)).print()
+        question_table(args.models or MODELS[:1]).print()

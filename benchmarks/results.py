@@ -110,6 +110,12 @@ def _faithfulness(sources: Sources) -> Iterator[str]:
     yield from faithfulness.kept(sources.scores) if sources.scores else faithfulness.lines()
 
 
+def _answer(_: Sources) -> Iterator[str]:
+    from benchmarks import answer
+
+    yield from answer.lines()
+
+
 def _growth(_: Sources) -> Iterator[str]:
     from benchmarks import growth
 
@@ -143,6 +149,7 @@ SECTIONS: dict[str, Section] = {
     "precision": _table("precision"),
     "layers": _table("layers"),
     "ablate": _table("ablate"),
+    "answer": _answer,
     "command": _table("command"),
     "plan": _table("plan"),
     "scale": _scale,

@@ -103,6 +103,8 @@ class TestCatalogue:
         assert architectures == {
             "smollm2-135m": "llama",
             "gemma3-270m": "gemma3",
+            "qwen2.5-coder-0.5b": "qwen2",
+            "qwen2.5-coder-1.5b": "qwen2",
             "llama3.2-3b": "llama",
             "llama3.1-8b": "llama",
             "llama3.3-70b": "llama",
@@ -142,7 +144,7 @@ class TestCatalogue:
             size=8,
         )
         assert found["qwen3-8b"].size == 8
-        assert len(found) == 17
+        assert len(found) == 19
 
     def test_wheels_keep_their_order(self, places: Places) -> None:
         (entry,) = read(own(places, WHEEL_ENTRY))
