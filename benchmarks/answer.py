@@ -187,8 +187,8 @@ def there() -> Iterator[str]:
 
 def size_table(asked: Sequence[str]) -> Table:
     about = (
-        f"{torch.get_num_threads()} threads, float32, a budget of 2 GiB; accounts of ln p by lrp-qk, rivals where another "
-        "token had 1%. One by one: the first token's and the last one's by themselves, times as many."
+        f"{torch.get_num_threads()} threads, float32, a budget of 2 GiB; accounts of ln p by lrp-qk, rivals where"
+        " another token had 1%. One by one: the first token's and the last one's alone, times as many."
     )
     return Table(SIZE, sizes(asked), about, left=2)
 

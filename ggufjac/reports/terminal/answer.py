@@ -135,7 +135,7 @@ def _chance(shown: str, probability: float, style: str) -> Text:
 
 
 def _several(a: Answer, found: Sequence[Giver]) -> Text:
-    return Text("  ").join([_giver(a, giver, LABEL) for giver in found])
+    return Text("\n").join([_giver(a, giver, LABEL) for giver in found])
 
 
 def _whole(a: Answer, by: str, width: int) -> Table:
