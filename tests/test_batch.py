@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import shutil
 import signal
@@ -21,11 +22,14 @@ import pytest
 import torch
 
 import ggufjac
-from conftest import PATIENCE, printed
+from conftest import IDS, PATIENCE, printed
 from ggufjac.analyses.analyze import Analysis
+from ggufjac.analyses.answer.answering import answer
+from ggufjac.analyses.attribute import attribute
 from ggufjac.analyses.common.result import Result
-from ggufjac.analyses.options import AnalysisOptions, BatchOptions
+from ggufjac.analyses.options import AnalysisOptions, AnswerOptions, AttributeOptions, BatchOptions
 from ggufjac.analyses.table import load
+from ggufjac.batch.headline import headline
 from ggufjac.batch.prompts import PromptLine, read_prompts
 from ggufjac.batch.run import run_batch, sources
 from ggufjac.batch.sheet import csv_of
@@ -772,3 +776,22 @@ def test_without_dask_the_message_says_what_to_install(
     monkeypatch.delitem(sys.modules, "ggufjac.batch.distributed", raising=False)
     with pytest.raises(UserError, match=r"pip install distributed"):
         run_batch(tmp_path / "out", units[:1], cluster="local:2")
+
+
+def test_the_row_of_an_answer_is_about_all_of_it(tiny: Model) -> None:
+    with torch.no_grad():
+        found = answer(tiny, IDS[:6], AnswerOptions(tokens=3, rivals="none"))
+    row = headline(found)
+    assert row["explained"] == found.text
+    assert row["explained_probability"] == pytest.approx(math.exp(found.log_probability))
+    assert row["verdict"] == "MATCH"
+    given = {word.text: sum(found.whole[word.start : word.stop]) for word in found.words if word.stop <= found.n_prompt}
+    assert row["term1"] == pytest.approx(given[row["source1"]])
+
+
+def test_the_row_of_a_target_of_several_tokens_is_about_the_whole(tiny: Model) -> None:
+    with torch.no_grad():
+        found = attribute(tiny, "Hello there", AttributeOptions(target=" abc def", fast=True))
+    row = headline(found)
+    assert (row["explained"], row["explained_rank"]) == (" abc def", None)
+    assert row["explained_probability"] == pytest.approx(math.exp(found.phrases[0].log_probability))
