@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ggufjac.operators.base import One, Operator, Tally
+from ggufjac.operators.causal import blocks, is_causal
 
 #: Bytes that the scores of some heads, for all columns in hand, may take at once; a product holds a few of that size.
 SCORES = 64 << 20
@@ -57,6 +58,7 @@ class Attend(Operator):
         self.scale = scale
         self.slope = None if slope is None else slope.unflatten(-3, (n_kv, -1))
         self.shares = shares
+        self.causal = is_causal(self.p)
 
     def apply(self, x: Tensor, one: One = None) -> Tensor:
         n_kv = self.k.shape[-2]
@@ -75,29 +77,36 @@ class Attend(Operator):
 
     def _forward(self, h: slice, dq: Tensor, dk: Tensor, dv: Tensor) -> Tensor:
         """What heads h of keys and values give, [..., Tq, h, group, d_v]."""
-        scores = torch.einsum("...qhgd,khd->...hgqk", dq[..., h, :, :], self.k[:, h])
-        scores += torch.einsum("qhgd,...khd->...hgqk", self.q[:, h], dk[..., h, :])
-        dp = self._softmax(h, scores * self._bend(h)) * (self.shares.probabilities * self.shares.factors)
-        y = torch.einsum("...hgqk,khd->...qhgd", dp, self.v[:, h])
-        return y + self.shares.values * torch.einsum("hgqk,...khd->...qhgd", self.p[h], dv[..., h, :])
+        found = []
+        for rows, n in blocks(self.p, self.causal):
+            p, k, v = self.p[h, :, rows, :n], self.k[:n, h], self.v[:n, h]
+            scores = torch.einsum("...qhgd,khd->...hgqk", dq[..., rows, h, :, :], k)
+            scores += torch.einsum("qhgd,...khd->...hgqk", self.q[rows, h], dk[..., :n, h, :])
+            if self.slope is not None:
+                scores *= self.slope[h, :, rows, :n]
+            y = self._scale * torch.einsum("...hgqk,khd->...qhgd", _softmax(p, scores), v)
+            found.append(y + self.shares.values * torch.einsum("hgqk,...khd->...qhgd", p, dv[..., :n, h, :]))
+        return found[0] if len(found) == 1 else torch.cat(found, -4)
 
     def _backward(self, h: slice, read: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What heads h hand back to their queries [..., Tq, h, group, d], keys and values [..., Tk, h, d]."""
-        mine = read[..., h, :, :]
-        gv = self.shares.values * torch.einsum("hgqk,...qhgd->...khd", self.p[h], mine)
-        gp = torch.einsum("...qhgd,khd->...hgqk", mine, self.v[:, h])
-        scores = self._softmax(h, gp) * self._bend(h) * (self.shares.probabilities * self.shares.factors)
-        gq = torch.einsum("...hgqk,khd->...qhgd", scores, self.k[:, h])
-        return gq, torch.einsum("...hgqk,qhgd->...khd", scores, self.q[:, h]), gv
+        queries = []
+        keys, values = (read.new_zeros(*read.shape[:-4], *x[:, h].shape) for x in (self.k, self.v))
+        for rows, n in blocks(self.p, self.causal):
+            mine, p = read[..., rows, h, :, :], self.p[h, :, rows, :n]
+            values[..., :n, :, :] += self.shares.values * torch.einsum("hgqk,...qhgd->...khd", p, mine)
+            gp = torch.einsum("...qhgd,khd->...hgqk", mine, self.v[:n, h])
+            scores = _softmax(p, gp)
+            if self.slope is not None:
+                scores *= self.slope[h, :, rows, :n]
+            queries.append(self._scale * torch.einsum("...hgqk,khd->...qhgd", scores, self.k[:n, h]))
+            keys[..., :n, :, :] += self._scale * torch.einsum("...hgqk,qhgd->...khd", scores, self.q[rows, h])
+        return queries[0] if len(queries) == 1 else torch.cat(queries, -4), keys, values
 
-    def _softmax(self, h: slice, s: Tensor) -> Tensor:
-        """P (s - sum_j P s): softmax's derivative, its own transpose."""
-        p: Tensor = self.p[h]
-        weighed = p * s
-        return weighed - p * weighed.sum(-1, keepdim=True)
-
-    def _bend(self, h: slice) -> Tensor | float:
-        return self.scale if self.slope is None else self.scale * self.slope[h]
+    @property
+    def _scale(self) -> float:
+        """Of the derivative by the scores, the share that counts included."""
+        return self.scale * self.shares.probabilities * self.shares.factors
 
     def _at_once(self, x: Tensor) -> list[slice]:
         """Heads of keys and values, so many at once that the scores of all columns take no more than SCORES bytes."""
@@ -113,3 +122,9 @@ class Attend(Operator):
     @property
     def inner_width(self) -> int:
         return int(self.p.shape[1] * self.p.shape[3])
+
+
+def _softmax(p: Tensor, s: Tensor) -> Tensor:
+    """P (s - sum_j P s): softmax's derivative, its own transpose; s is overwritten."""
+    weighed = s.mul_(p)
+    return weighed.addcmul_(p, weighed.sum(-1, keepdim=True), value=-1)
