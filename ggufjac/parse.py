@@ -26,6 +26,14 @@ def whole(text: str) -> int:
         raise ValueError(f"{text!r} is not a whole number") from None
 
 
+def seed(text: str) -> int:
+    """An integer that random numbers can start from: 64 bits and a sign at most."""
+    value = whole(text)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{text!r} is too large for a seed; give a number of at most 18 digits")
+    return value
+
+
 def byte_count(text: str) -> int:
     """Bytes, with an optional unit (8GiB, 512M, 2e9)."""
     body = text.strip().lower().removesuffix("b")

@@ -249,3 +249,30 @@ def test_messages_and_roles_cover_the_text() -> None:
 def test_a_place_counts_as_decisive_by_how_close_it_was(found: Answer) -> None:
     leads = sorted(abs(said.lead) for said in found.said)
     assert max(abs(said.lead) for said in found.decisive) <= leads[answering.DECISIVE - 1]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"tokens": 0}, {"temperature": -1.0}, {"temperature": math.nan}, {"top_p": 5.0}, {"top_k": -3}]
+)
+def test_options_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UserError):
+        AnswerOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_text_is_cut_in_known_ways_alone(found: Answer) -> None:
+    with pytest.raises(UserError, match="there are token, word"):
+        found.passages("foo")
+
+
+def test_what_was_said_is_one_text(tiny: Model) -> None:
+    with torch.no_grad():
+        found = answer(tiny, "Hello", AnswerOptions(say=" 🦙é", verify=False, rivals="none"))
+    assert found.text == " 🦙é"
+    assert len(found.said) > 2
+
+
+def test_where_it_was_close_the_rows_add_up(found: Answer) -> None:
+    for said in found.decisive:
+        assert said.tipped is not None
+        given = sum(giver.term for giver in told.with_shared(found, said.tipped))
+        assert given + said.tipped.constants == pytest.approx(said.lead, rel=1e-9, abs=1e-9)

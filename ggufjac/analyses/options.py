@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 from ggufjac import parse
+from ggufjac.errors import UserError
 from ggufjac.maps.options import MapOptions
 from ggufjac.option import flag_of, option, options_of
 from ggufjac.rules import PRESETS, rules_called
@@ -59,7 +61,7 @@ class AnalysisOptions(MapOptions):
     """How a map is made, and seed: of whatever is drawn at random. progress: whether a Python function tells on
     standard error how far it has come, as commands do."""
 
-    seed: int = option(0, "of whatever is drawn at random", parse=parse.whole)
+    seed: int = option(0, "of whatever is drawn at random", parse=parse.seed, metavar="N")
     progress: bool = option(False, "tell on standard error how far it has come", hidden=True, resource=True)
 
 
@@ -200,6 +202,15 @@ class AnswerOptions(AnalysisOptions):
         f"likely a token was, {CONTRAST} for what sets it apart from others; exact terms: detached, gate, half)",
         metavar="RULES",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tokens < 1:
+            raise UserError(f"tokens: {self.tokens} are no answer; ask for at least 1")
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise UserError(f"temperature: {self.temperature} is none; give 0 (the likeliest token) or more")
+        if not 0 < self.top_p <= 1 or self.top_k < 0:
+            raise UserError("top_p must be above 0 and at most 1, and top_k at least 0 (all)")
 
     def usual_rules(self) -> str:
         if self.path is not None:

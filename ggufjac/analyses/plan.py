@@ -171,6 +171,9 @@ def _length(model: Model, n_tokens: int, options: AnalysisOptions) -> int:
 def expected(prompts: Sequence[tuple[Model, int]], command: str, options: AnalysisOptions) -> Plan | None:
     """The plan of an analysis that may take long; None for a short one, and on a device of its own, where a trial
     would take memory from the analysis. As `plan_of`."""
+    too_long = any(n + spoken(options) - 1 > model.family.n_ctx_train for model, n in prompts)
+    if too_long and getattr(options, "say", None) is not None:  # it will be refused at once
+        return None
     if options.device != "cpu" or not worth_planning(prompts, command, options):
         return None
     return plan_of(prompts, command, options)

@@ -167,7 +167,7 @@ def _attribute(sizes: Sizes, options: AttributeOptions) -> Iterator[Work]:
 
 def _answer(sizes: Sizes, options: AnswerOptions) -> Iterator[Work]:
     """Of prompt and answer together, which is what is planned."""
-    said, n_tokens = spoken(options), sizes.n_tokens
+    said, n_tokens = min(spoken(options), sizes.n_tokens), sizes.n_tokens
     if options.say is None:
         step = (1 if sizes.resumes else n_tokens) / n_tokens
         yield Work("answering", "answer", "run", 1 + round(said * step), said, tells=False)

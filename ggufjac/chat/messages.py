@@ -25,7 +25,7 @@ def parse_messages(text: str, where: str) -> tuple[Message, ...]:
     where: what messages of errors say. Raises UserError for anything else.
     """
     try:
-        found: Any = json.loads(text)
+        found: Any = json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         reason = f"{error.msg} at line {error.lineno}" if isinstance(error, json.JSONDecodeError) else str(error)
         raise UserError(f"{where}: this is no JSON ({reason}); messages look like {EXAMPLE}") from None
@@ -43,7 +43,7 @@ def messages_of(messages: str | Iterable[MessageLike], where: str = "messages") 
     """
     if isinstance(messages, str):
         return (Message("user", messages),)
-    if isinstance(messages, Mapping | Message):
+    if isinstance(messages, Mapping | Message) or not isinstance(messages, Iterable):
         raise UserError(f"{where}: give a list of messages, as {EXAMPLE}")
     found = tuple(_message(one, f"{where}, message {i}") for i, one in enumerate(messages, 1))
     if not found:

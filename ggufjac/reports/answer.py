@@ -16,6 +16,8 @@ from ggufjac.analyses.common.account import Account
 from ggufjac.reports.phrases import BRIEFLY, Phrase
 from ggufjac.rules import rules_called
 
+#: What is given by sinks, whatever the prompt says.
+SHARED = "shared by all"
 #: Passages that a row names.
 STRONGEST = 3
 #: What each token of an answer is taken above, in words.
@@ -38,6 +40,13 @@ def givers(answer: Answer, account: Account, by: str | None = None) -> list[Give
     """What every passage gives to one token, in the order of the text, the template last; by: as in
     `Answer.passages`. Sinks count for nothing here, since all prompts share what they give."""
     return _given(answer, account.terms, by)
+
+
+def with_shared(answer: Answer, account: Account) -> list[Giver]:
+    """What every passage gives to one token, and what sinks give as one more."""
+    shared = [t for t in answer.sinks if t < len(account.terms)]
+    found = givers(answer, account)
+    return [*found, Giver(Passage(SHARED, tuple(shared)), sum(account.terms[t] for t in shared))] if shared else found
 
 
 def whole(answer: Answer, by: str | None = None) -> list[Giver]:
@@ -121,5 +130,6 @@ def opinion(answer: Answer) -> str | None:
     told = f"MATCH at {judged.places - len(judged.differing)} of {judged.places} places"
     if ties:
         first = ties[0]
-        told += f", NEAR-TIE at {len(ties)}: {first.theirs.shown} for {first.ours.shown} ({first.margin:.2f} logits)"
+        told += f", NEAR-TIE at {len(ties)}: it says {first.theirs.shown}, exact arithmetic {first.ours.shown}"
+        told += f" ({first.margin:.2f} logits)"
     return told + (f", MISMATCH at {wrong}" if wrong else "") + close

@@ -38,6 +38,8 @@ from ggufjac.maps.text import TextMap
 CLOSE = 0.01
 #: How many of the closest places are told apart; and how many likely tokens are told at every place.
 DECISIVE, LIKELIEST = 5, 5
+#: Into what a text can be cut.
+CUTS = ("token", "word", "sentence", "message", "role")
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,17 @@ class Said:
 class Answer(MapResult):
     """A whole answer and where it came from. rules: those of the accounts; reconstruction: of the worst position.
 
-    tokens: of the whole text, the prompt's first; n_prompt: how many are the prompt's. words, sentences: of the text.
-    how: "greedy", "sampled" or "given"; ended: whether the last token ends the text or the turn. said: the answer's
-    tokens. sinks: positions whose states outgrow all others, whatever they say. above: what the accounts are above (as
-    in `Question`). judged: llama.cpp's opinion of every token (None: not asked, or it cannot run the file).
+    text: what was said. tokens: of the whole text, the prompt's first; n_prompt: how many are the prompt's. words,
+    sentences: of the text. how: "greedy", "sampled" or "given"; ended: whether the last token ends the text or the
+    turn. said: the answer's tokens. sinks: positions whose states outgrow all others, whatever they say. above: what
+    the accounts are above (as in `Question`). judged: llama.cpp's opinion of every token (None: not asked). by: into
+    what the text is cut where its passages are shown.
     """
 
     kind: ClassVar[str] = "answer"
     schema_version: ClassVar[int] = 1
 
+    text: str
     tokens: tuple[Piece, ...]
     n_prompt: int
     words: tuple[Word, ...]
@@ -90,11 +94,6 @@ class Answer(MapResult):
     above: str
     judged: Judged | None
     by: str
-
-    @property
-    def text(self) -> str:
-        """What was said."""
-        return "".join(piece.text for piece in self.tokens[self.n_prompt :])
 
     @property
     def log_probability(self) -> float:
@@ -118,8 +117,10 @@ class Answer(MapResult):
 
     def passages(self, by: str | None = None) -> tuple[Passage, ...]:
         """The text cut into tokens, words, sentences, messages or roles (None: as was asked for); of a chat, what the
-        template wrote is one passage, the last one."""
+        template wrote is one passage, the last one. Raises UserError for anything else."""
         by, n, n_prompt = by or self.by, len(self.tokens), self.n_prompt
+        if by not in CUTS:
+            raise UserError(f"by: {by!r} is no way to cut a text; there are {', '.join(CUTS)}")
         if by == "role":
             return roles_of(self.turns, n_prompt, n)
         messages = messages_of(self.turns, n_prompt, n)
@@ -181,6 +182,7 @@ def answer(
         **subject.facts(top_predictions(logits[0], subject.speller)),
         reconstruction=error,
         llama=followed,
+        text=subject.text_of(written.tokens),
         tokens=text.pieces,
         n_prompt=text.n_prompt,
         words=text.words,

@@ -90,6 +90,8 @@ def _rival(said: Said, width: int) -> Text:
 def _giver(a: Answer, giver: Giver, longest: int) -> Text:
     """What gave, where it stands, and how much; what the answer had said itself looks like it."""
     first = giver.passage.positions[0]
+    if giver.passage.label == answer.SHARED:
+        return Text.assemble((answer.SHARED, words.DIM), " ", words.signed(giver.term))
     shown = _label(giver, longest)
     return Text.assemble(
         (shown, _style(a, first)), (words.numbered("", first), words.DIM), " ", words.signed(giver.term)
@@ -111,11 +113,11 @@ def _close(a: Answer, width: int) -> Table:
     table.add_column("said", no_wrap=True)
     table.add_column("not said", no_wrap=True)
     table.add_column("apart", justify="right", no_wrap=True)
-    table.add_column("for it")
-    table.add_column("against it")
+    table.add_column("for it", no_wrap=True)
+    table.add_column("against it", no_wrap=True)
     for said in a.decisive:
         assert said.tipped is not None
-        found = answer.givers(a, said.tipped)
+        found = answer.with_shared(a, said.tipped)
         n = answer.STRONGEST - (width < ROOMY)
         ahead = answer.strongest([giver for giver in found if giver.term > 0], n)
         behind = answer.strongest([giver for giver in found if giver.term < 0], n)
@@ -124,18 +126,18 @@ def _close(a: Answer, width: int) -> Table:
             _chance(said.token.token.shown, said.token.probability, words.TOKEN),
             _chance(said.runner_up.token.shown, said.runner_up.probability, ""),
             words.signed(said.lead),
-            _several(a, ahead),
-            _several(a, behind),
+            _several(a, ahead, width),
+            _several(a, behind, width),
         )
-    return layout.narrowed(table, width, ("against it",))
+    return table
 
 
 def _chance(shown: str, probability: float, style: str) -> Text:
     return Text.assemble((shown[: words.LONGEST], style), (f" {words.percent(probability)}", words.DIM))
 
 
-def _several(a: Answer, found: Sequence[Giver]) -> Text:
-    return Text("\n").join([_giver(a, giver, LABEL) for giver in found])
+def _several(a: Answer, found: Sequence[Giver], width: int) -> Text:
+    return Text("\n").join([_giver(a, giver, LABEL if width >= ROOMY else LABEL // 2) for giver in found])
 
 
 def _whole(a: Answer, by: str, width: int) -> Table:

@@ -36,6 +36,8 @@ def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
     table = terms.of_words(a.accounts, a.words, pieces, width, told, a.turns)
     entering = ", with the constants that enter there" if a.constants_at_tokens else ""
     explained = words.phrase(account.about(a.accounts[0])).plain + entering
+    if a.phrase_against is not None and a.questions[0].against is None:
+        explained += ", with which both texts begin"
     yield from layout.titled("Its first token" if a.phrases else account.title(a.rules), explained, table)
     if matter(a.constant_sources, a.questions[0].value):
         explained = f"what in the network itself gives to {main}, and where it enters"

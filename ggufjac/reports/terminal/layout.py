@@ -63,7 +63,7 @@ class Frame:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style=words.DIM, no_wrap=True)
-        grid.add_column()
+        grid.add_column(overflow="fold")
         for name, fact in self.facts:
             grid.add_row(name, fact)
         yield Panel(grid, title=Text(self.title, style="bold"), title_align="left", box=box.ROUNDED)
