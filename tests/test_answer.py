@@ -23,6 +23,8 @@ from ggufjac.errors import UserError
 from ggufjac.llamacpp.run import Runner
 from ggufjac.maps.model import Model
 from ggufjac.maps.options import MapOptions
+from ggufjac.operators.first import Padded, first
+from ggufjac.operators.walk import everything
 from ggufjac.reports import answer as told
 
 
@@ -152,6 +154,14 @@ def test_little_memory_gives_the_same(tiny: Model) -> None:
     assert (got - expected).abs().max() < 1e-11 * expected.abs().max()
 
 
+def test_columns_that_end_early_are_short_in_every_operator_of_a_transformer(tiny: Model) -> None:
+    """An operator that is padded instead is right as well, and saves nothing."""
+    with torch.no_grad():
+        text = tiny.linearize_text(IDS, range(5, len(IDS)), MapOptions("float64", rules="lrp-qk"))
+    for op in text.operators[:-2]:
+        assert not any(isinstance(part, Padded) for part in everything(first(op, 7, len(IDS))))
+
+
 def test_the_answer_ends_where_the_context_does(tiny: Model) -> None:
     n = tiny.family.n_ctx_train
     ids = (IDS * n)[: n - 2]
@@ -195,6 +205,10 @@ def test_llama_cpp_is_asked_about_every_place(tiny: Model) -> None:
         text = tiny.linearize_text(ids[:-1], range(5, len(ids) - 1), MapOptions("float64"))
     same = judged(tiny, ids, 6, text.logits, Speller(tiny.vocab))
     assert (same.places, same.same, same.differing) == (len(ids) - 6, len(ids) - 6, ())
+    tied = text.logits.clone()
+    first, second = tied[1].topk(2).indices
+    tied[1, second] = tied[1, first]
+    assert 7 in judged(tiny, ids, 6, tied, Speller(tiny.vocab)).close
     wrong = text.logits.clone()
     wrong[2] = wrong[2].flip(0)
     told_off = judged(tiny, ids, 6, wrong, Speller(tiny.vocab))

@@ -114,7 +114,7 @@ class Ablation(MapResult):
     account: Account
     tokens: tuple[TokenAblation, ...]
     n_tokens: int
-    phrase: Phrase | None = None
+    phrase: Phrase | None = None  # a target of several tokens as a whole; the rest is about its first one
     phrase_changes: tuple[PhraseChange, ...] = ()
     components: tuple[ComponentAblation, ...]
 

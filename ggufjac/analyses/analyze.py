@@ -69,7 +69,7 @@ class Analysis(MapResult):
     agreement: Agreement | None
     agreement_note: str
     llama_prediction: Piece | None
-    phrase: Phrase | None = None
+    phrase: Phrase | None = None  # a target of several tokens as a whole; the rest is about its first one
 
 
 def analyze(

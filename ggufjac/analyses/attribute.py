@@ -87,7 +87,9 @@ class Attribution(MapResult):
     first, then in the order of the network; their columns add up to the tokens' terms. carried: for every block l what
     the first question draws from each position of the state that enters it, with the constants to come last; the last
     row is the state that leaves the network. Under rules that reconstruct every row adds up to the value. components,
-    writes and carried are empty where they were not asked for (fast).
+    writes and carried are empty where they were not asked for (fast). phrases: where a target is several tokens, all of
+    them as wholes, by the rules that each names; phrase_against: what they are held against; the rest is then about
+    their first tokens.
     """
 
     kind: ClassVar[str] = "attribution"

@@ -138,7 +138,7 @@ class Layers(MapResult):
     concept: Emergence
     writes: tuple[BlockWrite, ...]
     layerwise_exact: bool
-    phrase: str | None = None
+    phrase: str | None = None  # the text of a target of several tokens; the rest is about its first one
     phrase_lens: tuple[PhraseLens, ...] = ()
 
     @property

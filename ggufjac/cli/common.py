@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ggufjac.analyses.common.stopwatch import Progress
     from ggufjac.analyses.options import AnalysisOptions
     from ggufjac.analyses.table import AnalysisEntry
-    from ggufjac.chat.prompt import Prompt, PromptLike
+    from ggufjac.chat.prompt import PromptLike
     from ggufjac.maps.model import Model
 
 
@@ -35,12 +35,6 @@ def read_prompt(args: argparse.Namespace) -> TypedPrompt:
     Raises UserError where there is none, and where it cannot be read.
     """
     return prompts.read(args, args.prompt, args.prompt_file)
-
-
-def prompt_of(args: argparse.Namespace, model: Model) -> Prompt:
-    """The prompt that the arguments mean, on an open model. Raises as `read_prompt`, and where the file has no chat
-    template for it."""
-    return read_prompt(args).on(model)
 
 
 def use_threads(threads: int | None) -> None:

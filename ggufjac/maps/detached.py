@@ -6,14 +6,12 @@ import torch
 from torch import Tensor
 
 from ggufjac.maps.linear import LinearMap
+from ggufjac.maps.network import NetworkMap
 from ggufjac.network.forward import ForwardPass
-from ggufjac.operators.walk import coefficient_bytes
 from ggufjac.quants.memory.budget import Budget
-from ggufjac.quants.memory.store import DeviceWeights
-from ggufjac.rules import Rules
 
 
-class DetachedMap(LinearMap):
+class DetachedMap(NetworkMap, LinearMap):
     """sum_t J_t x_t + c for one prompt: from the embeddings to the final state y after the output norm.
 
     Under rules that reconstruct, the detached ones among them, it is y. tokens [T]; inputs x [T, d], the vectors that
@@ -28,32 +26,16 @@ class DetachedMap(LinearMap):
         budget: Budget | None = None,
         blocks: torch.dtype | None = None,
     ) -> None:
-        super().__init__(
-            forward_pass.states[0], (*forward_pass.layers, forward_pass.final), forward_pass.output[0], budget, blocks
+        LinearMap.__init__(
+            self,
+            forward_pass.states[0],
+            (*forward_pass.layers, forward_pass.final),
+            forward_pass.output[0],
+            budget,
+            blocks,
         )
-        self.tokens = tokens
-        self.forward_pass = forward_pass
+        self._of(tokens, forward_pass)
         self.logits = forward_pass.logits[0].cpu()
-        self.head = forward_pass.head
-
-    @property
-    def store(self) -> DeviceWeights | None:
-        """Where a device has the weights; None on the CPU, which has the file."""
-        return self.forward_pass.run.store
-
-    def _stores(self) -> list[DeviceWeights]:
-        # that of operators which are made anew for every sweep is not seen in them
-        return super()._stores() if self.store is None else [self.store]
-
-    @property
-    def rules(self) -> Rules:
-        """By which the network was linearised."""
-        return self.forward_pass.run.rules
-
-    @property
-    def held_bytes(self) -> int:
-        """Memory that the map takes between products."""
-        return coefficient_bytes(self.operators) + self.forward_pass.states_bytes
 
     def surprise(self, token: int) -> Tensor:
         """The derivative of the logarithm of a token's probability by the final state y, by the rules: [d]."""

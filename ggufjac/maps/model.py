@@ -182,7 +182,6 @@ class Model:
         ids: Sequence[int],
         positions: Sequence[int],
         options: MapOptions,
-        beside: int = 0,
         passed: Passed = None,
     ) -> TextMap:
         """The linear maps of one text at several of its positions, in ascending order, from one pass.
@@ -190,7 +189,7 @@ class Model:
         Raises UserError as `linearize_with`.
         """
         ids = self.ids_of(ids)
-        done, budget, blocks = self._run_with(ids, options, beside, tuple(positions), passed)
+        done, budget, blocks = self._run_with(ids, options, 0, tuple(positions), passed)
         made = TextMap(tuple(ids), positions, done, budget, blocks)
         made.passed = passed
         return made

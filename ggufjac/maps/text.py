@@ -7,22 +7,20 @@ position, and reaches back from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ggufjac.maps import sweeps
-from ggufjac.maps.swept import FEW_GROUPS, SweptMap
+from ggufjac.maps.network import NetworkMap
+from ggufjac.maps.swept import FEW_GROUPS
 from ggufjac.network.forward import ForwardPass
-from ggufjac.operators.walk import coefficient_bytes
 from ggufjac.quants.memory.budget import Budget
-from ggufjac.quants.memory.store import DeviceWeights
-from ggufjac.rules import Rules
 
 
-class TextMap(SweptMap):
+class TextMap(NetworkMap):
     """y_p = sum_t J_pt x_t + c_p for positions p of one text, with J_pt = 0 for t > p.
 
     tokens [T]; inputs x [T, d], the vectors that enter block 0; positions [R], in ascending order; outputs y [R, d],
@@ -42,30 +40,10 @@ class TextMap(SweptMap):
         super().__init__(
             forward_pass.states[0], (*forward_pass.layers, forward_pass.final), outputs.shape[-1], budget, blocks
         )
-        self.tokens = tokens
+        self._of(tokens, forward_pass)
         self.positions = tuple(positions)
-        self.forward_pass = forward_pass
         self.outputs = outputs
         self.logits = forward_pass.logits.cpu()
-        self.head = forward_pass.head
-
-    @property
-    def store(self) -> DeviceWeights | None:
-        """Where a device has the weights; None on the CPU, which has the file."""
-        return self.forward_pass.run.store
-
-    def _stores(self) -> list[DeviceWeights]:
-        return super()._stores() if self.store is None else [self.store]
-
-    @property
-    def rules(self) -> Rules:
-        """By which the network was linearised."""
-        return self.forward_pass.run.rules
-
-    @property
-    def held_bytes(self) -> int:
-        """Memory that the map takes between products."""
-        return coefficient_bytes(self.operators) + self.forward_pass.states_bytes
 
     @cached_property
     def constants(self) -> Tensor:
@@ -86,28 +64,23 @@ class TextMap(SweptMap):
         w = self.head.adjoint(of_logits.to(self.inputs)[None], told)
         return w[0], offsets
 
-    def rmatmat(self, y: Tensor, at: Sequence[int]) -> Tensor:
-        """J_pt^T y for every token t and column of y [m, d], whose p is positions[at[i]]: [m, T, d]."""
-        d, n_tokens, d_in = self.shape
-        self._expect(y, (d,))
-        return self._swept(y, at, (n_tokens, d_in), lambda g: g)
-
     def attribute(self, functionals: Tensor, at: Sequence[int]) -> Tensor:
-        """f . J_pt x_t for every functional f [m, d] and every token, f . c_p last: [m, T + 1]; at: as in `rmatmat`.
+        """f . J_pt x_t for every functional f [m, d] and every token, f . c_p last: [m, T + 1]; functional i is of the
+        state at positions[at[i]].
 
         One backward sweep of m columns, each from its position down.
         """
         self._expect(functionals, (self.shape[0],))
-        tokens = self._swept(functionals, at, (self.shape[1],), lambda g: torch.einsum("mtd,td->mt", g, self.inputs))
+        tokens = self._terms(functionals, at)
         constants = (functionals * self.constants[list(at)]).sum(-1, keepdim=True)
         return torch.cat((tokens, constants), 1)
 
-    def _swept(self, y: Tensor, at: Sequence[int], shape: tuple[int, ...], of: Callable[[Tensor], Tensor]) -> Tensor:
-        """What `of` makes [m, *shape] of the columns y [m, d] once they have come down [m, T, d]."""
+    def _terms(self, functionals: Tensor, at: Sequence[int]) -> Tensor:
+        """[m, T]: the tokens' terms."""
         order = sorted(range(len(at)), key=at.__getitem__)  # columns that end alike lie together
         rows = [at[i] for i in order]
         ends = [self.positions[row] + 1 for row in rows]
-        columns = y[order]
+        columns = functionals[order]
 
         def sweep(piece: slice) -> Tensor:
             mine = rows[piece]
@@ -115,9 +88,10 @@ class TextMap(SweptMap):
             g[range(len(mine)), mine] = columns[piece].to(self._inside)
             # what leaves out positions comes last
             g = sweeps.backward(self.operators[-2:], g, self.room, passed=self.passed)
-            return of(sweeps.backward(self.operators[:-2], g, self.room, ends[piece], self.passed).to(self.dtype))
+            g = sweeps.backward(self.operators[:-2], g, self.room, ends[piece], self.passed).to(self.dtype)
+            return torch.einsum("mtd,td->mt", g, self.inputs)
 
-        found = self._chunked(len(y), sweep, shape)
+        found = self._chunked(len(at), sweep, (self.shape[1],))
         return found[torch.tensor(order).argsort()]
 
     def reconstruction_error(self) -> float:

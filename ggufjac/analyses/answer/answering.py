@@ -9,6 +9,7 @@ another token was close, a second account tells what set the said one apart from
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -97,8 +98,8 @@ class Answer(MapResult):
 
     @property
     def log_probability(self) -> float:
-        """ln p of the whole answer."""
-        return sum(math.log(said.token.probability) for said in self.said if said.token.probability)
+        """ln p of the whole answer; a probability below all floats counts as the smallest one."""
+        return sum(math.log(said.token.probability or sys.float_info.min) for said in self.said)
 
     @property
     def whole(self) -> tuple[float, ...]:
