@@ -52,6 +52,7 @@ def forward(
         for op in visited(operators, ahead):
             y = through(op, x, one, room, owned=owned, passed=passed)
             owned, x = owned or y is not x, y
+            del op, y  # before the next one is made
     return x
 
 
@@ -72,6 +73,7 @@ def backward(
         for op in visited(operators[::-1], ahead):
             h = back_through(op, g, room, owned=owned, ends=ends, passed=passed)
             owned, g = owned or h is not g, h
+            del op, h
     return g
 
 
@@ -134,6 +136,7 @@ def visited(operators: Sequence[Operator], ahead: Readahead) -> Iterator[Operato
         now = built(op)
         yield now
         ahead.leave(weights(now))
+        del now  # before the next one is made
 
 
 def _in_pieces(

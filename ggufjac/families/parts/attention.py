@@ -23,6 +23,8 @@ SHARES: dict[Rule, Shares] = {
     "lrp": Shares(0.5, 0.5, 0.5),
     "tangent": Shares(1, 1, 1),
 }
+#: Bytes of scores from which on heads take their softmax one after the other, so that none needs all of them twice.
+SCORES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class Attention(Part):
         what limits them, where something does."""
         q, k = q.unflatten(-1, (self.n_head, -1)), k.unflatten(-1, (self.n_head_kv, -1))
         k = k.repeat_interleave(self.n_head // self.n_head_kv, -2)
-        scores = torch.einsum("...qhd,...khd->...hqk", q, k) * self.scale
+        scores = torch.einsum("...qhd,...khd->...hqk", q, k).mul_(self.scale)
         slope = None
         if self.softcap:
             bent = torch.tanh(scores / self.softcap)
@@ -165,13 +167,17 @@ class Attention(Part):
             hidden = hidden | (distance >= self.window)
         if self.chunk is not None:
             hidden = hidden | (at[:, None] // self.chunk != there[None, :] // self.chunk)
-        return scores.masked_fill(hidden, -torch.inf), slope
+        return scores.masked_fill_(hidden, -torch.inf), slope
 
     def _softmax(self, scores: Tensor) -> Tensor:
-        if self.sinks is None:
-            return scores.softmax(-1)
-        sinks = self.sinks.to(scores)[:, None, None].expand(*scores.shape[:-1], 1)
-        return torch.cat((scores, sinks), -1).softmax(-1)[..., :-1]
+        """The probabilities; where they are large, head by head in the place of the scores."""
+        sinks = None if self.sinks is None else self.sinks.to(scores)[:, None, None]
+        if scores.is_meta or scores.numel() * scores.element_size() <= SCORES:
+            return _shared(scores, sinks)
+        for h in range(self.n_head):
+            head = slice(h, h + 1)
+            scores[..., head, :, :] = _shared(scores[..., head, :, :], None if sinks is None else sinks[head])
+        return scores
 
     def keys(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         """The keys of all positions of the run [..., T, n], normalised and rotated, heads side by side."""
@@ -222,6 +228,13 @@ def rotation(run: Run, rope: Rope, heads: Tensor, rows: tuple[int, ...] | None) 
     """How heads [..., T, n_head, d_head] turn at these rows of the run; the angles are the same in all layers."""
     cos, sin = run.constant((rope, rows), heads, lambda: rope.turns(asked(run, rows), run.n_ctx, heads))
     return Rotate(cos, sin, rope.pairing, rope.offset)
+
+
+def _shared(scores: Tensor, sinks: Tensor | None) -> Tensor:
+    """The softmax of the scores [..., n_head, Tq, T'], of which a sink [n_head, 1, 1] takes its part."""
+    if sinks is None:
+        return scores.softmax(-1)
+    return torch.cat((scores, sinks.expand(*scores.shape[:-1], 1)), -1).softmax(-1)[..., :-1]
 
 
 def alibi_slopes(n_head: int, max_bias: float) -> Tensor:
