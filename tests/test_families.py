@@ -132,7 +132,7 @@ def judge(model: Model, prompts: list[list[int]]) -> None:
         for i in range(model.family.n_layer):
             assert f"{FAMILIES[arch].state}-{i}" in names
             assert sum(name.endswith(f"-{i}") for name in names) >= FAMILIES[arch].steps
-        assert "result_norm" in names
+        assert FAMILIES[arch].normalised in ("", *names)
         worst = max(check.layers, key=lambda layer: layer.relative)
         assert worst.relative < TOLERANCE, f"{worst.name}, prompt of {len(prompt)} tokens"
 

@@ -14,6 +14,7 @@ from ggufjac.families.bases.source import Source
 from ggufjac.families.bloom import Bloom
 from ggufjac.families.codeshell import CodeShell
 from ggufjac.families.cohere import Cohere2, CommandR
+from ggufjac.families.cohere2moe import Cohere2MoE
 from ggufjac.families.deepseek2 import DeepSeek2
 from ggufjac.families.dots1 import Dots1
 from ggufjac.families.ernie4_5 import Ernie4_5, Ernie4_5MoE
@@ -32,33 +33,46 @@ from ggufjac.families.gpt_oss import GptOss
 from ggufjac.families.gptneox import GPTNeoX
 from ggufjac.families.granite import Granite
 from ggufjac.families.granite_hybrid import GraniteHybrid
+from ggufjac.families.granite_swa import GraniteSWA
 from ggufjac.families.hunyuan import HunyuanDense, HunyuanMoE
+from ggufjac.families.hy_v3 import HyV3
 from ggufjac.families.internlm2 import InternLM2
+from ggufjac.families.jais import Jais, Jais2
 from ggufjac.families.jamba import Jamba
+from ggufjac.families.laguna import Laguna
 from ggufjac.families.lfm2 import LFM2
 from ggufjac.families.llama import Llama
 from ggufjac.families.llama4 import Llama4
+from ggufjac.families.maincoder import Maincoder
 from ggufjac.families.mamba import Mamba, Mamba2
+from ggufjac.families.mimo2 import MiMo2
 from ggufjac.families.minimax_m2 import MiniMaxM2
 from ggufjac.families.mistral3 import Mistral3
 from ggufjac.families.mpt import MPT
+from ggufjac.families.muse_glimmer import MuseGlimmer
+from ggufjac.families.nanbeige import Nanbeige
 from ggufjac.families.nemotron import Nemotron
 from ggufjac.families.nemotron_h import NemotronH
 from ggufjac.families.olmo2 import Olmo2
 from ggufjac.families.olmoe import Olmoe
 from ggufjac.families.orion import Orion
+from ggufjac.families.pangu_embedded import PanguEmbedded
 from ggufjac.families.phi2 import Phi2
 from ggufjac.families.phi3 import Phi3
 from ggufjac.families.plamo import Plamo
 from ggufjac.families.plamo2 import Plamo2
+from ggufjac.families.plamo3 import Plamo3
 from ggufjac.families.qwen import Qwen2, Qwen2MoE, Qwen3, Qwen3MoE
 from ggufjac.families.qwen3next import Qwen3Next, Qwen35, Qwen35MoE
 from ggufjac.families.rwkv6 import RWKV6, RWKV6Qwen2
 from ggufjac.families.rwkv7 import ARWKV7, RWKV7
 from ggufjac.families.seed_oss import SeedOss
 from ggufjac.families.smollm3 import SmolLM3
+from ggufjac.families.spark2_5 import Spark2_5
 from ggufjac.families.stablelm import StableLM
 from ggufjac.families.starcoder2 import StarCoder2
+from ggufjac.families.step35 import Step35
+from ggufjac.families.talkie import Talkie
 
 if TYPE_CHECKING:
     from ggufjac.reader import GGUFFile
@@ -127,6 +141,21 @@ FAMILIES: tuple[type[Family], ...] = (
     CodeShell,
     Orion,
     Plamo,
+    Jais,
+    Jais2,
+    Nanbeige,
+    Maincoder,
+    PanguEmbedded,
+    Plamo3,
+    GraniteSWA,
+    Cohere2MoE,
+    Laguna,
+    MuseGlimmer,
+    Spark2_5,
+    Talkie,
+    Step35,
+    MiMo2,
+    HyV3,
 )
 
 ARCHITECTURES: dict[str, type[Family]] = {name: family for family in FAMILIES for name in family.architectures}

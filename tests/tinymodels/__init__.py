@@ -12,7 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tinymodels import classics, decoders, mixtures, more_decoders, recurrent, rwkv, shared_experts, wide_gemmas
+from tinymodels import (
+    classics,
+    decoders,
+    mixtures,
+    more_decoders,
+    recurrent,
+    rwkv,
+    shared_experts,
+    wide_gemmas,
+    windowed,
+)
 from tinymodels.builder import Shape, Tiny, Value
 from tinymodels.tokenizer import BOS, EOS, TOKENS, UNK, VOCAB_SIZE
 
@@ -25,7 +35,8 @@ class Family:
 
     variants: name -> overrides of `make`. ignored: keys that real files have and llama.cpp does not read. gated:
     whether its MLPs have a gate. state, steps: llama.cpp's name for what a layer hands on, and how many values of a
-    layer it names at least. attends: how many layers have attention, if not all of them. sizes: keys that fix shapes.
+    layer it names at least. normalised: its name for what the output norm gives, "" if it gives it none. attends: how
+    many layers have attention, if not all of them. sizes: keys that fix shapes.
     idle: how the names of tensors begin that files have and nothing uses.
     """
 
@@ -36,6 +47,7 @@ class Family:
     gated: bool = True
     state: str = "l_out"
     steps: int = 3
+    normalised: str = "result_norm"
     attends: int | None = None
     idle: tuple[str, ...] = ()
     sizes: tuple[str, ...] = ("embedding_length", "attention.head_count", "block_count", "feed_forward_length")
@@ -56,6 +68,7 @@ GELU = frozenset(
         "gptneox",
         "mpt",
         "phi2",
+        "spark2_5",
         "starcoder",
         "starcoder2",
     ]
@@ -487,6 +500,53 @@ FAMILIES: dict[str, Family] = {
         attends=0,
         sizes=RWKV6_SIZES,
     ),
+    "jais": Family(windowed.jais, Shape(n_head_kv=4)),
+    "jais2": Family(windowed.jais2, gated=False, variants={"tied": {"tied": True}}),
+    "nanbeige": Family(
+        windowed.nanbeige,
+        variants={"two passes": {"loops": 2}, "no norm between": {"loops": 2, "skip": True, "tied": True}},
+    ),
+    "maincoder": Family(windowed.maincoder, variants={"tied": {"tied": True}}),
+    "pangu-embedded": Family(windowed.pangu_embedded, variants={"tied": {"tied": True}}),
+    "plamo3": Family(
+        windowed.plamo3,
+        normalised="",
+        variants={
+            "window": {"window": 12, "keys": {"attention.sliding_window_pattern": 2, "rope.scaling.factor": 4.0}},
+            "base": {"window": 12, "base": 300.0, "tied": True},
+        },
+    ),
+    "granite_swa": Family(
+        windowed.granite_swa,
+        variants={"experts": {"experts": 4, "shared": 128, "plain": True}},
+    ),
+    "cohere2moe": Family(
+        windowed.cohere2moe,
+        Shape(n_layer=5),  # the first and the fifth layer are global ones, of which the dense one rotates
+        variants={"rms": {"rms": True, "n_layer": 2, "shared": 0, "dense": 0}},
+    ),
+    "laguna": Family(
+        windowed.laguna,
+        variants={
+            "m": {"window": 0, "per_head": False, "count": 2},
+            "base left out": {"keys": {"rope.freq_base_swa": None, "rope.dimension_count_swa": None}},
+        },
+    ),
+    "muse-glimmer": Family(
+        windowed.muse_glimmer, Shape(n_layer=4), variants={"base": {"keys": {"rope.freq_base_swa": 300.0}}}
+    ),
+    "spark2_5": Family(windowed.spark2_5, variants={"tied": {"tied": True, "base": None}}),
+    "talkie": Family(windowed.talkie),
+    "step35": Family(
+        windowed.step35,
+        Shape(n_layer=3),
+        state="attn_norm_in",
+        variants={"plain": {"limits": False, "norms": False, "gates": False}},
+    ),
+    "mimo2": Family(
+        windowed.mimo2, Shape(n_layer=2), variants={"fused": {"sinks": False, "fused": True, "base": None}}
+    ),
+    "hy_v3": Family(windowed.hy_v3, variants={"tied": {"tied": True, "sizes": False, "fused": True}}),
 }
 
 

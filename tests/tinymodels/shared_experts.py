@@ -40,7 +40,8 @@ def mixture(
             gated_mlp(t, block)
             continue
         expert_mlps(t, block, experts=experts, used=used, n_ff=n_ff_expert, fused=fused)
-        gated_mlp(t, block, kind="_shexp", n_ff=shared * n_ff_expert)
+        if shared:
+            gated_mlp(t, block, kind="_shexp", n_ff=shared * n_ff_expert)
         if bias:
             t.bias(f"{block}.exp_probs_b", experts)
 
