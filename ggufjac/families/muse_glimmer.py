@@ -19,8 +19,8 @@ POST_EPS = 1e-8
 
 class MuseGlimmer(Family):
     """Muse Glimmer: normalised embeddings, norms before and after attention and MLP, queries and keys normalised per
-    head, sigmoid gates on the attention's output, windows and RoPE in three of four layers, SwiGLU, scaled logits that
-    may be soft-capped.
+    head, sigmoid gates on the attention's output, windows and RoPE in three of four layers, SwiGLU, scaled and
+    soft-capped logits.
 
     The vectors that the map takes are the embeddings before their norm.
     """
@@ -53,7 +53,7 @@ class MuseGlimmer(Family):
 
     def output_head(self) -> Part:
         scaled = (self.head_matrix(), Scale(self.source.number("logit_scale")))
-        limit = self.source.number("final_logit_softcapping", 0.0)
+        limit = self.source.number("final_logit_softcapping", 30.0)
         return Sequential(*scaled, Elementwise(softcap(limit))) if limit else Sequential(*scaled)
 
     def _post_norm(self, name: str) -> RMSNorm:

@@ -546,7 +546,7 @@ FAMILIES: dict[str, Family] = {
     "mimo2": Family(
         windowed.mimo2, Shape(n_layer=2), variants={"fused": {"sinks": False, "fused": True, "base": None}}
     ),
-    "hy_v3": Family(windowed.hy_v3, variants={"tied": {"tied": True, "sizes": False, "fused": True}}),
+    "hy_v3": Family(windowed.hy_v3, variants={"tied": {"tied": True, "shared": 0, "fused": True}}),
 }
 
 

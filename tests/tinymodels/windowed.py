@@ -129,7 +129,7 @@ def granite_swa(t: Tiny, *, experts: int = 0, shared: int = 0, plain: bool = Fal
     ends(t, tied=False)
     for block in blocks(t):
         t.norm(f"{block}.attn_norm", s.n_embd)
-        attention(t, block, output_bias=not plain)
+        attention(t, block, bias=not plain, output_bias=not plain)
         t.factors(f"{block}.attn_sinks", s.n_head, 1.0, 3.0)
         t.norm(f"{block}.ffn_norm", s.n_embd)
         if not experts:
@@ -285,21 +285,22 @@ def mimo2(t: Tiny, *, sinks: bool = True, fused: bool = False, value_dim: int = 
             t.bias(f"{block}.exp_probs_b", 8)
 
 
-def hy_v3(t: Tiny, *, tied: bool = False, sizes: bool = True, fused: bool = False) -> None:
-    """HY 3; sizes: whether the file gives those of the experts."""
+def hy_v3(t: Tiny, *, tied: bool = False, shared: int = 128, fused: bool = False) -> None:
+    """HY 3; shared: hidden entries of the shared expert, as many as the others have if it is 0."""
     s = t.shape
     transformer_keys(t, rope_base=1e6)
     ends(t, tied=tied)
-    n_ff = 128
+    n_ff = 96
     for block in blocks(t):
         t.norm(f"{block}.attn_norm", s.n_embd)
         attention(t, block)
         head_norms(t, block)
         t.norm(f"{block}.ffn_norm", s.n_embd)
-    mixture(t, shared=1, used=4, n_ff_expert=n_ff, bias=False, fused=fused)
+    mixture(t, shared=0, n_ff_expert=n_ff, bias=False, fused=fused)
     t.kv("leading_dense_block_count", None)
     t.kv("expert_shared_count", None)
-    if sizes:
-        t.kv("expert_shared_feed_forward_length", n_ff)
+    if shared:
+        t.kv("expert_shared_feed_forward_length", shared)
     for block in blocks(t)[1:]:
+        gated_mlp(t, block, kind="_shexp", n_ff=shared or n_ff)
         t.uniform(f"{block}.exp_probs_b", (8,), -1.0, 1.0)

@@ -104,9 +104,7 @@ class Hyperparameters:
         """The sliding window of layer i in a file that must give its size, and say of each layer whether it has one."""
         key = "attention.sliding_window_pattern"
         if not self.source.is_array(key):
-            raise UserError(
-                f"{self.source.file.path}: {self.source.architecture} models list their local layers ({key})"
-            )
+            raise UserError(f"{self.source.file.path}: the list of the local layers is missing ({key})")
         size = self.source.count("attention.sliding_window")
         return size if self.source.per_layer(key, i) else None
 
