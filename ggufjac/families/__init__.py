@@ -9,6 +9,7 @@ from ggufjac.errors import UserError
 from ggufjac.families.apertus import Apertus
 from ggufjac.families.arcee import Arcee
 from ggufjac.families.bailingmoe2 import BailingMoE2
+from ggufjac.families.bailingmoe3 import BailingMoE3
 from ggufjac.families.bases.base import Family
 from ggufjac.families.bases.source import Source
 from ggufjac.families.bloom import Bloom
@@ -16,7 +17,9 @@ from ggufjac.families.codeshell import CodeShell
 from ggufjac.families.cohere import Cohere2, CommandR
 from ggufjac.families.cohere2moe import Cohere2MoE
 from ggufjac.families.deepseek2 import DeepSeek2
+from ggufjac.families.deepseek32 import DeepSeek32, GlmDSA
 from ggufjac.families.dots1 import Dots1
+from ggufjac.families.dots3note import Dots3Note
 from ggufjac.families.ernie4_5 import Ernie4_5, Ernie4_5MoE
 from ggufjac.families.exaone import Exaone, Exaone4
 from ggufjac.families.falcon import Falcon
@@ -39,6 +42,7 @@ from ggufjac.families.hy_v3 import HyV3
 from ggufjac.families.internlm2 import InternLM2
 from ggufjac.families.jais import Jais, Jais2
 from ggufjac.families.jamba import Jamba
+from ggufjac.families.kimi_linear import KimiLinear
 from ggufjac.families.laguna import Laguna
 from ggufjac.families.lfm2 import LFM2
 from ggufjac.families.llama import Llama
@@ -46,7 +50,9 @@ from ggufjac.families.llama4 import Llama4
 from ggufjac.families.maincoder import Maincoder
 from ggufjac.families.mamba import Mamba, Mamba2
 from ggufjac.families.mimo2 import MiMo2
+from ggufjac.families.minimax_01 import MiniMax01
 from ggufjac.families.minimax_m2 import MiniMaxM2
+from ggufjac.families.minimax_m3 import MiniMaxM3
 from ggufjac.families.mistral3 import Mistral3
 from ggufjac.families.mpt import MPT
 from ggufjac.families.muse_glimmer import MuseGlimmer
@@ -156,6 +162,13 @@ FAMILIES: tuple[type[Family], ...] = (
     Step35,
     MiMo2,
     HyV3,
+    DeepSeek32,
+    GlmDSA,
+    KimiLinear,
+    BailingMoE3,
+    Dots3Note,
+    MiniMax01,
+    MiniMaxM3,
 )
 
 ARCHITECTURES: dict[str, type[Family]] = {name: family for family in FAMILIES for name in family.architectures}

@@ -15,6 +15,7 @@ from typing import Any
 from tinymodels import (
     classics,
     decoders,
+    latent,
     mixtures,
     more_decoders,
     recurrent,
@@ -547,6 +548,36 @@ FAMILIES: dict[str, Family] = {
         windowed.mimo2, Shape(n_layer=2), variants={"fused": {"sinks": False, "fused": True, "base": None}}
     ),
     "hy_v3": Family(windowed.hy_v3, variants={"tied": {"tied": True, "shared": 0, "fused": True}}),
+    "deepseek32": Family(latent.deepseek32, Shape(n_head_kv=4), variants={"tied": {"tied": True, "yarn": False}}),
+    "glm-dsa": Family(
+        partial(latent.deepseek32, yarn=False),
+        Shape(n_head_kv=4),
+        variants={
+            "layers named": {"n_layer": 3, "types": [True, False, True]},
+            "5.2": {
+                **{"n_layer": 4, "n_ctx": 1 << 20, "owners": [True, True, True, False]},
+                "keys": {"expert_gating_func": None},
+            },
+        },
+    ),
+    "dots3note": Family(latent.dots3note, Shape(n_head_kv=4), sizes=latent.SIZES),
+    "kimi-linear": Family(latent.kimi_linear, attends=1, variants={"no dense layer": {"dense": 0, "shared": 1}}),
+    "bailingmoe3": Family(
+        partial(latent.kimi_linear, bounded=True),
+        attends=1,
+        variants={"limits": {"limits": True, "q_rank": 96, "keys": {"expert_shared_feed_forward_length": 192}}},
+    ),
+    "minimax-01": Family(
+        latent.minimax_01,
+        Shape(n_layer=3, n_ff=256),
+        attends=1,
+        variants={"layers named": {"named": True, "tied": True}},
+    ),
+    "minimax-m3": Family(
+        latent.minimax_m3,
+        ignored=frozenset({f"attention.indexer.{x}" for x in ("top_k", "block_size", "local_blocks")}),
+        idle=("blk.1.indexer.",),
+    ),
 }
 
 
