@@ -39,7 +39,7 @@ def deepseek32(
     q_rank: int = 96,
     heads: int = 8,
     n: int = 64,
-    top: int = 20,
+    top: int = 24,
     types: list[bool] | None = None,
     owners: list[bool] | None = None,
     **others: Any,
