@@ -383,6 +383,8 @@ STRUCTURE = {
     "attention.key_length_mla_swa",
     "attention.value_length_mla_swa",
     "kda.head_dim",
+    "expert_latent_length",
+    "hyper_connection.count",
     "full_attention_interval",
     "shortconv.l_cache",
     "ssm.conv_kernel",
@@ -401,6 +403,8 @@ STRUCTURE = {
 }
 #: Another value for every other key; None leaves the key out.
 OTHERWISE: dict[str, Any] = {
+    "activation.situ_beta": 4.0,
+    "activation.situ_linear_beta": 6.0,
     "activation_sparsity_scale": None,
     "altup.active_idx": 1,
     "altup.num_inputs": 3,
@@ -420,6 +424,7 @@ OTHERWISE: dict[str, Any] = {
     "attention.temperature_scale": None,
     "attention.value_scale": None,
     "attn_logit_softcapping": None,
+    "attn_res.block_size": 1,
     "embedding_scale": None,
     "expert_group_count": None,
     "expert_group_used_count": 1,
@@ -428,6 +433,8 @@ OTHERWISE: dict[str, Any] = {
     "expert_weights_norm": None,
     "expert_weights_scale": 0.4,
     "final_logit_softcapping": None,
+    "hyper_connection.epsilon": 0.5,
+    "hyper_connection.magnitude": 0.7,
     "kda.gate_lower_bound": -0.2,
     "logit_scale": 1.0,
     "num_loops": 3,

@@ -39,9 +39,11 @@ from ggufjac.families.granite_hybrid import GraniteHybrid
 from ggufjac.families.granite_swa import GraniteSWA
 from ggufjac.families.hunyuan import HunyuanDense, HunyuanMoE
 from ggufjac.families.hy_v3 import HyV3
+from ggufjac.families.hy_v4 import HyV4
 from ggufjac.families.internlm2 import InternLM2
 from ggufjac.families.jais import Jais, Jais2
 from ggufjac.families.jamba import Jamba
+from ggufjac.families.kimi_k3 import KimiK3
 from ggufjac.families.kimi_linear import KimiLinear
 from ggufjac.families.laguna import Laguna
 from ggufjac.families.lfm2 import LFM2
@@ -169,6 +171,8 @@ FAMILIES: tuple[type[Family], ...] = (
     Dots3Note,
     MiniMax01,
     MiniMaxM3,
+    HyV4,
+    KimiK3,
 )
 
 ARCHITECTURES: dict[str, type[Family]] = {name: family for family in FAMILIES for name in family.architectures}

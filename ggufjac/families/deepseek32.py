@@ -28,19 +28,25 @@ class DeepSeek32(DeepSeek2):
     a query reads."""
 
     architectures = ("deepseek32",)
-    #: How the indexer's rotation pairs entries, and the epsilon of its norm.
+    #: How the indexer's rotation pairs entries.
     indexer_pairing: ClassVar[Literal["adjacent", "halves"]] = "halves"
-    indexer_eps: ClassVar[float] = 1e-6
+
+    @property
+    def indexer_eps(self) -> float:
+        """The epsilon of the norm of its keys."""
+        return 1e-6
 
     def latent_attention(self, i: int) -> LatentAttention:
-        attention = super().latent_attention(i)
-        if self.has_indexer(i):
+        attention, owns = super().latent_attention(i), self.has_indexer(i)
+        if owns is None:
+            return attention
+        if owns:
             return replace(attention, indexer=self.indexer(i))
         self.source.skip(f"blk.{i}.indexer.")  # some files have it where it is not used
         return replace(attention, indexer=Chosen())
 
-    def has_indexer(self, i: int) -> bool:
-        """Whether layer i has an indexer of its own, or reads what the one before chose."""
+    def has_indexer(self, i: int) -> bool | None:
+        """Whether layer i has an indexer of its own, or reads what the one before chose; None: it reads everything."""
         return True
 
     def named_indexer(self, i: int) -> bool | None:
@@ -85,8 +91,11 @@ class GlmDSA(DeepSeek32):
 
     architectures = ("glm-dsa",)
     indexer_pairing = "adjacent"
-    indexer_eps = 0.0
     gating = "sigmoid"
+
+    @property
+    def indexer_eps(self) -> float:
+        return 0.0
 
     @property
     def log_multiplier(self) -> float:

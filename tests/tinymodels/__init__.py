@@ -18,6 +18,7 @@ from tinymodels import (
     latent,
     mixtures,
     more_decoders,
+    planes,
     recurrent,
     rwkv,
     shared_experts,
@@ -577,6 +578,21 @@ FAMILIES: dict[str, Family] = {
         latent.minimax_m3,
         ignored=frozenset({f"attention.indexer.{x}" for x in ("top_k", "block_size", "local_blocks")}),
         idle=("blk.1.indexer.",),
+    ),
+    "hy_v4": Family(
+        planes.hy_v4,
+        Shape(n_head_kv=4),
+        variants={"indexer": {"types": [True, False], "limits": False, "planes": 3, "dense": 0}},
+        sizes=latent.SIZES,
+    ),
+    "kimi-k3": Family(
+        planes.kimi_k3,
+        Shape(n_layer=3),
+        attends=1,
+        variants={
+            "normalised experts": {"norm": True},
+            "nothing kept": {"period": 0, "bound": None, "q_rank": 0, "gated": False, "m": 0, "linear_beta": 0.0},
+        },
     ),
 }
 
