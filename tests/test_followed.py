@@ -94,11 +94,17 @@ def judge(model: Model, ids: list[int], **settings: Any) -> DetachedMap:
     return linear
 
 
+#: Families whose layers llama.cpp lets read of a few positions by themselves, without naming what they read of each,
+#: where it runs no more than 16 at once.
+GATHERED = ("glm5-next",)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_followed(family: str, tiny: Tiny) -> None:
     ftype = ONE_EACH[list(FAMILIES).index(family) % len(ONE_EACH)]
+    n_tokens = 17 if family in GATHERED else 12
     with Model.open(tiny(family, ftype)) as model:
-        judge(model, PROMPT[:12])
+        judge(model, PROMPT[:n_tokens])
 
 
 @pytest.mark.parametrize("ftype", QUANTISED)

@@ -26,6 +26,7 @@ RECURRENT = {
     "dots3note",
     "falcon-h1",
     "glm-dsa",
+    "glm5-next",
     "granitehybrid",
     "hy_v4, indexer",
     "jamba",

@@ -31,6 +31,7 @@ from ggufjac.families.gemma3n import Gemma3n
 from ggufjac.families.gemma4 import Gemma4
 from ggufjac.families.glm4 import GLM4
 from ggufjac.families.glm4moe import Glm4MoE
+from ggufjac.families.glm5_next import Glm5Next
 from ggufjac.families.gpt2 import GPT2
 from ggufjac.families.gpt_oss import GptOss
 from ggufjac.families.gptneox import GPTNeoX
@@ -173,6 +174,7 @@ FAMILIES: tuple[type[Family], ...] = (
     MiniMaxM3,
     HyV4,
     KimiK3,
+    Glm5Next,
 )
 
 ARCHITECTURES: dict[str, type[Family]] = {name: family for family in FAMILIES for name in family.architectures}

@@ -17,7 +17,7 @@ import torch
 
 from ggufjac.errors import UserError
 from ggufjac.families.bases.mixture import Mixture
-from ggufjac.families.parts import Linear, Part, Rope, Sequential, Temperature
+from ggufjac.families.parts import Linear, Part, Rope, Sequential, Slice, Temperature
 from ggufjac.families.parts.elementary import Pick
 from ggufjac.families.parts.latent import Absorbed, LatentAttention
 from ggufjac.families.parts.moe import Gating
@@ -58,7 +58,7 @@ class DeepSeek2(Mixture):
 
         return LatentAttention(
             q=self.queries(i),
-            k=compressed.rows(rank, rank + n_rot),
+            k=compressed.rows(rank, rank + n_rot) if n_rot else Slice(0, 0),
             v=Sequential(latent, values),
             out=self.linear(b + "attn_output", d, n_head * d_value),
             n_head=n_head,

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar, Literal
 
-from ggufjac.errors import UserError
 from ggufjac.families.bases.mixture import Mixture
 from ggufjac.families.deepseek2 import DeepSeek2
 from ggufjac.families.parts import LayerNorm, Sequential
@@ -48,13 +47,6 @@ class DeepSeek32(DeepSeek2):
     def has_indexer(self, i: int) -> bool | None:
         """Whether layer i has an indexer of its own, or reads what the one before chose; None: it reads everything."""
         return True
-
-    def named_indexer(self, i: int) -> bool | None:
-        """Whether the file says that layer i has an indexer; None if it does not name the layers."""
-        key = "attention.indexer.types"
-        if self.source.has_key(key) and not self.source.is_array(key):
-            raise UserError(f"{self.source.file.path}: the list of the layers with an indexer is missing ({key})")
-        return bool(self.source.per_layer(key, i)) if self.source.has_key(key) else None
 
     def indexer(self, i: int) -> Indexer:
         source, b, rank = self.source, f"blk.{i}.", self.query_rank(i)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ggufjac.families.bases.source import Source
 from ggufjac.families.kimi_linear import KimiLinear, SoftplusDecay
 from ggufjac.families.parts import (
     Append,
@@ -54,6 +55,14 @@ class LowerBoundDecay:
 
     def __call__(self, u: Tensor) -> Tensor:
         return self.bound * (-self.a.to(u) * u).sigmoid()
+
+
+def decay_of(source: Source, i: int, n_head: int) -> Callable[[Tensor], Tensor]:
+    """From what the decays of layer i are made of to their logarithms, which are bounded where the file says so."""
+    a = source.vector(f"blk.{i}.ssm_a", n_head)[:, None]
+    if not source.has_key("kda.gate_lower_bound"):
+        return SoftplusDecay(a)
+    return LowerBoundDecay(a, source.number("kda.gate_lower_bound"))
 
 
 class KimiK3(KimiLinear):
@@ -107,10 +116,7 @@ class KimiK3(KimiLinear):
         return self.source.count("attention.q_lora_rank") if has else 0
 
     def log_decay(self, i: int, n_head: int) -> Callable[[Tensor], Tensor]:
-        a = self.source.vector(f"blk.{i}.ssm_a", n_head)[:, None]
-        if not self.source.has_key("kda.gate_lower_bound"):
-            return SoftplusDecay(a)
-        return LowerBoundDecay(a, self.source.number("kda.gate_lower_bound"))
+        return decay_of(self.source, i, n_head)
 
     def output_gate(self, i: int, n: int, d: int) -> Part:
         return self.linear(f"blk.{i}.ssm_g", n, self.d)

@@ -65,8 +65,14 @@ class KimiLinear(DeepSeek2):
             out=self.linear(b + "attn_output", self.d, n),
             n_head=n_head,
             eps=source.number("attention.layer_norm_rms_epsilon"),
+            unit_eps=self.unit_eps,
         )
         return Named("kda_out", attention)
+
+    @property
+    def unit_eps(self) -> float:
+        """What keeps queries and keys of length 0 from being divided by 0."""
+        return self.source.number("attention.layer_norm_rms_epsilon")
 
     def decay(self, i: int, n: int, d: int) -> Part:
         """What the decays of layer i are made of, n = n_head d of them, with their bias."""

@@ -594,6 +594,20 @@ FAMILIES: dict[str, Family] = {
             "nothing kept": {"period": 0, "bound": None, "q_rank": 0, "gated": False, "m": 0, "linear_beta": 0.0},
         },
     ),
+    "glm5-next": Family(
+        planes.glm5_next,
+        attends=1,
+        variants={
+            "unbounded": {
+                "bound": None,
+                "shared_limits": False,
+                "used": 2,
+                "n_layer": 3,
+                "types": [False, True, False],
+            },
+        },
+        sizes=latent.SIZES,
+    ),
 }
 
 

@@ -145,8 +145,8 @@ def kimi_linear(t: Tiny, *, bounded: bool = False, q_rank: int = 0, limits: bool
     mixture(t, norm=bounded, **experts)
 
 
-def delta_attention(t: Tiny, block: str, n: int, d: int, *, bounded: bool) -> None:
-    """Kimi delta attention with heads of d entries, n in all."""
+def delta_attention(t: Tiny, block: str, n: int, d: int, *, bounded: bool = False, flat: bool = False) -> None:
+    """Kimi delta attention with heads of d entries, n in all; flat: one number per head in a vector."""
     s = t.shape
     for x in "qkv":
         t.uniform(f"{block}.ssm_conv1d_{x}.weight", (n, 1, 4), -1.0, 1.0)
@@ -159,7 +159,7 @@ def delta_attention(t: Tiny, block: str, n: int, d: int, *, bounded: bool) -> No
             t.matrix(f"{block}.ssm_{x}_b", n, d)
     t.bias(f"{block}.ssm_dt", n)
     low, high = (0.5, 2.0) if bounded else (-0.8, -0.1)
-    t.uniform(f"{block}.ssm_a", (s.n_head, 1), low, high)
+    t.uniform(f"{block}.ssm_a", (s.n_head,) if flat else (s.n_head, 1), low, high)
     t.matrix(f"{block}.ssm_beta", s.n_head, s.n_embd)
     t.norm(f"{block}.ssm_norm", d)
     t.matrix(f"{block}.attn_output", s.n_embd, n)

@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from tinymodels.builder import QK, Tiny, blocks, ends, transformer_keys
-from tinymodels.latent import indexer, indexer_keys, latent
+from tinymodels.latent import delta_attention, indexer, indexer_keys, latent
 from tinymodels.shared_experts import mixture
 from tinymodels.windowed import gate
 
 
 def connection(t: Tiny, name: str, planes: int, uses: int) -> None:
-    """What the weights of planes are made of, for so many uses."""
-    s = t.shape
-    t.matrix(f"{name}_fn", uses * planes, planes * s.n_embd, 1.5)
-    t.uniform(f"{name}_base.weight", (uses * planes,), -1.0, 1.0)
+    """What the weights of planes are made of, for so many uses; the third one are weights from each plane to each."""
+    s, n = t.shape, (uses if uses < 3 else 2 + planes) * planes
+    t.matrix(f"{name}_fn", n, planes * s.n_embd, 1.5)
+    t.uniform(f"{name}_base.weight", (n,), -1.0, 1.0)
     t.uniform(f"{name}_scale.weight", (uses,), 0.5, 1.5)
 
 
@@ -141,3 +141,59 @@ def delta(t: Tiny, block: str, n: int, d: int) -> None:
     t.matrix(f"{block}.ssm_beta", s.n_head, s.n_embd)
     t.norm(f"{block}.ssm_norm", d)
     t.matrix(f"{block}.attn_output", s.n_embd, n)
+
+
+def glm5_next(
+    t: Tiny,
+    *,
+    bound: float | None = -2.0,
+    types: list[bool] | None = None,
+    pool: int = 4,
+    shared_limits: bool = True,
+    **experts: Any,
+) -> None:
+    """GLM 5.3 Flash: the first layer has delta attention; types: the layers with an indexer, None: all others."""
+    s = t.shape
+    planes, d, rank, q_rank, value = 4, 64, 128, 96, 48
+    transformer_keys(t)
+    t.kv("rope.freq_base", None)
+    t.kv("rope.dimension_count", 0)
+    t.kv("attention.layer_norm_epsilon", 9.0)
+    t.kv("attention.head_count_kv", [int(i > 0) for i in range(s.n_layer)])
+    t.kv("attention.q_lora_rank", q_rank)
+    t.kv("attention.kv_lora_rank", rank)
+    t.kv("attention.key_length", rank)
+    t.kv("attention.value_length", rank)
+    t.kv("attention.key_length_mla", s.head_dim)
+    t.kv("attention.value_length_mla", value)
+    t.kv("ssm.conv_kernel", 4)
+    t.kv("kda.head_dim", d)
+    t.kv("kda.gate_lower_bound", bound)
+    t.kv("hyper_connection.count", planes)
+    t.kv("hyper_connection.epsilon", 0.1)
+    t.kv("hyper_connection.sinkhorn_iterations", 3)
+    indexer_keys(t, heads=8, n=64, top=24)
+    t.kv("attention.indexer.kpool", pool)
+    if types is not None:
+        t.kv("attention.indexer.types", types)
+    t.kv("swiglu_clamp_exp", [0.4 + 0.1 * i for i in range(s.n_layer)])
+    if shared_limits:
+        t.kv("swiglu_clamp_shexp", [0.5 + 0.1 * i for i in range(s.n_layer)])
+    ends(t, tied=False)
+    for i, block in enumerate(blocks(t)):
+        connection(t, f"{block}.hc_attn", planes, 3)
+        connection(t, f"{block}.hc_ffn", planes, 3)
+        t.norm(f"{block}.ffn_norm", s.n_embd)
+        if i == 0:
+            t.norm(f"{block}.attn_norm", s.n_embd)
+            delta_attention(t, block, s.n_head * d, d, flat=True)
+            continue
+        latent(t, block, rank=rank, n_rot=0, key=s.head_dim, value=value)
+        t.matrix(f"{block}.attn_q_a", q_rank, s.n_embd)
+        t.norm(f"{block}.attn_q_a_norm", q_rank)
+        t.matrix(f"{block}.attn_q_b", s.n_q, q_rank, QK)
+        if types is None or types[i]:
+            indexer(t, block, q_rank, heads=8, n=64)
+            t.matrix(f"{block}.indexer_compressor_gate", 64, s.n_embd, 1.5)
+            t.uniform(f"{block}.indexer_compressor_ape.weight", (pool, 64), -1.5, 1.5)
+    mixture(t, **experts)

@@ -108,6 +108,13 @@ class Hyperparameters:
         size = self.source.count("attention.sliding_window")
         return size if self.source.per_layer(key, i) else None
 
+    def named_indexer(self, i: int) -> bool | None:
+        """Whether the file says that layer i has an indexer; None if it does not name the layers."""
+        key = "attention.indexer.types"
+        if self.source.has_key(key) and not self.source.is_array(key):
+            raise UserError(f"{self.source.file.path}: the list of the layers with an indexer is missing ({key})")
+        return bool(self.source.per_layer(key, i)) if self.source.has_key(key) else None
+
     # --- position ---------------------------------------------------------------------------------------------
 
     @property

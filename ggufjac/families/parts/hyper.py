@@ -7,6 +7,7 @@ written are live. Formulas as in llama.cpp's hy-v4.cpp.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,6 +47,50 @@ class Weights:
         return self.magnitude * torch.sigmoid(self.scale * u + self.base.to(u)) + self.offset
 
 
+@dataclass(frozen=True)
+class Mixing:
+    """How planes are mixed where a block writes to them, [..., T, planes, planes]: a matrix whose rows and columns sum
+    to about 1.
+
+    exp(scale W norm(x) + base), the rows (planes that are read) and columns (planes that are written) of which are in
+    turn divided by their sums, `rounds` times (Sinkhorn's algorithm); W [planes planes, planes d], base [planes
+    planes], row by row.
+    """
+
+    norm: RMSNorm
+    projection: Linear
+    scale: float
+    base: Tensor
+    rounds: int
+    eps: float
+
+    def value(self, run: Run, x: Tensor) -> Tensor:
+        """[..., T, planes that are written, planes that are read]"""
+        u = self.projection.value(run, self.norm.value(run, x))
+        n = math.isqrt(self.base.shape[0])
+        m = (self.scale * u + self.base.to(u)).unflatten(-1, (n, n)).softmax(-1) + self.eps
+        m = m / (m.sum(-2, keepdim=True) + self.eps)
+        for _ in range(1, self.rounds):
+            m = m / (m.sum(-1, keepdim=True) + self.eps)
+            m = m / (m.sum(-2, keepdim=True) + self.eps)
+        written_by_read: Tensor = m.mT
+        return written_by_read
+
+
+class MeanOfCopies(Part):
+    """The mean of the planes of a state; one that is a single plane wide is that plane."""
+
+    def __init__(self, planes: int, d: int) -> None:
+        self.planes = planes
+        self.d = d
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        if x.shape[-1] == self.d:
+            return Identity(), x
+        op = Blend(x.new_full((1, 1, self.planes), 1 / self.planes))
+        return op, op.apply(x)
+
+
 class Merge(Differentiated):
     """sum_h w_h X_h of the planes X of a state; one that is a single plane wide is that plane in every place."""
 
@@ -63,12 +108,16 @@ class Merge(Differentiated):
 
 
 class HyperResidual(Part):
-    """X_h + w_h branch(merge(X)) for all planes X_h: what one block writes, under a name."""
+    """sum_k m_hk X_k + w_h branch(merge(X)) for all planes X_h: what one block writes, under a name.
 
-    def __init__(self, name: str, merge: Merge, gains: Weights, *parts: Part) -> None:
+    mixing: m; None: the planes stay as they are.
+    """
+
+    def __init__(self, name: str, merge: Merge, gains: Weights, *parts: Part, mixing: Mixing | None = None) -> None:
         self.name = name
         self.merge = merge
         self.gains = gains
+        self.mixing = mixing
         self.branch = Sequential(*parts)
 
     @property
@@ -76,22 +125,25 @@ class HyperResidual(Part):
         return (self.branch,)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        skip = kept(run, x) if self.narrows else Identity()
+        keep = kept(run, x) if self.narrows else Identity()
         merge, u = self.merge.build(run.at(run.layer), x)
         op, y = self.branch.build(run, u)
-        state = skip.apply(x)
-        spread = Blend(self._gains(run, state))
+        state = keep.apply(x)
+        stay, spread = (Blend(c) for c in self._coefficients(run, run.freeze(state)).split((self.gains.planes, 1), -1))
         written: Operator = Chain([merge, op, spread])
         if run.live("coefficients"):
             attached = replace(run, attached=True, watch=None)
-            wrote = y.detach()[..., None, :]
-            through = Derivative(lambda at: (self._gains(attached, at) @ wrote.to(at)).flatten(-2), state)
-            written = Parallel([written, Chain([skip, through])])
-        return ResidualOperator(written, skip, self.name), state + spread.apply(y)
+            planes = torch.cat((state, y), -1).detach().unflatten(-1, (self.gains.planes + 1, -1))
+            through = Derivative(lambda at: (self._coefficients(attached, at) @ planes.to(at)).flatten(-2), state)
+            written = Parallel([written, Chain([keep, through])])
+        return ResidualOperator(written, Chain([keep, stay]), self.name), stay.apply(state) + spread.apply(y)
 
-    def _gains(self, run: Run, x: Tensor) -> Tensor:
-        """[..., T, planes, 1]"""
-        return self.gains.value(run, run.freeze(x))[..., None]
+    def _coefficients(self, run: Run, x: Tensor) -> Tensor:
+        """[..., T, planes, planes + 1]: of what stays, then of what is written."""
+        gains = self.gains.value(run, x)[..., None]
+        n = self.gains.planes
+        stay = torch.eye(n, dtype=x.dtype, device=x.device).expand(*gains.shape[:-2], n, n)
+        return torch.cat((stay if self.mixing is None else self.mixing.value(run, x), gains), -1)
 
 
 class NamedPlanes(Part):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ggufjac.families.parts.attention import asked, rotation
@@ -14,6 +15,14 @@ from ggufjac.families.parts.run import Part, Run
 
 #: Under which name the last choice is left for layers without an indexer.
 CHOSEN = "positions chosen by the indexer"
+
+
+def worth_of(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
+    """sum_h weights_h relu(q_h . k) [..., Tq, S] of queries [..., Tq, H, n], keys [..., S, n], weights [..., Tq, H]."""
+    worth = q.new_zeros(*q.shape[:-2], k.shape[-2])
+    for h in range(q.shape[-2]):
+        worth = worth + weights[..., h, None] * torch.einsum("...qd,...sd->...qs", q[..., h, :], k).clamp(min=0)
+    return worth
 
 
 @dataclass(frozen=True)
@@ -40,15 +49,53 @@ class Indexer:
         k = self.k.value(everywhere, x).unflatten(-1, (1, -1))
         q = rotation(run, self.rope, q, run.rows).apply(q)
         k = rotation(run, self.rope, k, None).apply(k)[..., 0, :]
-        weights, worth = self.weights.value(everywhere, read), q.new_zeros(*q.shape[:-2], k.shape[-2])
-        for h in range(self.n_head):
-            worth = worth + weights[..., h, None] * torch.einsum("...qd,...sd->...qs", q[..., h, :], k).clamp(min=0)
+        worth = worth_of(q, k, self.weights.value(everywhere, read))
         seen = (asked(run, run.rows)[:, None] >= run.positions[None, :]).to(worth.device)
         worth = worth.masked_fill(~seen, -torch.inf)
         best = worth.topk(min(self.top, worth.shape[-1]), -1).indices
         found = torch.zeros_like(worth, dtype=torch.bool).scatter(-1, best, True)
         run.shared[CHOSEN] = found
         return found
+
+
+@dataclass(frozen=True)
+class PooledIndexer:
+    """An indexer that compares queries with pools of `pool` positions that follow one another (GLM 5.3).
+
+    The key of a pool is the mean of those of its positions, entry by entry with the softmax of gate(x) + place over
+    them as weights; place [pool, n]. A query reads the positions of the top / pool best ones of the pools that end at
+    or before it, and those behind the last of these. q, k, weights, n_head as an Indexer's; nothing is rotated.
+    """
+
+    q: Part
+    k: Part
+    gate: Part
+    place: Tensor
+    weights: Part
+    n_head: int
+    top: int
+
+    def chosen(self, run: Run, x: Tensor) -> Tensor:
+        """[..., Tq, T] bool, as the indexer's."""
+        everywhere, x, pool = run.at(run.layer), x.detach(), self.place.shape[0]
+        read, n_tokens = kept(run, x).apply(x), x.shape[-2]
+        n_pools = n_tokens // pool
+        q = self.q.value(everywhere, read).unflatten(-1, (self.n_head, -1))
+        members, gates = (
+            part.value(everywhere, x)[..., : n_pools * pool, :].unflatten(-2, (n_pools, pool))
+            for part in (self.k, self.gate)
+        )
+        keys = ((gates + self.place.to(gates)).softmax(-2) * members).sum(-2)
+        worth = worth_of(q, keys, self.weights.value(everywhere, read))
+        at, there = asked(run, run.rows).to(x.device), run.positions.to(x.device)
+        ended = at[:, None] >= there[pool - 1 :: pool][:n_pools]
+        worth = worth.masked_fill(~ended, -torch.inf)
+        best = worth.topk(min(self.top // pool, n_pools), -1).indices
+        found = torch.zeros_like(worth, dtype=torch.bool).scatter(-1, best, True) & ended
+        whole = F.pad(found.repeat_interleave(pool, -1), (0, n_tokens - n_pools * pool))
+        behind = (there <= at[:, None]) & (there > at[:, None] - (at[:, None] + 1) % pool)
+        run.shared[CHOSEN] = whole | behind
+        return whole | behind
 
 
 @dataclass(frozen=True)

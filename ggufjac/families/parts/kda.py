@@ -24,7 +24,8 @@ class KimiDeltaAttention(Differentiated):
     Queries, keys and values each pass a short memory; queries and keys of a head are made 1 long. With the decays
     w = exp(log_decay(decay(x))) and strengths b = sigmoid(beta(x)) a head's state is
     S_t = (I - b k k^T) diag(w) S_{t-1} + b k v^T. What q / sqrt(d_head) reads is normalised per head with norm
-    [d_head] and multiplied by sigmoid(gate(x)) before out. log_decay: from [..., T, n_head, d_head] to the same.
+    [d_head] and multiplied by sigmoid(gate(x)) before out. log_decay: from [..., T, n_head, d_head] to the same. eps,
+    unit_eps: what is added to the square of a length, in that norm and where queries and keys are made 1 long.
     """
 
     q: Part
@@ -39,6 +40,7 @@ class KimiDeltaAttention(Differentiated):
     out: Linear
     n_head: int
     eps: float
+    unit_eps: float
 
     mixes = True
 
@@ -65,4 +67,4 @@ class KimiDeltaAttention(Differentiated):
 
     def _unit(self, t: Tensor) -> Tensor:
         heads = self._heads(t)
-        return heads * torch.rsqrt(heads.square().sum(-1, keepdim=True) + self.eps)
+        return heads * torch.rsqrt(heads.square().sum(-1, keepdim=True) + self.unit_eps)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ggufjac.families.parts.attention import Attention
 from ggufjac.families.parts.elementary import Linear
-from ggufjac.families.parts.indexer import Chosen, Indexer
+from ggufjac.families.parts.indexer import Chosen, Indexer, PooledIndexer
 from ggufjac.families.parts.joins import Sequential as Sequence
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.operators import (
@@ -33,8 +33,8 @@ class LatentAttention(Attention):
     """Attention whose values come from a latent vector, and all but the rotated part of the keys.
 
     v leads from x through the latent vector to the values of all heads. k gives the part of a key that all heads share
-    and that alone is rotated. latent gives the latent vector once more, content what every head's key takes from it,
-    side by side. Queries end in the rotated part, so their rotation has that offset.
+    and that alone is rotated; it can be empty. latent gives the latent vector once more, content what every head's key
+    takes from it, side by side. Queries end in the rotated part, so their rotation has that offset.
     values: the projection from the latent vector to the values, where the file holds it apart from that to the keys.
     indexer: what chooses the positions that a query reads, where it does not read all.
     """
@@ -42,7 +42,7 @@ class LatentAttention(Attention):
     latent: Part
     content: Part
     values: Linear | None = None
-    indexer: Indexer | Chosen | None = None
+    indexer: Indexer | PooledIndexer | Chosen | None = None
 
     @property
     def resumes(self) -> bool:
@@ -79,6 +79,8 @@ class LatentAttention(Attention):
         content, own = Sequence(self.latent, self.content).build(run, x)
         shared, common = self.k.build(run, x)
         n = self.n_head
+        if not common.shape[-1]:
+            return self._heads(run, (content, own), None, n, None)
         n_own, n_common = own.shape[-1] // n, common.shape[-1]
         repeat = Stack([Identity()] * n, [n_common] * n)
         whole = n_own + n_common

@@ -1,0 +1,130 @@
+"""glm5-next: GLM 5.3 Flash.
+
+As llama.cpp has it: layers without key/value heads have Kimi delta attention; decays are bounded where the file gives a
+bound; shared experts have the limits of the others where the file gives them none. Files in which
+`attention.indexer.kpool_select_tail` is false are refused, since there the first positions read nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from ggufjac.errors import UserError
+from ggufjac.families.bases.limited import Limited, clamped_silu
+from ggufjac.families.kimi_k3 import decay_of
+from ggufjac.families.kimi_linear import KimiLinear
+from ggufjac.families.parts import Copies, LayerNorm, Named, Part, RMSNorm, Routing, Sequential
+from ggufjac.families.parts.activations import Ratio
+from ggufjac.families.parts.hyper import HyperResidual, MeanOfCopies, Merge, Mixing, NamedPlanes, Weights
+from ggufjac.families.parts.indexer import Chosen, PooledIndexer
+from ggufjac.families.parts.latent import LatentAttention
+
+
+class Glm5Next(KimiLinear, Limited):
+    """GLM 5.3 Flash: four planes of the stream that every block reads, mixes and writes with weights of the position's
+    own, Kimi delta attention in most layers, latent attention without positions on pools that an indexer chose in the
+    others, leading dense layers, then shared experts and routed ones with a selection bias and limits."""
+
+    architectures = ("glm5-next",)
+    gating = "sigmoid"
+    gate_of_dense: ClassVar[Callable[[float], Ratio]] = clamped_silu
+    gate_of_experts: ClassVar[Callable[[float], Ratio]] = clamped_silu
+
+    @property
+    def planes(self) -> int:
+        return self.source.count("hyper_connection.count")
+
+    @property
+    def leaving(self) -> int:
+        return self.planes * self.d
+
+    def layer(self, i: int) -> Part:
+        b, n = f"blk.{i}.", self.planes
+        mixer = self.delta_attention(i) if self.recurrent(i) else Named("attn_out", self.latent_attention(i))
+        attn_norm = Named("attn_norm", self.norm(b + "attn_norm", self.d))
+        ffn_norm = Named("ffn_norm", self.norm(b + "ffn_norm", self.d))
+        return Sequential(
+            *([Copies(n)] if i == 0 else []),
+            NamedPlanes("hc_attn_post", n, self.connected("attn", b + "hc_attn", attn_norm, mixer)),
+            NamedPlanes("l_out", n, self.connected("mlp", b + "hc_ffn", ffn_norm, Named("ffn_out", self.mlp(i)))),
+        )
+
+    def connected(self, name: str, tensors: str, *parts: Part) -> HyperResidual:
+        """What a block writes to the planes, with the weights in the tensors of this name."""
+        source, n = self.source, self.planes
+        whole = self.linear(f"{tensors}_fn", (2 + n) * n, n * self.d)
+        scales, base = (
+            source.vector(f"{tensors}_scale.weight", 3).tolist(),
+            source.vector(f"{tensors}_base.weight", (2 + n) * n),
+        )
+        eps, norm = (
+            source.number("hyper_connection.epsilon"),
+            RMSNorm(None, source.number("attention.layer_norm_rms_epsilon")),
+        )
+        read = Weights(norm, whole.rows(0, n), scales[0], base[:n], 1.0, eps)
+        write = Weights(norm, whole.rows(n, 2 * n), scales[1], base[n : 2 * n], 2.0, 0.0)
+        rounds = source.count("hyper_connection.sinkhorn_iterations")
+        mixing = Mixing(norm, whole.rows(2 * n, (2 + n) * n), scales[2], base[2 * n :], rounds, eps)
+        return HyperResidual(name, Merge(read, self.d), write, *parts, mixing=mixing)
+
+    def final_norm(self) -> Part:
+        return Sequential(Named("hc_head", MeanOfCopies(self.planes, self.d)), super().final_norm())
+
+    # --- attention --------------------------------------------------------------------------------------------
+
+    @property
+    def unit_eps(self) -> float:
+        return 1e-6
+
+    def log_decay(self, i: int, n_head: int) -> Callable[[Tensor], Tensor]:
+        return decay_of(self.source, i, n_head)
+
+    def latent_attention(self, i: int) -> LatentAttention:
+        attention = super().latent_attention(i)
+        if self.named_indexer(i) is not False:
+            return replace(attention, indexer=self.indexer(i))
+        self.source.skip(f"blk.{i}.indexer")  # some files have it where it is not used
+        return replace(attention, indexer=Chosen())
+
+    def indexer(self, i: int) -> PooledIndexer:
+        source, b, rank = self.source, f"blk.{i}.", self.query_rank(i)
+        n_head, n = source.count("attention.indexer.head_count"), source.count("attention.indexer.key_length")
+        pool, top = source.count("attention.indexer.kpool"), source.count("attention.indexer.top_k")
+        if pool < 2 or top % pool or not source.flag("attention.indexer.kpool_select_tail", True):
+            raise UserError(
+                f"{source.file.path}: {top} positions cannot be chosen in pools of {pool} (attention.indexer)"
+            )
+        weight, bias = (source.vector(f"{b}indexer.k_norm.{end}", n) for end in ("weight", "bias"))
+        norm = LayerNorm(weight, bias, source.number("attention.layer_norm_epsilon", 0.0))
+        return PooledIndexer(
+            q=Sequential(*self.latent_queries(i, rank), self.linear(b + "indexer.attn_q_b", n_head * n, rank)),
+            k=Sequential(self.linear(b + "indexer.attn_k", n, self.d), norm),
+            gate=self.linear(b + "indexer_compressor_gate", n, self.d),
+            place=source.table(b + "indexer_compressor_ape.weight", pool, n),
+            weights=self.linear(b + "indexer.proj", n_head, self.d),
+            n_head=n_head,
+            top=top,
+        )
+
+    def query_rank(self, i: int) -> int:
+        return self.source.count("attention.q_lora_rank")
+
+    def n_rot(self, i: int) -> int:
+        if self.source.integer("rope.dimension_count"):
+            raise UserError(f"{self.source.file.path}: {self.source.architecture} models have no positions")
+        return 0
+
+    # --- MLPs -------------------------------------------------------------------------------------------------
+
+    def limit(self, key: str, i: int) -> float:
+        return super().limit(key if self.source.has_key(key) else "swiglu_clamp_exp", i)
+
+    def n_ff_shared(self, i: int) -> int:
+        return self.n_ff_expert(i) * self.source.integer("expert_shared_count")
+
+    def described_routing(self, i: int) -> Routing:
+        return replace(super().described_routing(i), normalised=self.source.flag("expert_weights_norm", False))
