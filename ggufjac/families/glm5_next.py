@@ -20,7 +20,7 @@ from ggufjac.families.kimi_linear import KimiLinear
 from ggufjac.families.parts import Copies, LayerNorm, Named, Part, RMSNorm, Routing, Sequential
 from ggufjac.families.parts.activations import Ratio
 from ggufjac.families.parts.hyper import HyperResidual, MeanOfCopies, Merge, Mixing, NamedPlanes, Weights
-from ggufjac.families.parts.indexer import PooledIndexer, SharedChoice
+from ggufjac.families.parts.indexer import EarlierChoice, PooledIndexer
 from ggufjac.families.parts.latent import LatentAttention
 
 
@@ -88,7 +88,7 @@ class Glm5Next(KimiLinear, Limited):
         if self.named_indexer(i) is not False:
             return replace(attention, indexer=self.indexer(i))
         self.source.skip(f"blk.{i}.indexer")  # some files have it where it is not used
-        return replace(attention, indexer=SharedChoice())
+        return replace(attention, indexer=EarlierChoice())
 
     def indexer(self, i: int) -> PooledIndexer:
         source, b, rank = self.source, f"blk.{i}.", self.query_rank(i)

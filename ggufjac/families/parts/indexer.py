@@ -99,7 +99,7 @@ class PooledIndexer:
 
 
 @dataclass(frozen=True)
-class SharedChoice:
+class EarlierChoice:
     """The positions that the last indexer before this layer has chosen."""
 
     def chosen(self, run: Run, x: Tensor) -> Tensor:
