@@ -41,8 +41,8 @@ class TensorLine:
 @dataclass(frozen=True)
 class Inspection:
     """hyper: the architecture's own keys; tokenizer: facts about it; refusal: why ggufjac cannot analyse the file;
-    chat: what its chat template makes of a system's and a user's message, or of the user's alone (None: it has no
-    template); chat_refusal: why it makes nothing of them.
+    notes: what a reader of its results should know; chat: what its chat template makes of a system's and a user's
+    message, or of the user's alone (None: it has no template); chat_refusal: why it makes nothing of them.
     """
 
     facts: ModelFacts
@@ -55,15 +55,17 @@ class Inspection:
     refusal: str | None
     chat: str | None = None
     chat_refusal: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def inspect(file: GGUFFile) -> Inspection:
     """Everything that `ggufjac inspect` tells. Raises UserError for a file without an architecture."""
     from ggufjac.families import family_of
 
+    refusal: str | None = None
+    notes: tuple[str, ...] = ()
     try:
-        family_of(file)
-        refusal = None
+        notes = family_of(file).notes
     except UserError as error:
         refusal = str(error).removeprefix(f"{file.path}: ")
     chat, chat_refusal = _chat(file)
@@ -81,6 +83,7 @@ def inspect(file: GGUFFile) -> Inspection:
         refusal=refusal,
         chat=chat,
         chat_refusal=chat_refusal,
+        notes=notes,
     )
 
 

@@ -25,7 +25,7 @@ class Ernie4_5(Family):
 
     def attention(self, i: int, *, norms: Literal["head", "whole"] | None = None) -> Attention:
         plain = super().attention(i, norms=norms)
-        return replace(plain, out=Linear(plain.out.weight))
+        return replace(plain, out=Linear(plain.out.weight, scale=plain.out.scale))
 
 
 class Ernie4_5MoE(Ernie4_5, Mixture):

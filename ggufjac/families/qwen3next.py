@@ -91,7 +91,8 @@ class Qwen3Next(Family):
             alpha=alpha,
             beta=beta,
             a=source.vector(b + "ssm_a", n_head),
-            dt_bias=source.vector(b + "ssm_dt.bias", n_head),
+            # Ollama's files have the name without its ending
+            dt_bias=source.vector(b + ("ssm_dt.bias" if source.has(b + "ssm_dt.bias") else "ssm_dt"), n_head),
             norm=source.vector(b + "ssm_norm.weight", d),
             out=self.linear(b + "ssm_out", self.d, n_head * d),
             n_key_head=n_key_head,
@@ -139,8 +140,8 @@ class Qwen35(Qwen3Next):
     def rope(self, i: int) -> Rope | None:
         """The sections take turns; of a text the first three rotate by the same position, the fourth by none."""
         rope = self.plain_rope(i)
-        sections = [self.source.per_layer("rope.dimension_sections", k) for k in range(3)]
-        total = sum(sections) + self.source.per_layer("rope.dimension_sections", 3, 0)
+        sections = self.source.sections()
+        total = sum(sections)
         if any(pair % total // 3 >= sections[pair % total % 3] for pair in range(rope.n_rot // 2)):
             raise UserError(f"{self.source.file.path}: rope.dimension_sections leaves some pairs without a position")
         return rope

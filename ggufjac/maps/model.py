@@ -17,6 +17,7 @@ from ggufjac.chat.prompt import Bos, Prompt, PromptLike
 from ggufjac.errors import UserError
 from ggufjac.families import Family, family_of
 from ggufjac.families.parts import Run
+from ggufjac.llamacpp.barevocab import BareVocab, Vocabulary
 from ggufjac.llamacpp.vocab import Vocab
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.options import MapOptions
@@ -67,9 +68,12 @@ class Model:
         self.close()
 
     @cached_property
-    def vocab(self) -> Vocab:
-        """llama.cpp's own tokenizer for this file."""
-        return Vocab.load(self.file.path)
+    def vocab(self) -> Vocabulary:
+        """llama.cpp's own tokenizer for this file; where it has none, what the file says of its tokens."""
+        try:
+            return Vocab.load(self.file.path)
+        except UserError as error:
+            return BareVocab(self.file, str(error))
 
     def tokenize(self, text: str, special: bool = True) -> list[int]:
         """Token ids, special tokens and BOS exactly as llama.cpp adds them; special: whether "<s>" and the like in the

@@ -77,6 +77,7 @@ def read_tensor_table(cursor: Cursor, n_tensors: int, alignment: int, shard: int
         if info.name in table:
             raise cursor.error(f"the tensor {show(info.name)} is there twice; the file is damaged")
         table[info.name] = info
+    _refuse_double_blocks(cursor, list(table.values()), alignment)
     # The table counts offsets from the first aligned position behind itself.
     data_start = align(cursor.position, alignment)
     expected = 0
@@ -131,6 +132,26 @@ def _tensor_type(cursor: Cursor, what: str) -> GGMLType:
         known = ", ".join(kind.name for kind in GGMLType)
         found = _RETIRED.get(number, "unknown")
         raise cursor.error(f"{what} has the type {number}, {found}; the known types are {known}") from None
+
+
+def _refuse_double_blocks(cursor: Cursor, table: list[TensorInfo], alignment: int) -> None:
+    """Raise UserError where the offsets say that number 42 stands for another type: a fork's files have blocks of 128
+    weights in 34 bytes under it."""
+
+    def lie(double: bool) -> bool:
+        expected = 0
+        for info in table:
+            if info.offset != expected:
+                return False
+            packed = info.n_weights // 128 * 34 if double and info.type is GGMLType.Q2_0 else info.nbytes
+            expected = align(expected + packed, alignment)
+        return True
+
+    if any(info.type is GGMLType.Q2_0 for info in table) and lie(double=True) and not lie(double=False):
+        raise cursor.error(
+            "the tensors of type 42 lie as blocks of 128 weights in 34 bytes: the Q2_0 of PrismML's fork of llama.cpp, "
+            "which shares no more than the number with llama.cpp's own; download a file made for llama.cpp"
+        )
 
 
 def _check_place(cursor: Cursor, info: TensorInfo, data_start: int, expected: int, alignment: int) -> None:

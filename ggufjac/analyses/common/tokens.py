@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ggufjac.llamacpp.vocab import Vocab
+    from ggufjac.llamacpp.barevocab import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Piece:
 class Speller:
     """Token ids to pieces, each looked up once."""
 
-    def __init__(self, vocab: Vocab) -> None:
+    def __init__(self, vocab: Vocabulary) -> None:
         self._vocab = vocab
         self._known: dict[int, Piece] = {}
 

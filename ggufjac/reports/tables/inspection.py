@@ -33,13 +33,15 @@ def _head(found: Inspection) -> Table:
     grid.add_column(overflow="fold")
     grid.add_row("model", Text(readable(facts.name), style="bold"))
     for path in found.files:
-        grid.add_row("file", Text(path))
+        grid.add_row("file", Text(readable(path)))
     size = f"{words.count(facts.weights)} weights, {words.byte_size(facts.bytes)}, GGUF version {found.version}"
     grid.add_row("size", Text(size))
     if found.refusal is None:
         grid.add_row("analysis", Text(f"yes: the family {facts.architecture} is supported", style=words.GOOD))
     else:
-        grid.add_row("analysis", Text(f"no: {found.refusal}", style=words.BAD))
+        grid.add_row("analysis", Text(readable(f"no: {found.refusal}"), style=words.BAD))
+    for note in found.notes:
+        grid.add_row("note", Text(readable(note), style=words.FAIR))
     return grid
 
 
