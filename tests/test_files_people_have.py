@@ -133,14 +133,14 @@ def test_towers_are_left_out_and_named(tmp_path: Path) -> None:
     plain = logits(tiny("gemma3", lambda t: None, tmp_path))
     path = tiny("gemma3", with_towers, tmp_path)
     assert torch.equal(logits(path), plain)
-    assert "vision: 2 tensors, multi-token prediction: 1 tensors" in notes(path)
+    assert "2 tensors of vision and 1 tensor of multi-token prediction left out" in notes(path)
     with Vocab.load(path) as vocab:  # its tokenizer does not look at tensors
         assert vocab.tokenize("the")
     with pytest.raises(UserError, match="cannot load"):
         theirs(path)
     with Model.open(path) as model:
         found = ggufjac.attribute(model, "the bridge")
-        told = [note for note in found.notes if "text part" in note]
+        told = [note for note in found.notes if "only the text part" in note]
         assert len(told) == 1
         json.dumps(to_plain(found))
 
@@ -160,7 +160,7 @@ def test_gemma3_of_ollama_gets_gemma3s_own_values(tmp_path: Path) -> None:
     expected = logits(tiny("gemma3", full, tmp_path))
     path = tiny("gemma3", bare, tmp_path)
     assert torch.allclose(logits(path), expected, rtol=1e-6, atol=1e-6)  # the file's are float32
-    assert "attention.layer_norm_rms_epsilon = 1e-06, rope.freq_base = 1e+06" in notes(path)
+    assert "layer_norm_rms_epsilon (1e-06 is assumed), rope.freq_base (1e+06 is assumed)" in notes(path)
 
 
 def test_qwen35_of_ollama(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class Gemma3(Gemma):
             known = {"attention.layer_norm_rms_epsilon": 1e-6, "rope.freq_base": 1e6}
             if source.count("block_count") in STRETCHED:
                 known["rope.scaling.factor"] = 8.0
-            source.assume(known, "Gemma 3's own values, for files that Ollama makes lack them; llama.cpp refuses these")
+            source.assume(known, "Gemma 3's own values, which files made by Ollama lack; llama.cpp loads none of these")
         super().__init__(source)
 
     def layer(self, i: int) -> Part:

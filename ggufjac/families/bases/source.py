@@ -132,8 +132,8 @@ class Source:
         """What keys are that the file leaves out. A note says it, and why."""
         missing = {key: value for key, value in values.items() if not self.has_key(key)}
         self._assumed.update(missing)
-        told = ", ".join(f"{key} = {value:g}" for key, value in missing.items())
-        self.note(f"the file leaves out {told}, which is assumed: {why}")
+        told = ", ".join(f"{key} ({value:g} is assumed)" for key, value in missing.items())
+        self.note(f"the file leaves out {told}: {why}")
 
     def note(self, text: str) -> None:
         """Something that a reader should know of the file, once."""
@@ -273,10 +273,10 @@ class Source:
                 found[kind] = found.get(kind, 0) + 1
                 self._read.add(name)
         if found:
-            told = ", ".join(f"{kind}: {n} tensors" for kind, n in found.items())
+            told = " and ".join(f"{n} tensor{'s' * (n > 1)} of {kind}" for kind, n in found.items())
             self.note(
-                f"only the text part of this file is explained ({told} left out); llama.cpp refuses files that hold "
-                "both, so that it can judge nothing here"
+                f"{told} left out: only the text part is explained; llama.cpp loads no file that holds both, so it "
+                "cannot judge this one"
             )
 
     def refuse_unread(self) -> None:
