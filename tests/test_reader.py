@@ -386,6 +386,15 @@ def test_an_unreadable_file(write: Write) -> None:
     assert "cannot be read (Permission denied)" in refusal(path)
 
 
+def test_a_file_that_is_another_users(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = write(model())
+    monkeypatch.setattr(Path, "open", forbidden)
+    assert "cannot be read (Permission denied): your user may not open it" in refusal(path)
+
+
 @pytest.mark.parametrize("name", ["new\nline.gguf", "zero\0byte.gguf", "\x1b[31mred.gguf"])
 def test_odd_path_names_stay_on_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError) as caught:

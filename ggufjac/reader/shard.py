@@ -61,6 +61,12 @@ def _map(path: Path) -> mmap.mmap:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         raise bad_file(path, "there is no such file") from None
+    except PermissionError as error:
+        raise bad_file(
+            path,
+            f"cannot be read ({error.strerror}): your user may not open it, as with the files of a system service; "
+            "have yourself given the permission, or copy the file",
+        ) from error
     # ValueError: a path with a zero byte in it, or a file that shrank to nothing after it was read.
     except (OSError, ValueError) as error:
         raise bad_file(path, f"cannot be read ({getattr(error, 'strerror', None) or error})") from error

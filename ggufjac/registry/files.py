@@ -10,7 +10,8 @@ from pathlib import Path
 
 # llama.cpp's gguf-split names its pieces NAME-00001-of-00003.gguf.
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
-_COMPANION = re.compile(r"(?:^|[-_.])(?:mmproj|vocab)(?:[-_.]|$)", re.IGNORECASE)
+# Image projectors, and the bare vocabularies of llama.cpp's own tests: a model may well have "vocab" in its name.
+_COMPANION = re.compile(r"(?:^|[-_.])mmproj(?:[-_.]|$)|^ggml-vocab-", re.IGNORECASE)
 _IMATRIX = re.compile(r"(?:^|[-_.])imatrix(?:[-_.]|$)", re.IGNORECASE)
 _WEIGHTS = re.compile(r"(?:^|[-_.])(?:i?q\d|tq\d|b?f16|f32|mxfp4|nvfp4)", re.IGNORECASE)
 
@@ -37,6 +38,12 @@ def is_model(name: str) -> bool:
 def is_shard(name: str) -> bool:
     """Whether a file of this name is one piece of a split model."""
     return _SHARD.fullmatch(name) is not None
+
+
+def whole_stem(name: str) -> str:
+    """The name of a file without its ending, and without the number of its piece."""
+    shard = _SHARD.fullmatch(name)
+    return shard["stem"] if shard else os.path.splitext(name)[0]
 
 
 def model_files(paths: Iterable[Path]) -> list[ModelFile]:
