@@ -405,7 +405,6 @@ class TestLocalModels:
             b'{"layers": [{"mediaType": "application/vnd.ollama.image.model"}]}',
             b'{"layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": 7}]}',
             b'{"layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:../../../x"}]}',
-            b'{"layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:00"}]}',
             b"[" * 100_000,
         ],
     )
@@ -456,6 +455,33 @@ class TestLocalModels:
         assert (model.name, model.size) == ("mlx:latest", 105)
         with pytest.raises(UserError, match=r"mlx:latest: Ollama keeps it tensor by tensor.*Hugging Face"):
             resolve("mlx", places)
+
+    def test_weights_that_are_not_there_or_forbidden(self, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One such manifest must not hide the others, nor be an unknown name."""
+        blob = ollama(places.ollama[0], "registry.ollama.ai/library/gone/latest", "aa", 100)
+        ollama(places.ollama[0], "registry.ollama.ai/library/there/latest", "bb")
+        blob.unlink()
+        assert [model.name for model in local_models(places)] == ["gone:latest", "there:latest"]
+        with pytest.raises(UserError, match=r"gone:latest: .* its weights are not there .*sha256-aa.*`ollama pull`"):
+            resolve("gone", places)
+        look = Path.stat
+
+        def forbidden(path: Path, **options: bool) -> os.stat_result:
+            if path.parent.name == "blobs":
+                raise PermissionError(13, "Permission denied")
+            return look(path, **options)
+
+        monkeypatch.setattr(Path, "stat", forbidden)
+        with pytest.raises(UserError, match=r"there:latest: its weights are in .*blobs, which your user may not look"):
+            resolve("there", places)
+
+    def test_an_odd_layer_hides_no_model(self, places: Places) -> None:
+        blob = ollama(places.ollama[0], "registry.ollama.ai/library/odd/latest")
+        manifest = places.ollama[0] / "manifests/registry.ollama.ai/library/odd/latest"
+        content = json.loads(manifest.read_text())
+        content["layers"] += [3, None, {}, {"mediaType": "x", "digest": "blake3:00"}, {"mediaType": "x", "digest": 1}]
+        manifest.write_text(json.dumps(content))
+        assert resolve("odd", places) == blob
 
     def test_linked_folders_of_ollama(self, places: Places, tmp_path: Path) -> None:
         """Models on another disk: what is linked is found, once, and a circle ends."""

@@ -281,7 +281,8 @@ class Source:
 
     def refuse_unread(self) -> None:
         """Raise UserError if the file has tensors that were never asked for: it is no model of this kind then."""
-        unread = [name for name in self.file.tensors if name not in self._read]
+        # One without elements is a converter's flag, and can change nothing.
+        unread = [name for name, info in self.file.tensors.items() if name not in self._read and info.n_weights]
         if unread:
             more = f" and {len(unread) - 1} more are" if len(unread) > 1 else " is"
             raise UserError(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ggufjac.registry.files import ModelFile
 from ggufjac.registry.stores.disk import walk
 from ggufjac.registry.stores.model import LocalModel, first_of_each
 
@@ -29,7 +28,7 @@ class _Layer:
 
 def ollama_models(roots: Iterable[Path]) -> list[LocalModel]:
     """The models of Ollama's folders; of one name in several the first. Manifests that cannot be read, or that name no
-    single file of weights that is there, are passed over."""
+    weights, are passed over."""
     return first_of_each(model for root in roots for model in _models(root))
 
 
@@ -42,11 +41,11 @@ def _models(root: Path) -> Iterator[LocalModel]:
         layers = _layers(manifest)
         weights, tensors = [[one for one in layers if one.kind == kind] for kind in (MODEL_LAYER, TENSOR_LAYER)]
         name, *aliases = _names(host, repository, tag)
-        blob = _blob(root, weights[0].digest) if len(weights) == 1 else None
-        if blob is not None:
-            adapted = any(layer.kind == ADAPTER_LAYER for layer in layers)
-            refusal = _adapted(blob.path) if adapted else None
-            yield LocalModel(name, blob.path, "Ollama", blob.size, tuple(aliases), refusal)
+        if len(weights) == 1:
+            path, refusal = _blob(root, weights[0].digest)
+            if refusal is None and any(layer.kind == ADAPTER_LAYER for layer in layers):
+                refusal = _adapted(path)
+            yield LocalModel(name, path, "Ollama", weights[0].size, tuple(aliases), refusal)
         elif tensors and not weights:
             size = sum(layer.size for layer in tensors)
             yield LocalModel(name, manifest, "Ollama", size, tuple(aliases), _TENSORS)
@@ -77,25 +76,34 @@ def _names(host: str, repository: list[str], tag: str) -> list[str]:
 
 
 def _layers(manifest: Path) -> list[_Layer]:
-    """The layers of a manifest; none where it cannot be read, or where one of them is not what Ollama writes."""
+    """The layers of a manifest; none where it cannot be read, and without those that Ollama would not write."""
     try:
         layers: Any = json.loads(manifest.read_text(encoding="utf-8"))["layers"]
-        return [_Layer(layer["mediaType"], _sha256(layer["digest"]), int(layer.get("size", 0))) for layer in layers]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return [found for layer in layers if (found := _layer(layer)) is not None]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return []
 
 
-def _sha256(digest: str) -> str:
-    """Raises ValueError for what is no digest: it becomes part of a path."""
-    algorithm, value = digest.split(":")
-    if algorithm != "sha256" or not value.isalnum():
-        raise ValueError(digest)
-    return value
+def _layer(layer: Any) -> _Layer | None:
+    try:
+        algorithm, digest = layer["digest"].split(":")
+        found = _Layer(layer["mediaType"], digest, int(layer.get("size", 0)))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    # The digest becomes part of a path.
+    return found if algorithm == "sha256" and digest.isalnum() else None
 
 
-def _blob(root: Path, digest: str) -> ModelFile | None:
-    for name in (f"sha256-{digest}", f"sha256:{digest}"):  # the second form is that of Ollama before 0.1.26
-        path = root / "blobs" / name
-        if os.path.isfile(path):
-            return ModelFile(path, os.path.getsize(path))
-    return None
+def _blob(root: Path, digest: str) -> tuple[Path, str | None]:
+    """The file of a digest, and why it cannot be had."""
+    path = root / "blobs" / f"sha256-{digest}"
+    try:
+        for place in (path, path.with_name(f"sha256:{digest}")):  # the second form is that of Ollama before 0.1.26
+            with suppress(FileNotFoundError):
+                place.stat()
+                return place, None
+    except PermissionError:
+        return path, f"its weights are in {path.parent}, which your user may not look into; have yourself permitted to"
+    except OSError as error:
+        return path, f"its weights, {path}, cannot be looked at ({error.strerror})"
+    return path, f"Ollama has its name, but its weights are not there ({path}); pull it again with `ollama pull`"
