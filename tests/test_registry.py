@@ -17,7 +17,7 @@ from conftest import NO_CLOCK
 from ggufjac.errors import UserError
 from ggufjac.registry import CatalogueEntry, HubFile, Places, Wheel, entries, local_models, resolve, stored
 from ggufjac.registry.catalogue import read
-from ggufjac.registry.files import is_model, model_files
+from ggufjac.registry.files import is_model, model_files, weight_type
 from ggufjac.registry.stores.ollama import ADAPTER_LAYER, MODEL_LAYER, TENSOR_LAYER
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -343,6 +343,22 @@ class TestFiles:
     def test_what_is_a_model(self, name: str, model: bool) -> None:
         assert is_model(name) is model
 
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("Llama-3.2-3B-Instruct-Q4_K_M.gguf", "Q4_K_M"),
+            ("mistral-7b.q4_0.gguf", "q4_0"),
+            ("Qwen3.5-4B-UD-Q4_K_XL.gguf", "UD-Q4_K_XL"),
+            ("big-IQ2_XXS-00001-of-00003.gguf", "IQ2_XXS"),
+            ("gpt-oss-20b-mxfp4.gguf", "mxfp4"),
+            ("m-BF16.gguf", "BF16"),
+            ("model.gguf", None),
+            ("Q4_K_M-of-mine.gguf", None),
+        ],
+    )
+    def test_the_type_in_a_name(self, name: str, kind: str | None) -> None:
+        assert weight_type(name) == kind
+
     def test_a_split_model_is_its_first_piece_with_the_size_of_all(self, tmp_path: Path) -> None:
         pieces = [write(tmp_path / f"big-0000{n}-of-00003.gguf", 10 * n) for n in (1, 2, 3)]
         (found,) = model_files(reversed(pieces))
@@ -514,7 +530,7 @@ class TestLocalModels:
         }
         assert resolve("lmstudio-community/gemma-3-4b-it-GGUF", places) == small
         assert resolve("lmstudio-community/gemma-3-4b-it-GGUF/gemma-3-4b-it-Q4_K_M.gguf", places) == small
-        assert resolve("Big-Q4_0", places) == quantised
+        assert resolve("Big-Q4_0", places) == resolve("big/Big-GGUF:Q4_0", places) == quantised
 
     def test_lmstudio_at_any_depth(self, places: Places) -> None:
         root = places.lmstudio[0]
@@ -605,6 +621,9 @@ class TestLocalModels:
         assert resolve("unsloth/Two-GGUF/Q8_0/Two-Q8_0.gguf", places) == nested
         with pytest.raises(UserError, match="unsloth/Two-GGUF"):
             resolve("unsloth/Two-GGUF", places)
+        for written in ("unsloth/Two-GGUF:Q8_0", "hf.co/unsloth/Two-GGUF:q8_0", "unsloth/two-gguf/Q8_0/Two-Q8_0.gguf"):
+            assert resolve(written, places) == nested
+        assert resolve("https://huggingface.co/bartowski/One-GGUF", places) == alone
 
     def test_of_several_snapshots_main_counts(self, places: Places) -> None:
         old = hub(places.hub, "org/m", "m.gguf", "a" * 40, size=1)

@@ -89,7 +89,8 @@ def _match(
     for entry in known:
         if any(same(_short(name), other) for other in entry.names):
             return _pulled(entry, places, [model for model in local if _answers(model, name)])
-    found = [model for model in local if any(same(name, other) for other in names(model))]
+    asked = {name, _short(name).removeprefix("hf.co/")}  # Ollama's names begin with hf.co, nobody else's
+    found = [model for model in local if any(same(one, other) for one in asked for other in names(model))]
     # One file can be known under several names, or through several links.
     distinct = {os.path.realpath(model.path): model for model in reversed(found)}
     if len(distinct) > 1:

@@ -8,14 +8,14 @@ from pathlib import Path, PurePosixPath
 
 from ggufjac.registry.files import model_files
 from ggufjac.registry.stores.disk import walk
-from ggufjac.registry.stores.model import LocalModel, first_of_each, named
+from ggufjac.registry.stores.model import LocalModel, first_of_each, named, typed
 
 
 def folder_models(roots: Iterable[Path], source: str) -> list[LocalModel]:
     """The models below the folders, named by their path in it.
 
-    One that is alone in publisher/repository, or in a folder below that, also answers to that folder's name; a
-    publisher's name alone would mean another model as soon as the publisher's second one is there.
+    One that is alone in publisher/repository, or in a folder below that, also answers to that folder's name, and each to
+    publisher/repository:type. A publisher's name alone would mean another model as soon as the second one is there.
     """
     models: list[LocalModel] = []
     for root in roots:
@@ -24,7 +24,8 @@ def folder_models(roots: Iterable[Path], source: str) -> list[LocalModel]:
         inside = Counter(folder for name in names for folder in _repositories(name))
         for model, name in zip(files, names, strict=True):
             alone = [str(folder) for folder in _repositories(name) if inside[folder] == 1]
-            models.append(named(model, str(name), source, *alone))
+            kinds = [also for folder in _repositories(name) for also in typed(str(folder), model)]
+            models.append(named(model, str(name), source, *alone, *kinds))
     return first_of_each(models)
 
 

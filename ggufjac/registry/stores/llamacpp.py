@@ -10,7 +10,7 @@ from pathlib import Path
 from ggufjac.registry.files import model_files
 from ggufjac.registry.stores.disk import children
 from ggufjac.registry.stores.huggingface import hub_models
-from ggufjac.registry.stores.model import LocalModel, first_of_each, named
+from ggufjac.registry.stores.model import LocalModel, first_of_each, named, typed
 
 SOURCE = "llama.cpp"
 
@@ -43,7 +43,7 @@ def _flat(paths: list[Path]) -> list[LocalModel]:
             continue
         file = model.path.name.removeprefix(owner.prefix)
         alone = (owner.name,) if inside[owner] == 1 else ()
-        models.append(named(model, f"{owner.name}/{file}", SOURCE, file, *alone))
+        models.append(named(model, f"{owner.name}/{file}", SOURCE, file, *alone, *typed(owner.name, model)))
     return models
 
 

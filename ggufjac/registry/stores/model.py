@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ggufjac.registry.files import ModelFile, whole_stem
+from ggufjac.registry.files import ModelFile, weight_type, whole_stem
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,19 @@ def named(model: ModelFile, name: str, source: str, *aliases: str) -> LocalModel
 def repository_models(name: str, files: list[tuple[Path, ModelFile]], source: str) -> list[LocalModel]:
     """The models of one repository, each with the folder that its name counts from, as repository/file.
 
-    One that is alone also answers to the repository's name.
+    One that is alone also answers to the repository's name, and each to repository:type, as llama.cpp has it.
     """
     alone = (name,) if len(files) == 1 else ()
-    return [named(model, f"{name}/{model.path.relative_to(root).as_posix()}", source, *alone) for root, model in files]
+    return [
+        named(model, f"{name}/{model.path.relative_to(root).as_posix()}", source, *alone, *typed(name, model))
+        for root, model in files
+    ]
+
+
+def typed(repository: str, model: ModelFile) -> tuple[str, ...]:
+    """repository:type, where the file's name tells the type of its weights."""
+    kind = weight_type(model.path.name)
+    return () if kind is None else (f"{repository}:{kind}",)
 
 
 def first_of_each(models: Iterable[LocalModel]) -> list[LocalModel]:
