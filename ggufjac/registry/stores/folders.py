@@ -14,8 +14,8 @@ from ggufjac.registry.stores.model import LocalModel, first_of_each, named, type
 def folder_models(roots: Iterable[Path], source: str) -> list[LocalModel]:
     """The models below the folders, named by their path in it.
 
-    One that is alone in publisher/repository, or in a folder below that, also answers to that folder's name, and each to
-    publisher/repository:type. A publisher's name alone would mean another model as soon as the second one is there.
+    One that is alone in publisher/repository, or in a folder below that, also answers to that folder's name, and each
+    to publisher/repository:type. A publisher's name alone would mean another model once its second one is there.
     """
     models: list[LocalModel] = []
     for root in roots:
