@@ -735,6 +735,16 @@ class TestResolve:
         assert f"searched: {places.lmstudio[0]} (LM Studio); " in str(caught.value)
         assert f"not allowed to read: {places.ollama[1]} (Ollama)" in str(caught.value)
 
+    def test_what_comes_along_when_a_path_is_copied(self, places: Places, tmp_path: Path) -> None:
+        path = write(tmp_path / "m.gguf")
+        with pytest.raises(UserError, match=r"cannot be seen \(U\+202A\).*: type it anew$") as caught:
+            resolve(f"\u202a{path}", places)
+        assert str(caught.value).isprintable()
+        with pytest.raises(UserError, match="without the quotation marks"):
+            resolve(f'"{path}"', places)
+        with pytest.raises(UserError, match="without file://"):
+            resolve(path.as_uri(), places)
+
     def test_a_folder_of_safetensors(self, places: Places, tmp_path: Path) -> None:
         write(tmp_path / "model.safetensors")
         with pytest.raises(UserError, match=r"is a folder; it holds a model in safetensors.*convert_hf_to_gguf\.py"):

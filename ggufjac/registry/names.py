@@ -138,11 +138,26 @@ def _unknown(name: str, known: list[CatalogueEntry], local: list[LocalModel], pl
         return f"{name} is a folder; {_inside(path)}"
     names = [entry.name for entry in known]
     names += [other for model in local for other in _all_names(model)]
+    odd = _odd(name)
+    if odd is not None:
+        return f"there is no file and no model {name!r}; {odd}"
     looks_like_path = name.lower().endswith(".gguf") or name.startswith((".", "~", os.sep))
     what = f"there is no file {name}" if looks_like_path else f"there is no file and no model {name!r}"
     hint = _did_you_mean(_close(path.stem if looks_like_path else name, names))
     help_ = "a path to a GGUF file works, or a name that `ggufjac models` lists"
     return f"{what}{hint}; {help_}{'' if looks_like_path else _searched(places)}"
+
+
+def _odd(name: str) -> str | None:
+    """What came along when a path was copied; None where nothing did."""
+    unseen = [letter for letter in name if not letter.isprintable()]
+    if unseen:
+        return f"it has characters that cannot be seen (U+{ord(unseen[0]):04X}), as copied paths can: type it anew"
+    if name.strip("\"'") != name and os.path.isfile(_user_path(name.strip("\"'"))):
+        return "give it without the quotation marks"
+    if name.startswith("file://"):
+        return "give the path without file://"
+    return None
 
 
 def _inside(folder: Path) -> str:
