@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ggufjac.registry.files import ModelFile
 from ggufjac.registry.stores.disk import walk
 from ggufjac.registry.stores.model import LocalModel, first_of_each
 
@@ -42,10 +43,10 @@ def _models(root: Path) -> Iterator[LocalModel]:
         weights, tensors = [[one for one in layers if one.kind == kind] for kind in (MODEL_LAYER, TENSOR_LAYER)]
         name, *aliases = _names(host, repository, tag)
         if len(weights) == 1:
-            path, refusal = _blob(root, weights[0].digest)
+            blob, refusal = _blob(root, weights[0])
             if refusal is None and any(layer.kind == ADAPTER_LAYER for layer in layers):
-                refusal = _adapted(path)
-            yield LocalModel(name, path, "Ollama", weights[0].size, tuple(aliases), refusal)
+                refusal = _adapted(blob.path)
+            yield LocalModel(name, blob.path, "Ollama", blob.size, tuple(aliases), refusal)
         elif tensors and not weights:
             size = sum(layer.size for layer in tensors)
             yield LocalModel(name, manifest, "Ollama", size, tuple(aliases), _TENSORS)
@@ -94,16 +95,19 @@ def _layer(layer: Any) -> _Layer | None:
     return found if algorithm == "sha256" and digest.isalnum() else None
 
 
-def _blob(root: Path, digest: str) -> tuple[Path, str | None]:
-    """The file of a digest, and why it cannot be had."""
-    path = root / "blobs" / f"sha256-{digest}"
+def _blob(root: Path, layer: _Layer) -> tuple[ModelFile, str | None]:
+    """The file of a layer, and why it cannot be had."""
+    path = root / "blobs" / f"sha256-{layer.digest}"
+    missing = ModelFile(path, layer.size)
     try:
-        for place in (path, path.with_name(f"sha256:{digest}")):  # the second form is that of Ollama before 0.1.26
+        for place in (path, path.with_name(f"sha256:{layer.digest}")):  # the second is that of Ollama before 0.1.26
             with suppress(FileNotFoundError):
-                place.stat()
-                return place, None
+                return ModelFile(place, place.stat().st_size), None
     except PermissionError:
-        return path, f"its weights are in {path.parent}, which your user may not look into; have yourself permitted to"
+        return (
+            missing,
+            f"its weights are in {path.parent}, which your user may not look into; have yourself permitted to",
+        )
     except OSError as error:
-        return path, f"its weights, {path}, cannot be looked at ({error.strerror})"
-    return path, f"Ollama has its name, but its weights are not there ({path}); pull it again with `ollama pull`"
+        return missing, f"its weights, {path}, cannot be looked at ({error.strerror})"
+    return missing, f"Ollama has its name, but its weights are not there ({path}); pull it again with `ollama pull`"

@@ -48,7 +48,10 @@ def _keys(found: Inspection) -> list[RenderableType]:
     """The metadata: of a model its own, of a file that is none whatever it says of itself."""
     own = [_pairs(f"{readable(found.facts.architecture)}.*", found.hyper)] if found.hyper or not found.refusal else []
     others = [_pairs("other keys", found.others)] if found.refusal and found.others else []
-    return [*own, *others, _pairs("tokenizer.ggml.*", found.tokenizer)]
+    tokenizer = (
+        [] if found.refusal and "tokens" not in found.tokenizer else [_pairs("tokenizer.ggml.*", found.tokenizer)]
+    )
+    return [*own, *others, *tokenizer]
 
 
 def _pairs(title: str, pairs: dict[str, str]) -> Table:
