@@ -16,7 +16,9 @@ from ggufjac.cli.main import run
 from ggufjac.errors import UserError
 from ggufjac.families import ARCHITECTURES, family_of
 from ggufjac.llamacpp.run import Runner
+from ggufjac.quants.native import dequantize
 from ggufjac.reader import GGUFFile
+from ggufjac.reader.expand import expand_f32
 from ggufjac.reader.kinds import other_kind
 from tinymodels import FAMILIES, Tiny, decoders
 
@@ -160,10 +162,21 @@ def test_an_empty_tensor_is_no_harm(tmp_path: Path) -> None:
     with GGUFFile.open(path) as file:
         assert file.tensors["__index_timestep_zero__"].n_weights == 0
         assert family_of(file).n_vocab == 320
+        file.advise("__index_timestep_zero__", "willneed")
+        expand_f32(file, tmp_path / "twin.gguf", dequantize)
+    Runner(tmp_path / "twin.gguf", 256).close()
     with pytest.raises(
         UserError, match=r"wrong number of tensors.*\(it refuses a file with tensors that it has no use"
     ):
         Runner(path, 256)
+
+
+@pytest.mark.parametrize("name", ["token_embd.weight", "blk.0.ffn_up.weight", "output_norm.weight"])
+def test_a_tensor_that_is_needed_must_not_be_empty(tmp_path: Path, name: str) -> None:
+    tiny = Tiny("llama", FAMILIES["llama"].shape, 1)
+    decoders.llama(tiny)
+    tiny._tensors[name] = tiny._tensors[name][:0]
+    assert f"the tensor '{name}' is empty (0" in refusal(tiny.write(tmp_path / "tiny.gguf"))
 
 
 def test_a_head_of_another_size(tmp_path: Path) -> None:

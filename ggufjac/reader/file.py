@@ -92,7 +92,7 @@ class GGUFFile:
         info = self.tensors[name]
         data = self._open_shard(info.shard).data
         flag = getattr(mmap, f"MADV_{advice.upper()}", None)
-        if flag is None:
+        if flag is None or not info.nbytes:
             return
         # Advice is given for whole pages: the neighbours that share the outer two are only read again from the cache.
         start = info.offset // mmap.PAGESIZE * mmap.PAGESIZE

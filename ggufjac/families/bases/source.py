@@ -295,6 +295,8 @@ class Source:
         info = self.file.tensors.get(name)
         if info is None:
             raise UserError(f"{self.file.path}: the tensor {name!r} is missing; {self.architecture} models need it")
+        if not info.n_weights:
+            raise UserError(f"{self.file.path}: the tensor {name!r} is empty ({_times(info.shape)})")
         if info.plain_shape != plain(shape):
             raise UserError(
                 f"{self.file.path}: the tensor {name!r} has the shape {_times(info.shape)}; "
