@@ -350,7 +350,8 @@ class TestCommand:
         assert self.run("models", "--json") == 0
         printed = json.loads(capsys.readouterr().out)
         path = str(home / "models" / "tiny.gguf")
-        assert printed["local"] == [{"name": "tiny", "path": path, "source": "ggufjac", "size": len(CONTENT)}]
+        (found,) = printed["local"]
+        assert found == {"name": "tiny", "path": path, "source": "ggufjac", "size": len(CONTENT), "refusal": None}
         registry = {model["name"]: model for model in printed["registry"]}
         assert registry["tiny"]["path"] == path
         assert registry["llama3.3-70b"]["path"] is None

@@ -41,8 +41,9 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     command = subparsers.add_parser(
         "models",
         help="list the models that can be had, and those on this disk",
-        description="List the models of models.toml and those that are on this disk: pulled ones and those of the "
-        "Hugging Face cache, Ollama and LM Studio. Each of the names can stand for MODEL in every command.",
+        description="List the models of models.toml and those that are on this disk: pulled ones, those of the Hugging "
+        "Face cache, Ollama, LM Studio, llama.cpp, Jan and GPT4All, and those below the folders that GGUFJAC_MODELS "
+        "names. Each of the names can stand for MODEL in every command.",
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(execute=execute_models)
@@ -107,7 +108,13 @@ def _as_json(places: Places) -> dict[str, list[dict[str, object]]]:
             }
         )
     local: list[dict[str, object]] = [
-        {"name": model.name, "path": str(model.path), "source": model.source, "size": model.size}
+        {
+            "name": model.name,
+            "path": str(model.path),
+            "source": model.source,
+            "size": model.size,
+            "refusal": model.refusal,
+        }
         for model in local_models(places)
     ]
     return {"registry": registry, "local": local}
@@ -168,7 +175,10 @@ def _local_table(places: Places) -> Table:
 
     table = _table("On this disk", "Name", "Size", "From", right="Size", wraps="Name")
     for model in local_models(places):
-        table.add_row(Text(model.name, style="bold cyan"), Text(_size(model.size)), Text(model.source, style="dim"))
+        whose = Text(model.source, style="dim")
+        if model.refusal is not None:
+            whose.append(", not usable here", style="yellow")  # why, the name itself tells when it is used
+        table.add_row(Text(model.name, style="bold cyan"), Text(_size(model.size)), whose)
     return table
 
 

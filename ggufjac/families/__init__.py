@@ -59,6 +59,8 @@ from ggufjac.families.seed_oss import SeedOss
 from ggufjac.families.smollm3 import SmolLM3
 from ggufjac.families.stablelm import StableLM
 from ggufjac.families.starcoder2 import StarCoder2
+from ggufjac.reader.cursor import show
+from ggufjac.reader.kinds import ollamas_own, other_kind
 
 if TYPE_CHECKING:
     from ggufjac.reader import GGUFFile
@@ -133,14 +135,32 @@ ARCHITECTURES: dict[str, type[Family]] = {name: family for family in FAMILIES fo
 
 
 def family_of(file: GGUFFile) -> Family:
-    """The family of an open file, read and checked. Raises UserError for an architecture that is not supported."""
+    """The family of an open file, read and checked.
+
+    Raises UserError for a file that is no language model, and for an architecture that is not supported.
+    """
+    other = other_kind(file)
+    if other is not None:
+        raise UserError(f"{file.path}: this is {other}")
     name = file.architecture
     if name not in ARCHITECTURES:
-        close = difflib.get_close_matches(name, ARCHITECTURES, 1)
-        hint = f" (is it a kind of {close[0]}?)" if close else ""
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise UserError(f"{file.path}: the architecture {name!r} is not supported{hint}; supported are: {known}")
+        raise UserError(f"{file.path}: {_unsupported(name)}")
     return ARCHITECTURES[name](Source(file))
+
+
+def _unsupported(name: str) -> str:
+    if not name:
+        return "general.architecture is empty, so that nobody can tell what model this is; download another conversion"
+    theirs = ollamas_own(name)
+    if theirs is not None:
+        return (
+            f"the architecture {show(name)!r} is Ollama's own form of {theirs}, which llama.cpp cannot read either; "
+            "take the model's GGUF file for llama.cpp, from Hugging Face"
+        )
+    close = difflib.get_close_matches(name, ARCHITECTURES, 1)
+    hint = f" (is it a kind of {close[0]}?)" if close else ""
+    known = ", ".join(sorted(ARCHITECTURES))
+    return f"the architecture {show(name)!r} is not supported{hint}; supported are: {known}"
 
 
 __all__ = ["ARCHITECTURES", "FAMILIES", "Family", "family_of"]

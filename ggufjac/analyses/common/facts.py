@@ -22,6 +22,10 @@ class ModelFacts:
 
 
 def facts_of(file: GGUFFile) -> ModelFacts:
+    """The facts about a file, which may be something that goes with a model and has no architecture ("").
+
+    Raises UserError where its architecture is no text.
+    """
     counts: Counter[str] = Counter()
     for info in file.tensors.values():
         n = 1
@@ -33,7 +37,7 @@ def facts_of(file: GGUFFile) -> ModelFacts:
     return ModelFacts(
         name=name if isinstance(name, str) and name else file.path.stem,
         file=file.path.name,
-        architecture=file.architecture,
+        architecture=file.metadata.optional("general.architecture", str, ""),
         bytes=file.size,
         weights=total,
         mix={kind: n / max(1, total) for kind, n in counts.most_common()},

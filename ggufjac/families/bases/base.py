@@ -242,8 +242,17 @@ class Family(Hyperparameters, ABC):
     def head_matrix(self) -> Linear:
         """The matrix that decodes a normalised state to logits."""
         if self.source.has("output.weight"):
+            self._check_head()
             return self.linear("output", self.n_vocab, self.d)
         return Linear(self.embedding, self.source.optional_vector("output.bias", self.n_vocab), "output.bias")
+
+    def _check_head(self) -> None:
+        rows = self.source.file.tensors["output.weight"].rows
+        if rows != self.n_vocab:
+            raise UserError(
+                f"{self.source.file.path}: output.weight has {rows} rows and the embeddings have {self.n_vocab}; both "
+                "need one for every token, and llama.cpp refuses this file too"
+            )
 
     def linear(self, name: str, n_out: int, n_in: int) -> Linear:
         """`name`.weight with `name`.bias and `name`.scale where the file has them."""

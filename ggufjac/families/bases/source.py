@@ -281,7 +281,8 @@ class Source:
 
     def refuse_unread(self) -> None:
         """Raise UserError if the file has tensors that were never asked for: it is no model of this kind then."""
-        unread = [name for name in self.file.tensors if name not in self._read]
+        # One without elements is a converter's flag, and can change nothing.
+        unread = [name for name, info in self.file.tensors.items() if name not in self._read and info.n_weights]
         if unread:
             more = f" and {len(unread) - 1} more are" if len(unread) > 1 else " is"
             raise UserError(
@@ -294,6 +295,8 @@ class Source:
         info = self.file.tensors.get(name)
         if info is None:
             raise UserError(f"{self.file.path}: the tensor {name!r} is missing; {self.architecture} models need it")
+        if not info.n_weights:
+            raise UserError(f"{self.file.path}: the tensor {name!r} is empty ({_times(info.shape)})")
         if info.plain_shape != plain(shape):
             raise UserError(
                 f"{self.file.path}: the tensor {name!r} has the shape {_times(info.shape)}; "

@@ -16,8 +16,7 @@ from ggufjac.reports import words
 def inspection_report(found: Inspection, *, tensors: bool = False) -> RenderableType:
     parts: list[RenderableType] = [
         Panel(_head(found), title=Text("ggufjac inspect", style="bold"), title_align="left", box=box.ROUNDED),
-        _pairs(f"{found.facts.architecture}.*", found.hyper),
-        _pairs("tokenizer.ggml.*", found.tokenizer),
+        *_keys(found),
         *_chat(found),
         _types(found),
     ]
@@ -43,6 +42,16 @@ def _head(found: Inspection) -> Table:
     for note in found.notes:
         grid.add_row("note", Text(readable(note), style=words.FAIR))
     return grid
+
+
+def _keys(found: Inspection) -> list[RenderableType]:
+    """The metadata: of a model its own, of a file that is none whatever it says of itself."""
+    own = [_pairs(f"{readable(found.facts.architecture)}.*", found.hyper)] if found.hyper or not found.refusal else []
+    others = [_pairs("other keys", found.others)] if found.refusal and found.others else []
+    tokenizer = (
+        [] if found.refusal and "tokens" not in found.tokenizer else [_pairs("tokenizer.ggml.*", found.tokenizer)]
+    )
+    return [*own, *others, *tokenizer]
 
 
 def _pairs(title: str, pairs: dict[str, str]) -> Table:
