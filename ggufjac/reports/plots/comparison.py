@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ggufjac.analyses.common.tokens import readable
 from ggufjac.analyses.compare.changes import Change, LogitChange
 from ggufjac.analyses.compare.comparison import Comparison
+from ggufjac.readable import readable
 from ggufjac.reports.phrases import side
 from ggufjac.reports.plots import shapes
 from ggufjac.reports.plots.picture import Picture

@@ -8,8 +8,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import readable
 from ggufjac.batch.summary import Failure, Group, Summary
+from ggufjac.readable import readable
 from ggufjac.reports import words
 from ggufjac.reports.terminal import layout
 from ggufjac.reports.terminal.layout import ROOMY

@@ -8,8 +8,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import readable, visible
 from ggufjac.analyses.inspect import Inspection
+from ggufjac.readable import readable, visible
 from ggufjac.reports import words
 
 

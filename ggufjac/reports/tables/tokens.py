@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import readable
+from ggufjac.readable import readable
 from ggufjac.reports import words
 from ggufjac.reports.terminal import layout
 

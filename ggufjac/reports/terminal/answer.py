@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ggufjac.analyses.answer.answering import Answer, Said
 from ggufjac.analyses.answer.spans import TEMPLATE
-from ggufjac.analyses.common.tokens import readable
+from ggufjac.readable import readable
 from ggufjac.reports import account, answer, phrases, words
 from ggufjac.reports.answer import Giver
 from ggufjac.reports.terminal import layout, runs

@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.common.predictions import Prediction
-from ggufjac.analyses.common.tokens import Piece, readable
+from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.compare.changes import Change
 from ggufjac.analyses.compare.comparison import Comparison
 from ggufjac.analyses.compare.sides import ComparedSide
+from ggufjac.readable import readable
 from ggufjac.reports import phrases, words
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.changes import RELATED, SAME, details

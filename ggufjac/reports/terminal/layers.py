@@ -9,10 +9,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import Piece, readable
+from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.layers import EMBEDDING, BlockWrite, Emergence, LayerReading, Layers, LayerTriplet, Spectrum
 from ggufjac.chat.prompt import contents_first
 from ggufjac.maps.within.sites import LAYER
+from ggufjac.readable import readable
 from ggufjac.reports import phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.terminal import layout, phrase, runs

@@ -14,8 +14,9 @@ from rich.text import Text
 
 from ggufjac.analyses.common.facts import ModelFacts
 from ggufjac.analyses.common.predictions import Prediction
-from ggufjac.analyses.common.tokens import Piece, readable, visible
+from ggufjac.analyses.common.tokens import Piece
 from ggufjac.chat.prompt import Turn
+from ggufjac.readable import readable, visible
 from ggufjac.reports import words
 from ggufjac.reports.cells import CUT, Bar
 

@@ -8,10 +8,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import readable
 from ggufjac.analyses.steer.control import Exported
 from ggufjac.analyses.steer.leverage import POSITIONS, PRICE, Candidate
 from ggufjac.analyses.steer.steering import Continuation, Steered
+from ggufjac.readable import readable
 from ggufjac.reports import phrases, words
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY

@@ -17,7 +17,7 @@ from ggufjac.analyses.answer.answering import CLOSE, Answer, Said
 from ggufjac.analyses.answer.spans import ANSWER, PROMPT, TEMPLATE, Passage
 from ggufjac.analyses.common.account import Account
 from ggufjac.analyses.common.questions import Question
-from ggufjac.analyses.common.tokens import readable
+from ggufjac.readable import readable
 from ggufjac.reports import answer, words
 from ggufjac.reports.cells import ColourScale
 from ggufjac.reports.page.markup import Markup, tag
