@@ -6,6 +6,9 @@ colour or a clipboard is nobody's but the reader's, a picture is well-formed XML
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 
 def readable(text: str) -> str:
     """`text` on one line, with what cannot be seen made visible."""
@@ -29,6 +32,11 @@ def storable(text: str) -> str:
     """`text` as every file, table and encoder takes it: halves of characters (bytes of a path that are no UTF-8) are
     written as \\udcNN, which is what JSON calls them; all else stays."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def name_of(path: Path) -> str:
+    """The name of a file as a text, in which bytes that are no UTF-8 are written as \\xNN."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
 
 
 def _seen(character: str) -> str:

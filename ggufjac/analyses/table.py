@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggufjac.errors import UserError
+from ggufjac.readable import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ggufjac.analyses.options import AnalysisOptions
 
 ROOM = "ggufjac.analyses"
+#: Letters of an error that a file's content is told with.
+LONGEST = 200
 
 
 @dataclass(frozen=True)
@@ -71,33 +74,52 @@ KINDS = {entry.kind: entry for entry in TABLE}
 
 
 def load(source: str | Path) -> Result:
-    """The result in a file that `Result.save` wrote, of whatever kind. Raises UserError for any other file."""
-    from safetensors import SafetensorError, safe_open
+    """The result in a file that `Result.save` wrote, of whatever kind.
 
-    from ggufjac.analyses.common.result import RESULT
+    Raises UserError for any other file, and for one whose content is not what was written.
+    """
+    return read_result(source)[0]
+
+
+def read_result(source: str | Path) -> tuple[Result, bool]:
+    """The same, and whether a checksum in the file says that its content is what was written; files of versions before
+    there was one have none. Raises UserError as `load` does."""
+    from safetensors import safe_open
+
+    from ggufjac.analyses.common.result import DIGEST, RESULT
+    from ggufjac.analyses.digest import digest_of
 
     if not Path(source).is_file():
-        raise UserError(f"{source}: there is no such file")
+        raise UserError(f"{source}: there is no such file" if not Path(source).is_dir() else f"{source}: is a folder")
     try:
         with safe_open(source, framework="pt") as opened:
             metadata = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        why = "it is the JSON of a result" if _is_json(source) else str(error)
+    except Exception as error:  # of whatever a file has that is no safetensors file: the library has no one error
+        why = "it is the JSON of a result" if _is_json(source) else _short(error)
         raise UserError(
             f"{source}: this is no safetensors file ({why}); `--save FILE` of an analysis writes one"
         ) from None
     if RESULT not in metadata:
         raise UserError(f"{source}: the file holds no ggufjac result; `--save FILE` of an analysis writes one")
+    text, digest = metadata[RESULT], metadata.get(DIGEST)
+    if digest is not None and digest != digest_of(text, arrays):
+        raise UserError(f"{source}: the result in it is damaged (its checksum is another one); compute it again")
     try:
-        plain = json.loads(metadata[RESULT])
+        plain = json.loads(text)
         schema = str(plain.get("schema"))
         kind = schema.removeprefix("ggufjac.").split("/")[0]
         if kind not in KINDS:
             raise ValueError(f"its schema is {schema!r}; this version of ggufjac does not know it")
-        return KINDS[kind].result_class.from_dict(plain, arrays)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{source}: the result in it is damaged ({error})") from None
+        return KINDS[kind].result_class.from_dict(plain, arrays), digest is not None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{source}: the result in it is damaged ({_short(error)})") from None
+
+
+def _short(error: Exception) -> str:
+    """What an error says of a file's content, which it may quote at length."""
+    said = visible(str(error))
+    return said if len(said) <= LONGEST else said[:LONGEST] + "…"
 
 
 def _is_json(source: str | Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ggufjac.cli.outputs import add_outputs, publish, require_outputs
+from ggufjac.errors import UserError
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,8 +20,15 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def execute(args: argparse.Namespace) -> int:
-    from ggufjac.analyses.table import load
+    from ggufjac.analyses.table import read_result
 
     require_outputs(args)
-    publish(load(args.file), args)
+    result, checked = read_result(args.file)
+    try:
+        publish(result, args)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if checked:  # the file is what was written, so that this is a fault of the program
+            raise
+        why = f"{type(error).__name__}: {error}"
+        raise UserError(f"{args.file}: the result in it is damaged, or of another version ({why})") from None
     return 0

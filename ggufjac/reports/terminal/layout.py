@@ -15,6 +15,7 @@ from rich.text import Text
 from ggufjac.analyses.common.facts import ModelFacts
 from ggufjac.analyses.common.predictions import Prediction
 from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.exactness import EXACT
 from ggufjac.chat.prompt import Turn
 from ggufjac.readable import readable, visible
 from ggufjac.reports import words
@@ -26,8 +27,6 @@ ROOMY, WIDE = 100, 130
 EVERYTHING = 1000
 #: The width of a terminal that nobody has changed, and of none at all.
 USUAL = 80
-#: Relative error up to which a reconstruction counts as exact, by dtype; it is checked in every run.
-EXACT = {"float32": 1e-5, "float64": 1e-13, "bfloat16": 5e-2}
 
 #: What the end of a cut bar means.
 CUT_BARS = f"{CUT}: the bar is longer than its place, which the longest of the others fill"
