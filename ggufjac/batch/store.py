@@ -1,9 +1,9 @@
 """A folder of results: a row for every unit in SQLite, its arrays and facts in a safetensors file beside it.
 
-A result's file comes first: whole, on the disk, under its unit's key; then one transaction turns its row from pending to
-done. So after an interruption at any point, a power cut too, a unit is either done, with its file, or still to be done.
-The next run reads what it believes: a file whose content is not what its checksum says is computed again, and a file
-without its row (the run was killed between both, the table is lost) gets one. No result is ever deleted.
+A result's file comes first: whole, on the disk, under its unit's key; then one transaction turns its row from pending
+to done. So after an interruption at any point, a power cut too, a unit is either done, with its file, or still to be
+done. The next run reads what it believes: a file whose content is not what its checksum says is computed again, and a
+file without its row (the run was killed between both, the table is lost) gets one. No result is ever deleted.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ class Store:
     def plan(self, units: Sequence[Unit]) -> list[Unit]:
         """Give every unit its row, and return those that are to be computed: without a result that can be believed.
 
-        Results that are there without their rows are taken up. Rows that an older version of ggufjac left pending are taken out; nothing would ever compute them.
+        Results that are there without their rows are taken up. Rows that an older version of ggufjac left pending are
+        taken out; nothing would ever compute them.
         """
         with self._connection:
             self._connection.execute("DELETE FROM units WHERE status = ? AND version != ?", (PENDING, __version__))
