@@ -28,6 +28,11 @@ def visible(text: str) -> str:
     return "".join(map(_seen, text))
 
 
+def visible_lines(text: str) -> str:
+    """`visible` of every line of a text whose lines stay."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
 def storable(text: str) -> str:
     """`text` as every file, table and encoder takes it: halves of characters (bytes of a path that are no UTF-8) are
     written as \\udcNN, which is what JSON calls them; all else stays."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggufjac.errors import UserError
-from ggufjac.readable import visible
+from ggufjac.readable import storable, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +95,7 @@ def read_result(source: str | Path) -> tuple[Result, bool]:
     if not Path(source).is_file():
         raise UserError(f"{source}: there is no such file" if not Path(source).is_dir() else f"{source}: is a folder")
     try:
-        with safe_open(source, framework="pt") as opened:
+        with _named(source) as name, safe_open(name, framework="pt") as opened:
             metadata = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except Exception as error:  # of whatever a file has that is no safetensors file: the library has no one error
@@ -114,6 +117,19 @@ def read_result(source: str | Path) -> tuple[Result, bool]:
         return KINDS[kind].result_class.from_dict(plain, arrays), digest is not None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{source}: the result in it is damaged ({_short(error)})") from None
+
+
+@contextmanager
+def _named(source: str | Path) -> Iterator[str]:
+    """A name of a file that safetensors takes: one that is no UTF-8 it reaches by a link."""
+    name = os.path.abspath(source)
+    if storable(name) == name:
+        yield name
+        return
+    with tempfile.TemporaryDirectory(prefix="ggufjac-") as folder:
+        link = os.path.join(folder, "result")
+        os.symlink(name, link)
+        yield link
 
 
 def _short(error: Exception) -> str:

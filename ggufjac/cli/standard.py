@@ -63,12 +63,14 @@ def say(*parts: RenderableType, width: int | None = None, wrapped: bool = True) 
     """
     from rich.console import Console
 
+    from ggufjac.reports.inert import Inert
+
     console = Console()
     if width is not None and not console.is_terminal:
         console = Console(width=width)
     with console.capture() as captured:
         for part in parts:
-            console.print(part, soft_wrap=not wrapped)
+            console.print(Inert(part), soft_wrap=not wrapped)
     say_text(captured.get())
 
 

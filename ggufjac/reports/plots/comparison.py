@@ -32,7 +32,7 @@ def pictures(c: Comparison) -> Iterator[Picture]:
 def _name(c: Comparison, number: int) -> str:
     """What tells a side from the others."""
     s = c.sides[number]
-    model = c.models[s.model].file.removesuffix(".gguf") if len(c.models) > 1 else ""
+    model = readable(c.models[s.model].file.removesuffix(".gguf")) if len(c.models) > 1 else ""
     prompt = readable(c.prompts[s.prompt]) if len(c.prompts) > 1 else ""
     return f"{side(number)}  {shortened(' · '.join(filter(None, (model, prompt))), LONGEST)}"
 

@@ -16,7 +16,7 @@ from ggufjac.reports import words
 def inspection_report(found: Inspection, *, tensors: bool = False) -> RenderableType:
     parts: list[RenderableType] = [
         Panel(_head(found), title=Text("ggufjac inspect", style="bold"), title_align="left", box=box.ROUNDED),
-        _pairs(f"{found.facts.architecture}.*", found.hyper),
+        _pairs(f"{readable(found.facts.architecture)}.*", found.hyper),
         _pairs("tokenizer.ggml.*", found.tokenizer),
         *_chat(found),
         _types(found),
@@ -33,13 +33,13 @@ def _head(found: Inspection) -> Table:
     grid.add_column(overflow="fold")
     grid.add_row("model", Text(readable(facts.name), style="bold"))
     for path in found.files:
-        grid.add_row("file", Text(path))
+        grid.add_row("file", Text(readable(path)))
     size = f"{words.count(facts.weights)} weights, {words.byte_size(facts.bytes)}, GGUF version {found.version}"
     grid.add_row("size", Text(size))
     if found.refusal is None:
-        grid.add_row("analysis", Text(f"yes: the family {facts.architecture} is supported", style=words.GOOD))
+        grid.add_row("analysis", Text(f"yes: the family {readable(facts.architecture)} is supported", style=words.GOOD))
     else:
-        grid.add_row("analysis", Text(f"no: {found.refusal}", style=words.BAD))
+        grid.add_row("analysis", Text(f"no: {visible(found.refusal)}", style=words.BAD))
     return grid
 
 
