@@ -28,6 +28,12 @@ def visible(text: str) -> str:
     return "".join(map(_seen, text))
 
 
+def briefly(text: str, longest: int = 200) -> str:
+    """`visible` of what may be of any length, an error's message that quotes a file."""
+    shown = visible(text[: longest + 1])
+    return shown if len(text) <= longest else f"{shown[:longest]}…"
+
+
 def visible_lines(text: str) -> str:
     """`visible` of every line of a text whose lines stay."""
     return "\n".join(map(visible, text.split("\n")))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggufjac.errors import UserError
-from ggufjac.readable import storable, visible
+from ggufjac.readable import briefly, storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ggufjac.analyses.options import AnalysisOptions
 
 ROOM = "ggufjac.analyses"
-#: Letters of an error that a file's content is told with.
-LONGEST = 200
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ def read_result(source: str | Path) -> tuple[Result, bool]:
             metadata = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except Exception as error:  # of whatever a file has that is no safetensors file: the library has no one error
-        why = "it is the JSON of a result" if _is_json(source) else _short(error)
+        why = "it is the JSON of a result" if _is_json(source) else briefly(str(error))
         raise UserError(
             f"{source}: this is no safetensors file ({why}); `--save FILE` of an analysis writes one"
         ) from None
@@ -116,7 +114,7 @@ def read_result(source: str | Path) -> tuple[Result, bool]:
             raise ValueError(f"its schema is {schema!r}; this version of ggufjac does not know it")
         return KINDS[kind].result_class.from_dict(plain, arrays), digest is not None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{source}: the result in it is damaged ({_short(error)})") from None
+        raise UserError(f"{source}: the result in it is damaged ({briefly(str(error))})") from None
 
 
 @contextmanager
@@ -130,12 +128,6 @@ def _named(source: str | Path) -> Iterator[str]:
         link = os.path.join(folder, "result")
         os.symlink(name, link)
         yield link
-
-
-def _short(error: Exception) -> str:
-    """What an error says of a file's content, which it may quote at length."""
-    said = visible(str(error))
-    return said if len(said) <= LONGEST else said[:LONGEST] + "…"
 
 
 def _is_json(source: str | Path) -> bool:

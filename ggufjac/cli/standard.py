@@ -65,13 +65,22 @@ def say(*parts: RenderableType, width: int | None = None, wrapped: bool = True) 
 
     from ggufjac.reports.inert import Inert
 
-    console = Console()
-    if width is not None and not console.is_terminal:
-        console = Console(width=width)
-    with console.capture() as captured:
-        for part in parts:
-            console.print(Inert(part), soft_wrap=not wrapped)
-    say_text(captured.get())
+    drawn = _Drawn()
+    console = Console(file=drawn, width=None if drawn.isatty() else width)
+    for part in parts:
+        console.print(Inert(part), soft_wrap=not wrapped)
+    say_text(drawn.getvalue())
+
+
+class _Drawn(io.StringIO):
+    """What will be written to standard output, drawn for it: rich itself would end the process where that fails."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return sys.stdout is not None and sys.stdout.isatty()
 
 
 def say_json(text: str) -> None:
