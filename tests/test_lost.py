@@ -90,13 +90,13 @@ class TestPowerCut:
     ) -> None:
         folder, found = finished
         before = rows(folder)
-        whole = load(folder / before[1]["result"])
+        logits = load(folder / before[1]["result"]).arrays["logits"].clone()  # what is loaded lies in the file
         cut(folder / before[1]["result"])
         computed = computing(monkeypatch)
         assert run_batch(folder, found).done == 3
         assert computed == ["out"]
         again = load(folder / rows(folder)[1]["result"])
-        assert torch.equal(again.arrays["logits"], whole.arrays["logits"])
+        assert torch.equal(again.arrays["logits"], logits)
 
     def test_between_finding_that_and_computing_it_nobody_is_told_that_it_is_done(
         self, finished: tuple[Path, tuple[Unit, ...]], monkeypatch: pytest.MonkeyPatch
