@@ -23,6 +23,7 @@ from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.options import MapOptions
 from ggufjac.maps.sweeps import Passed
 from ggufjac.maps.text import TextMap
+from ggufjac.maps.unchanged import Stamps
 from ggufjac.maps.within.hooks import Activations
 from ggufjac.network.followed.follow import concluded, follow
 from ggufjac.network.forward import ForwardPass, path_weights, propagate, run_of
@@ -41,6 +42,7 @@ class Model:
     def __init__(self, file: GGUFFile, family: Family) -> None:
         self.file = file
         self.family = family
+        self._stamps = Stamps.of(file.paths)
 
     @classmethod
     def open(cls, path: str | Path) -> Model:
@@ -51,6 +53,11 @@ class Model:
         except BaseException:
             file.close()
             raise
+
+    def require_unchanged(self) -> None:
+        """Raise UserError where a file was changed, cut or replaced since it was opened: what was computed from it does
+        not count, and its missing pages must not be touched."""
+        self._stamps.require_same()
 
     def close(self) -> None:
         if "vocab" in self.__dict__:

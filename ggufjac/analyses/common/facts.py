@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from ggufjac.readable import name_of
 from ggufjac.reader import GGUFFile
 
 
@@ -35,8 +36,8 @@ def facts_of(file: GGUFFile) -> ModelFacts:
     total = sum(counts.values())
     name = file.metadata.get("general.name")
     return ModelFacts(
-        name=name if isinstance(name, str) and name else file.path.stem,
-        file=file.path.name,
+        name=name if isinstance(name, str) and name else name_of(file.path).removesuffix(".gguf"),
+        file=name_of(file.path),
         architecture=file.metadata.optional("general.architecture", str, ""),
         bytes=file.size,
         weights=total,

@@ -8,8 +8,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import readable, visible
 from ggufjac.analyses.inspect import Inspection
+from ggufjac.readable import readable, visible
 from ggufjac.reports import words
 
 
@@ -36,7 +36,7 @@ def _head(found: Inspection) -> Table:
     size = f"{words.count(facts.weights)} weights, {words.byte_size(facts.bytes)}, GGUF version {found.version}"
     grid.add_row("size", Text(size))
     if found.refusal is None:
-        grid.add_row("analysis", Text(f"yes: the family {facts.architecture} is supported", style=words.GOOD))
+        grid.add_row("analysis", Text(f"yes: the family {readable(facts.architecture)} is supported", style=words.GOOD))
     else:
         grid.add_row("analysis", Text(readable(f"no: {found.refusal}"), style=words.BAD))
     for note in found.notes:
