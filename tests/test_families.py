@@ -196,6 +196,16 @@ def test_llama4_has_chunks_and_a_temperature_in_long_prompts(tmp_path: Path) -> 
         assert relative(ours[-100:], runner.logits(long, all_positions=True)[-100:]) < TOLERANCE
 
 
+def test_a_layer_of_deci_with_nothing_in_it_hands_on_its_input(tmp_path: Path) -> None:
+    path = make("deci", tmp_path / "tiny.gguf", heads=(4, 0, 4), shared=(2, 0, 2), empty=1)
+    with Model.open(path) as model, Runner(path, len(PROMPT), kv="f32", threads=1) as runner:
+        assert relative(logits_of(model, PROMPT), runner.logits(PROMPT, all_positions=True)) < TOLERANCE
+        map_ = model.linearize(PROMPT[:7], dtype=torch.float64)
+        assert map_.reconstruction_error() < 1e-13
+        pulled = map_.rmatmat(normal(1, map_.shape[0]))
+        assert pulled.norm() > 0
+
+
 # --- the map --------------------------------------------------------------------------------------------------
 
 
@@ -413,9 +423,10 @@ OTHERWISE: dict[str, Any] = {
     "expert_weights_scale": 0.4,
     "final_logit_softcapping": None,
     "logit_scale": 1.0,
+    "n_deepstack_layers": None,
     "rescale_every_n_layers": None,
     "residual_scale": None,
-    "rope.dimension_sections": None,
+    "rope.dimension_sections": [0, 6, 5, 0],
     "rope.freq_base": 300.0,
     "rope.freq_base_swa": 70.0,
     "rope.scaling.alpha": 2.0,

@@ -13,8 +13,11 @@ from ggufjac.families.bases.base import Family
 from ggufjac.families.bases.source import Source
 from ggufjac.families.bloom import Bloom
 from ggufjac.families.codeshell import CodeShell
+from ggufjac.families.cogvlm import CogVLM
 from ggufjac.families.cohere import Cohere2, CommandR
-from ggufjac.families.deepseek2 import DeepSeek2
+from ggufjac.families.deci import Deci
+from ggufjac.families.deepseek2 import DeepSeek2, Mistral4
+from ggufjac.families.deepseek2_ocr import DeepSeek2OCR
 from ggufjac.families.dots1 import Dots1
 from ggufjac.families.ernie4_5 import Ernie4_5, Ernie4_5MoE
 from ggufjac.families.exaone import Exaone, Exaone4
@@ -32,13 +35,14 @@ from ggufjac.families.gpt_oss import GptOss
 from ggufjac.families.gptneox import GPTNeoX
 from ggufjac.families.granite import Granite
 from ggufjac.families.granite_hybrid import GraniteHybrid
-from ggufjac.families.hunyuan import HunyuanDense, HunyuanMoE
+from ggufjac.families.hunyuan import HunyuanDense, HunyuanMoE, HunyuanVL
 from ggufjac.families.internlm2 import InternLM2
 from ggufjac.families.jamba import Jamba
 from ggufjac.families.lfm2 import LFM2
 from ggufjac.families.llama import Llama
 from ggufjac.families.llama4 import Llama4
 from ggufjac.families.mamba import Mamba, Mamba2
+from ggufjac.families.minicpm import MiniCPM
 from ggufjac.families.minimax_m2 import MiniMaxM2
 from ggufjac.families.mistral3 import Mistral3
 from ggufjac.families.mpt import MPT
@@ -47,12 +51,15 @@ from ggufjac.families.nemotron_h import NemotronH
 from ggufjac.families.olmo2 import Olmo2
 from ggufjac.families.olmoe import Olmoe
 from ggufjac.families.orion import Orion
+from ggufjac.families.paddleocr import PaddleOCR
 from ggufjac.families.phi2 import Phi2
 from ggufjac.families.phi3 import Phi3
+from ggufjac.families.phimoe import PhiMoE
 from ggufjac.families.plamo import Plamo
 from ggufjac.families.plamo2 import Plamo2
 from ggufjac.families.qwen import Qwen2, Qwen2MoE, Qwen3, Qwen3MoE
 from ggufjac.families.qwen3next import Qwen3Next, Qwen35, Qwen35MoE
+from ggufjac.families.qwen_vl import Qwen2VL, Qwen3VL, Qwen3VLMoE
 from ggufjac.families.rwkv6 import RWKV6, RWKV6Qwen2
 from ggufjac.families.rwkv7 import ARWKV7, RWKV7
 from ggufjac.families.seed_oss import SeedOss
@@ -127,6 +134,17 @@ FAMILIES: tuple[type[Family], ...] = (
     CodeShell,
     Orion,
     Plamo,
+    Qwen2VL,
+    Qwen3VL,
+    Qwen3VLMoE,
+    HunyuanVL,
+    PaddleOCR,
+    CogVLM,
+    Mistral4,
+    DeepSeek2OCR,
+    PhiMoE,
+    MiniCPM,
+    Deci,
 )
 
 ARCHITECTURES: dict[str, type[Family]] = {name: family for family in FAMILIES for name in family.architectures}

@@ -12,7 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tinymodels import classics, decoders, mixtures, more_decoders, recurrent, rwkv, shared_experts, wide_gemmas
+from tinymodels import (
+    classics,
+    decoders,
+    mixtures,
+    more_decoders,
+    recurrent,
+    relatives,
+    rwkv,
+    shared_experts,
+    wide_gemmas,
+)
 from tinymodels.builder import Shape, Tiny, Value
 from tinymodels.tokenizer import BOS, EOS, TOKENS, UNK, VOCAB_SIZE
 
@@ -70,6 +80,9 @@ RWKV6_SIZES = ("embedding_length", "time_mix_extra_dim", "block_count", "feed_fo
 
 #: The sizes of a mixture whose experts' own size is a key that is not read.
 OTHER_SIZES = ("embedding_length", "attention.head_count", "block_count")
+
+#: What CogVLM's layers have for images.
+VISION = tuple(f"blk.{i}.vis_" for i in range(2))
 
 YARN: dict[str, Value | None] = {
     "rope.scaling.type": "yarn",
@@ -487,6 +500,33 @@ FAMILIES: dict[str, Family] = {
         attends=0,
         sizes=RWKV6_SIZES,
     ),
+    "qwen2vl": Family(relatives.qwen2vl, ignored=frozenset({"attention.layer_norm_rms_epsilon"})),
+    "qwen3vl": Family(
+        relatives.qwen3vl,
+        Shape(head_dim=128),
+        variants={"tied": {"tied": True}},
+        ignored=frozenset({"n_deepstack_layers"}),
+    ),
+    "qwen3vlmoe": Family(
+        relatives.qwen3vlmoe, Shape(n_ff=768, head_dim=128), ignored=frozenset({"n_deepstack_layers"})
+    ),
+    "hunyuan_vl": Family(relatives.hunyuan_vl, variants={"no sections": {"sections": False}}),
+    "paddleocr": Family(relatives.paddleocr, variants={"biases": {"bias": True}}),
+    "cogvlm": Family(relatives.cogvlm, Shape(n_head_kv=4), ignored=frozenset({"rope.freq_base"}), idle=VISION),
+    "mistral4": Family(
+        partial(shared_experts.deepseek2, temperature=0.1), Shape(n_head_kv=4), variants={"apart": {"q_rank": 0}}
+    ),
+    "deepseek2-ocr": Family(
+        partial(shared_experts.deepseek2_ocr, gating=1, bias=False),
+        Shape(n_head_kv=4),
+        variants={"biased choice": {"gating": 2, "bias": True, "keys": {"expert_weights_norm": None}}},
+    ),
+    "phimoe": Family(relatives.phimoe, variants={"4k": {"longrope": False}}),
+    "minicpm": Family(
+        relatives.minicpm,
+        variants={"multipliers left out": {"multipliers": False, "biases": True}, "longrope": {"longrope": True}},
+    ),
+    "deci": Family(relatives.deci, Shape(n_layer=3), steps=2, attends=1),
 }
 
 

@@ -232,3 +232,16 @@ def llama4(t: Tiny, *, experts: int = 4, used: int = 2, step: int = 2, n_ff_expe
             continue
         expert_mlps(t, block, experts=experts, used=used, n_ff=n_ff_expert)
         gated_mlp(t, block, kind="_shexp", n_ff=n_ff_expert)
+
+
+def deepseek2_ocr(t: Tiny, **experts: Any) -> None:
+    """DeepSeek-OCR: DeepSeek 2's experts behind plain attention."""
+    s = t.shape
+    transformer_keys(t)
+    t.kv("rope.freq_base", None)
+    ends(t, tied=False)
+    for block in blocks(t):
+        t.norm(f"{block}.attn_norm", s.n_embd)
+        attention(t, block)
+        t.norm(f"{block}.ffn_norm", s.n_embd)
+    mixture(t, **experts)
