@@ -15,4 +15,5 @@ class DBRX(LayerNormFamily):
     def layer(self, i: int) -> Part:
         norm = Named("attn_out_norm", self.norm(f"blk.{i}.attn_output_norm", self.d))
         experts = self.experts(i, self.routing(i), self.n_ff(i))
-        return self.block(i, self.limited(self.attention(i)), experts, ffn_norm=norm)
+        limited = self.limited(self.attention(i), self.source.number("attention.clamp_kqv"))
+        return self.block(i, limited, experts, ffn_norm=norm)

@@ -56,17 +56,22 @@ class Grok(Family):
         return Sequential(Parallel(experts, self.gated_mlp(i, gelu)), Scale(math.sqrt(0.5)))
 
     def rope(self, i: int) -> Rope | None:
-        """YaRN as everywhere; what `yarn_attn_factor` says llama.cpp then replaces by what follows from the stretch."""
+        """YaRN as everywhere, unless the file says that nothing is extrapolated: then the stretch is linear and
+        `yarn_attn_factor` counts."""
         number = self.source.number
-        extrapolated = float(self.rope_scaling == "yarn")
-        if number("rope.scaling.yarn_ext_factor", extrapolated) != extrapolated:
-            raise UserError(f"{self.source.file.path}: Grok's RoPE extrapolated in part (yarn_ext_factor) is not known")
         yarn = Yarn(
             self.n_ctx_orig,
             beta_fast=number("rope.scaling.yarn_beta_fast", BETA_FAST),
             beta_slow=number("rope.scaling.yarn_beta_slow", 1.0),
         )
-        return self.plain_rope(i, yarn=yarn)
+        rope, asked = self.plain_rope(i, yarn=yarn), float(self.rope_scaling == "yarn")
+        extrapolated = number("rope.scaling.yarn_ext_factor", asked)
+        if extrapolated == 0.0:
+            magnitude = number("rope.scaling.yarn_attn_factor", 1.0) * number("rope.scaling.attn_factor", 1.0)
+            return replace(rope, yarn=None, magnitude=magnitude)
+        if extrapolated != asked and self.rope_scaling != "none":
+            raise UserError(f"{self.source.file.path}: a yarn_ext_factor of {extrapolated} is not known for grok")
+        return rope
 
     def output_head(self) -> Part:
         head = Sequential(self.head_matrix(), Scale(self.source.number("logit_scale", LOGITS)))

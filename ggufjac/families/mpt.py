@@ -21,7 +21,8 @@ class MPT(LayerNormFamily):
 
     def layer(self, i: int) -> Part:
         alibi = max(0.0, self.source.number("attention.max_alibi_bias", 0.0))
-        block = self.block(i, replace(self.limited(self.attention(i)), alibi=alibi), self.plain_mlp(i))
+        limited = self.limited(self.attention(i), self.source.number("attention.clamp_kqv", 0.0))
+        block = self.block(i, replace(limited, alibi=alibi), self.plain_mlp(i))
         positions = "position_embd.weight"
         if i > 0 or not self.source.has(positions):
             return block

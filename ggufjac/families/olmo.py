@@ -13,7 +13,8 @@ class Olmo(LayerNormFamily):
     pairing = "adjacent"
 
     def layer(self, i: int) -> Part:
-        return self.block(i, self.limited(self.attention(i)), self.gated_mlp(i))
+        limited = self.limited(self.attention(i), self.source.number("attention.clamp_kqv", 0.0))
+        return self.block(i, limited, self.gated_mlp(i))
 
     def norm(self, name: str, n: int) -> Part:
         return LayerNorm(None, None, self.norm_epsilon)

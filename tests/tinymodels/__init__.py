@@ -541,7 +541,17 @@ FAMILIES: dict[str, Family] = {
             "13b": {"n_layer": 40, **NARROW},
         },
     ),
-    "refact": Family(relatives.refact, Shape(n_head_kv=1), variants={"biases": {"bias": True}}),
+    "refact": Family(
+        relatives.refact,
+        Shape(n_head_kv=1),
+        variants={"biases": {"bias": True}},
+        # without rotations a key's bias adds as much to every score of a query; llama.cpp does not add the others
+        idle=tuple(
+            f"blk.{i}.{name}.bias"
+            for i in range(2)
+            for name in ("attn_k", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+        ),
+    ),
     "xverse": Family(relatives.decoder, Shape(n_head_kv=4)),
     "bitnet": Family(relatives.bitnet, Shape(n_head_kv=4)),
     "openelm": Family(relatives.openelm),
@@ -552,7 +562,7 @@ FAMILIES: dict[str, Family] = {
     "mellum": Family(
         relatives.mellum,
         Shape(n_layer=4, n_ff=768),  # the fourth layer is the first global one
-        variants={"no window": {"window": 0, "keys": {"expert_feed_forward_length": None}}},
+        variants={"no window": {"window": 0}},
     ),
     "afmoe": Family(
         shared_experts.afmoe,

@@ -265,7 +265,7 @@ def plamo(t: Tiny) -> None:
         gated_mlp(t, block)
 
 
-def olmo(t: Tiny, *, clamp: float = 0.7) -> None:
+def olmo(t: Tiny, *, clamp: float = 1.5) -> None:
     """OLMo 1: norms have no weights."""
     s = t.shape
     layernorm_keys(t)
@@ -281,7 +281,7 @@ def olmo(t: Tiny, *, clamp: float = 0.7) -> None:
 def dbrx(t: Tiny) -> None:
     """DBRX."""
     layernorm_keys(t)
-    t.kv("attention.clamp_kqv", 0.7)
+    t.kv("attention.clamp_kqv", 1.5)
     layernorm_ends(t, tied=False, bias=False)
     for block in blocks(t):
         layernorm(t, f"{block}.attn_norm", bias=False)

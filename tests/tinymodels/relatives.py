@@ -191,8 +191,8 @@ def no_rope(t: Tiny) -> None:
 
 
 def refact(t: Tiny, *, bias: bool = False) -> None:
-    """Refact: ALiBi; other biases than those of queries, keys and values are read and not used."""
-    decoder(t, tied=bias, bias=bias)
+    """Refact: ALiBi; of the biases only those of queries and values matter, and the others are read."""
+    decoder(t, tied=bias, bias=bias, output_bias=bias, mlp_bias=bias)
     no_rope(t)
 
 

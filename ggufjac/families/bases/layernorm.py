@@ -25,9 +25,8 @@ class LayerNormFamily(Family):
     def norm_epsilon(self) -> float:
         return self.source.number("attention.layer_norm_epsilon")
 
-    def limited(self, plain: Attention) -> Attention:
-        """The attention with the limit on queries, keys and values that the file gives, if it gives one."""
-        limit = self.source.number("attention.clamp_kqv", 0.0)
+    def limited(self, plain: Attention, limit: float) -> Attention:
+        """The attention with queries, keys and values limited to +-limit, if that is positive."""
         if limit <= 0:
             return plain
         limited = Elementwise(clamp(limit))
