@@ -19,7 +19,6 @@ from ggufjac.families.bitnet import BitNet
 from ggufjac.families.bloom import Bloom
 from ggufjac.families.chatglm import ChatGLM
 from ggufjac.families.codeshell import CodeShell
-from ggufjac.families.cogvlm import CogVLM
 from ggufjac.families.cohere import Cohere2, CommandR
 from ggufjac.families.dbrx import DBRX
 from ggufjac.families.deci import Deci
@@ -157,7 +156,6 @@ FAMILIES: tuple[type[Family], ...] = (
     Qwen3VLMoE,
     HunyuanVL,
     PaddleOCR,
-    CogVLM,
     Mistral4,
     DeepSeek2OCR,
     PhiMoE,

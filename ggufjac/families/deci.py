@@ -9,6 +9,7 @@ from __future__ import annotations
 from ggufjac.errors import UserError
 from ggufjac.families.llama import Llama
 from ggufjac.families.parts import Linear, Named, Part, Residual, Sequential
+from ggufjac.families.parts.narrowing import Kept
 
 
 class Deci(Llama):
@@ -23,18 +24,18 @@ class Deci(Llama):
             if heads:
                 raise UserError(f"{self.source.file.path}: layer {i} has attention and no MLP; llama.cpp drops both")
             return Sequential()
-        mlp = Named("ffn_norm", self.norm(b + "ffn_norm", self.d)), self.gated_mlp(i)
-        block = [Named("l_out", Residual("mlp", *mlp))]
+        first: Part = Kept()
         if heads:
             norm = Named("attn_norm", self.norm(b + "attn_norm", self.d))
-            block.insert(0, Named("ffn_inp", Residual("attn", norm, self.mixer(i))))
-        return Sequential(*block)
+            first = Named("ffn_inp", Residual("attn", norm, self.mixer(i)))
+        ffn_norm = Named("ffn_norm", self.norm(b + "ffn_norm", self.d))
+        return Sequential(first, Named("l_out", Residual("mlp", ffn_norm, self.gated_mlp(i))))
 
     def mixer(self, i: int) -> Part:
         """The attention of layer i, or what stands in its place."""
         if self.source.per_layer("attention.head_count_kv", i, self.n_head(i)):
             return self.attention(i)
-        return Linear(self.source.matrix(f"blk.{i}.attn_output.weight", self.d, self.d))
+        return Sequential(Linear(self.source.matrix(f"blk.{i}.attn_output.weight", self.d, self.d)), Kept())
 
     def d_key(self, i: int) -> int:
         """Without a key of its own what follows from the heads of the first layer."""
