@@ -9,7 +9,7 @@ from __future__ import annotations
 from ggufjac.errors import UserError
 from ggufjac.families.llama import Llama
 from ggufjac.families.parts import Linear, Named, Part, Residual, Sequential
-from ggufjac.families.parts.narrowing import Kept
+from ggufjac.families.parts.narrowing import Narrowed
 
 
 class Deci(Llama):
@@ -24,7 +24,7 @@ class Deci(Llama):
             if heads:
                 raise UserError(f"{self.source.file.path}: layer {i} has attention and no MLP; llama.cpp drops both")
             return Sequential()
-        first: Part = Kept()
+        first: Part = Narrowed()
         if heads:
             norm = Named("attn_norm", self.norm(b + "attn_norm", self.d))
             first = Named("ffn_inp", Residual("attn", norm, self.mixer(i)))
@@ -35,7 +35,7 @@ class Deci(Llama):
         """The attention of layer i, or what stands in its place."""
         if self.source.per_layer("attention.head_count_kv", i, self.n_head(i)):
             return self.attention(i)
-        return Sequential(Linear(self.source.matrix(f"blk.{i}.attn_output.weight", self.d, self.d)), Kept())
+        return Sequential(Linear(self.source.matrix(f"blk.{i}.attn_output.weight", self.d, self.d)), Narrowed())
 
     def d_key(self, i: int) -> int:
         """Without a key of its own what follows from the heads of the first layer."""

@@ -13,7 +13,7 @@ def kept(run: Run, x: Tensor) -> Operator:
     return Identity() if run.rows is None else Select(run.rows, x.shape[-2], x.device)
 
 
-class Kept(Part):
+class Narrowed(Part):
     """The positions of x that the run still needs: for layers that mix none, of which llama.cpp drops the others before
     the MLP."""
 
