@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from ggufjac.errors import UserError
 from ggufjac.families.bases.base import Family
+from ggufjac.families.bases.sections import sectioned
 from ggufjac.families.parts import (
     Attention,
     Gated,
@@ -138,13 +139,7 @@ class Qwen35(Qwen3Next):
         return alpha, self.linear(b + "ssm_beta", n_head, self.d)
 
     def rope(self, i: int) -> Rope | None:
-        """The sections take turns; of a text the first three rotate by the same position, the fourth by none."""
-        rope = self.plain_rope(i)
-        sections = self.source.sections()
-        total = sum(sections)
-        if any(pair % total // 3 >= sections[pair % total % 3] for pair in range(rope.n_rot // 2)):
-            raise UserError(f"{self.source.file.path}: rope.dimension_sections leaves some pairs without a position")
-        return rope
+        return sectioned(self.source, self.plain_rope(i), take_turns=True)
 
 
 class Qwen35MoE(Qwen35):

@@ -257,7 +257,7 @@ class Family(Hyperparameters, ABC):
     def linear(self, name: str, n_out: int, n_in: int) -> Linear:
         """`name`.weight with `name`.bias and `name`.scale where the file has them."""
         weight = self.source.matrix(f"{name}.weight", n_out, n_in)
-        return Linear(weight, self.source.optional_vector(f"{name}.bias", n_out), scale=self._scale(name, 1))
+        return Linear(weight, self.source.optional_vector(f"{name}.bias", n_out), scale=self.scale_of(name))
 
     def norm(self, name: str, n: int) -> Part:
         """The RMSNorm called `name`."""
@@ -283,14 +283,14 @@ class Family(Hyperparameters, ABC):
     def _stack(self, name: str, n: int, n_out: int, n_in: int) -> Linear:
         """n matrices with their biases and scales where the file has them, one below the other."""
         weight = self.source.stack(f"{name}.weight", n, n_out, n_in)
-        bias, scale = f"{name}.bias", self._scale(name, n)
+        bias, scale = f"{name}.bias", self.scale_of(name, n)
         return Linear(
             weight,
             self.source.table(bias, n, n_out).flatten() if self.source.has(bias) else None,
             scale=None if scale is None else scale.repeat_interleave(n_out),
         )
 
-    def _scale(self, name: str, n: int) -> Tensor | None:
+    def scale_of(self, name: str, n: int = 1) -> Tensor | None:
         """What the products with n matrices are multiplied by: NVFP4's second scale.
 
         The scale of the activations beside it belongs to arithmetic in four bits, which is not done here.

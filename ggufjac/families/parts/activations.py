@@ -73,6 +73,11 @@ def oai_swish(alpha: float, limit: float) -> Ratio:
     return ratio
 
 
+def relu(u: Tensor) -> Tensor:
+    """f(u) = max(u, 0)."""
+    return (u > 0).to(u)
+
+
 def relu_squared(u: Tensor) -> Tensor:
     """f(u) = max(u, 0)^2 (So et al., arXiv 2109.08668)."""
     return u.clamp(min=0)

@@ -121,9 +121,9 @@ class Scale(Part):
 
 
 class Bias(Part):
-    """y = x + c with a constant c, which goes to the constant of the map under a name."""
+    """y = x + c with a constant c, a number or one for each entry: part of the map's constant, under a name."""
 
-    def __init__(self, c: float, name: str) -> None:
+    def __init__(self, c: float | Tensor, name: str) -> None:
         self.c = c
         self.name = name
 
