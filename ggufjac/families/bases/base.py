@@ -187,11 +187,12 @@ class Family(Hyperparameters, ABC):
             ratio=ratio,
         )
 
-    def fused_mlp(self, i: int, ratio: Ratio = silu) -> GatedMLP:
+    def fused_mlp(self, i: int, ratio: Ratio = silu, *, kind: str = "", n_ff: int | None = None) -> GatedMLP:
         """The same where the file has gate and up in one matrix, called ffn_up."""
-        b, n_ff = f"blk.{i}.", self.n_ff(i)
-        gate_up = self.linear(f"{b}ffn_up", 2 * n_ff, self.d)
-        down = self.linear(f"{b}ffn_down", self.d, n_ff)
+        b = f"blk.{i}."
+        n_ff = self.n_ff(i) if n_ff is None else n_ff
+        gate_up = self.linear(f"{b}ffn_up{kind}", 2 * n_ff, self.d)
+        down = self.linear(f"{b}ffn_down{kind}", self.d, n_ff)
         return GatedMLP(gate_up.rows(0, n_ff), gate_up.rows(n_ff, 2 * n_ff), down, ratio)
 
     def experts(

@@ -30,11 +30,16 @@ class Hyperparameters:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.n_layer = source.count("block_count") - source.integer("nextn_predict_layers", 0)
+        self.n_layer = (source.count("block_count") - source.integer("nextn_predict_layers", 0)) * self.loops
         if self.n_layer < 1:
             raise UserError(f"{source.file.path}: nextn_predict_layers leaves no block for the next token")
         self.d = source.count("embedding_length")
         self.n_ctx_train = source.count("context_length")
+
+    @property
+    def loops(self) -> int:
+        """How many times a text passes through all blocks of the file."""
+        return 1
 
     def n_head(self, i: int) -> int:
         n = self.source.per_layer("attention.head_count", i)
@@ -84,21 +89,30 @@ class Hyperparameters:
         """Hidden entries of an expert; without a key of its own what a token's experts share is feed_forward_length."""
         return self.source.per_layer("expert_feed_forward_length", i, 0) or self.n_ff(i) // self.routing(i).used
 
-    def local_window(self, i: int, period: int, default: int = 0) -> int | None:
+    def local_window(self, i: int, period: int, default: int = 0, *, global_first: bool = False) -> int | None:
         """The sliding window of layer i: all but every period-th layer have one, if the file gives its size.
 
         The file can give another period, or say it of each layer. `default`: the size where the file gives none.
         """
         size = self.source.integer("attention.sliding_window", default)
-        return size if self.is_local(i, period) and size > 0 else None
+        return size if self.is_local(i, period, global_first=global_first) and size > 0 else None
 
-    def is_local(self, i: int, period: int) -> bool:
-        """Whether layer i is none of every period-th layers; the file can give another period, or say it of each."""
+    def is_local(self, i: int, period: int, *, global_first: bool = False) -> bool:
+        """Whether layer i is none of every period-th layers, the last of a period, or the first with `global_first`;
+        the file can give another period, or say it of each layer."""
         key = "attention.sliding_window_pattern"
         if self.source.is_array(key):
             return bool(self.source.per_layer(key, i))
         period = self.source.integer(key, period)
-        return period == 0 or i % period < period - 1
+        return period == 0 or i % period != (0 if global_first else period - 1)
+
+    def named_window(self, i: int) -> int | None:
+        """The sliding window of layer i in a file that must give its size, and say of each layer whether it has one."""
+        key = "attention.sliding_window_pattern"
+        if not self.source.is_array(key):
+            raise UserError(f"{self.source.file.path}: the list of the local layers is missing ({key})")
+        size = self.source.count("attention.sliding_window")
+        return size if self.source.per_layer(key, i) else None
 
     # --- position ---------------------------------------------------------------------------------------------
 
@@ -186,8 +200,11 @@ class Hyperparameters:
 
         As llama.cpp has it, the scaling type "none" spares the other layers alone.
         """
-        base = self.source.positive("rope.freq_base_swa", self.rope_base)
-        return self.plain_rope(i, base=base, scale=1 / self.rope_stretch)
+        return self.plain_rope(i, base=self.local_base(), scale=1 / self.rope_stretch)
+
+    def local_base(self) -> float:
+        """The base of local layers, without a key of its own that of all."""
+        return self.source.positive("rope.freq_base_swa", self.rope_base)
 
     def rope_freqs(self, i: int) -> Factors | None:
         """Llama 3's factors, or LongRoPE's in a file that says it uses that."""
