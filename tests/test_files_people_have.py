@@ -343,6 +343,6 @@ def test_q2_0_is_llama_cpps_and_not_a_forks(tmp_path: Path, block: int) -> None:
     path = tiny("llama", lambda t: stored(t, name, rows), tmp_path)
     typed(path, name, n_in, 42)
     if block == 64:
-        agree(path)
+        agree(path, 1e-2)  # llama.cpp rounds what enters such a product to 8 bits
     else:
         assert "PrismML" in refusal(path)

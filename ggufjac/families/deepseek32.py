@@ -15,7 +15,7 @@ from ggufjac.errors import UserError
 from ggufjac.families.bases.mixture import Mixture
 from ggufjac.families.deepseek2 import DeepSeek2
 from ggufjac.families.parts import LayerNorm, Sequential
-from ggufjac.families.parts.indexer import Chosen, Indexer
+from ggufjac.families.parts.indexer import EarlierChoice, Indexer
 from ggufjac.families.parts.latent import LatentAttention
 from ggufjac.families.parts.moe import Gating
 
@@ -43,7 +43,7 @@ class DeepSeek32(DeepSeek2):
         if owns:
             return replace(attention, indexer=self.indexer(i))
         self.source.skip(f"blk.{i}.indexer.")  # some files have it where it is not used
-        return replace(attention, indexer=Chosen())
+        return replace(attention, indexer=EarlierChoice())
 
     def has_indexer(self, i: int) -> bool | None:
         """Whether layer i has an indexer of its own, or reads what the one before chose; None: it reads everything."""

@@ -52,7 +52,7 @@ class Indexer:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class EarlierChoice:
     """The positions that the last indexer before this layer has chosen."""
 
     def chosen(self, run: Run, x: Tensor) -> Tensor:

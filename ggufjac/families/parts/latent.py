@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ggufjac.families.parts.attention import Attention
 from ggufjac.families.parts.elementary import Linear
-from ggufjac.families.parts.indexer import Chosen, Indexer
+from ggufjac.families.parts.indexer import EarlierChoice, Indexer
 from ggufjac.families.parts.joins import Sequential as Sequence
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.operators import (
@@ -42,7 +42,7 @@ class LatentAttention(Attention):
     latent: Part
     content: Part
     values: Linear | None = None
-    indexer: Indexer | Chosen | None = None
+    indexer: Indexer | EarlierChoice | None = None
 
     @property
     def resumes(self) -> bool:
