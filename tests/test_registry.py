@@ -480,6 +480,8 @@ class TestLocalModels:
         assert [model.name for model in local_models(places)] == ["gone:latest", "there:latest"]
         with pytest.raises(UserError, match=r"gone:latest: .* its weights are not there .*sha256-aa.*`ollama pull`"):
             resolve("gone", places)
+        elsewhere = ollama(places.ollama[1], "registry.ollama.ai/library/gone/latest", "aa", 100)
+        assert resolve("gone", places) == elsewhere
         look = Path.stat
 
         def forbidden(path: Path, **options: bool) -> os.stat_result:
