@@ -480,6 +480,8 @@ class TestLocalModels:
         assert [model.name for model in local_models(places)] == ["gone:latest", "there:latest"]
         with pytest.raises(UserError, match=r"gone:latest: .* its weights are not there .*sha256-aa.*`ollama pull`"):
             resolve("gone", places)
+        elsewhere = ollama(places.ollama[1], "registry.ollama.ai/library/gone/latest", "aa", 100)
+        assert resolve("gone", places) == elsewhere
         look = Path.stat
 
         def forbidden(path: Path, **options: bool) -> os.stat_result:
@@ -734,6 +736,31 @@ class TestResolve:
             resolve("xyzzy", places)
         assert f"searched: {places.lmstudio[0]} (LM Studio); " in str(caught.value)
         assert f"not allowed to read: {places.ollama[1]} (Ollama)" in str(caught.value)
+
+    def test_a_link_to_nothing(self, places: Places, tmp_path: Path) -> None:
+        link = tmp_path / "m.gguf"
+        link.symlink_to(tmp_path / "disk/m.gguf")
+        with pytest.raises(UserError, match=r"m\.gguf is a link to .*disk/m\.gguf, which is not there"):
+            resolve(str(link), places)
+
+    def test_a_path_that_may_not_be_reached(
+        self, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        look = os.stat
+
+        def forbidden(path: Path, **options: bool) -> os.stat_result:
+            if Path(path).name == "m.gguf":
+                raise PermissionError(13, "Permission denied")
+            return look(path, **options)
+
+        monkeypatch.setattr(os, "stat", forbidden)
+        with pytest.raises(UserError, match=r"m\.gguf cannot be reached: your user may not look into its folder"):
+            resolve(str(tmp_path / "m.gguf"), places)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+    def test_what_is_no_regular_file_is_left_to_the_reader(self, places: Places, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        assert resolve(str(tmp_path / "pipe"), places) == tmp_path / "pipe"
 
     def test_what_comes_along_when_a_path_is_copied(self, places: Places, tmp_path: Path) -> None:
         path = write(tmp_path / "m.gguf")

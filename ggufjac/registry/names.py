@@ -23,8 +23,9 @@ def resolve(name: str, places: Places | None = None) -> Path:
     (with close ones, and the folders that were searched), that means several files (with all of them), whose model was
     not pulled yet, or whose model no file on this disk is by itself.
     """
-    if os.path.isfile(_user_path(name)):
-        return _user_path(name)
+    given = _user_path(name)
+    if os.path.exists(given) and not os.path.isdir(given):
+        return given  # what is no regular file, the reader refuses
     if not name.strip():
         raise UserError("the model's name is empty: give a path to a GGUF file or a name that `ggufjac models` lists")
     places = places or Places.here()
@@ -136,6 +137,14 @@ def _unknown(name: str, known: list[CatalogueEntry], local: list[LocalModel], pl
     path = _user_path(name)
     if os.path.isdir(path):
         return f"{name} is a folder; {_inside(path)}"
+    if os.path.islink(path):
+        return f"{name} is a link to {os.path.realpath(path)}, which is not there; is its disk connected?"
+    try:
+        os.stat(path)
+    except PermissionError:
+        return f"{name} cannot be reached: your user may not look into its folder; have yourself permitted to"
+    except (OSError, ValueError):
+        pass
     names = [entry.name for entry in known]
     names += [other for model in local for other in _all_names(model)]
     odd = _odd(name)

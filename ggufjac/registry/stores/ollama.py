@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,9 +29,10 @@ class _Layer:
 
 
 def ollama_models(roots: Iterable[Path]) -> list[LocalModel]:
-    """The models of Ollama's folders; of one name in several the first. Manifests that cannot be read, or that name no
-    weights, are passed over."""
-    return first_of_each(model for root in roots for model in _models(root))
+    """The models of Ollama's folders; of one name in several the first whose weights are there. Manifests that cannot
+    be read, or that name no weights, are passed over."""
+    models = [model for root in roots for model in _models(root)]
+    return first_of_each(sorted(models, key=lambda model: not os.path.exists(model.path)))
 
 
 def _models(root: Path) -> Iterator[LocalModel]:
