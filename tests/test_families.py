@@ -198,6 +198,16 @@ def test_llama4_has_chunks_and_a_temperature_in_long_prompts(tmp_path: Path) -> 
         assert relative(ours[-100:], runner.logits(long, all_positions=True)[-100:]) < TOLERANCE
 
 
+def test_a_layer_of_deci_with_nothing_in_it_hands_on_its_input(tmp_path: Path) -> None:
+    path = make("deci", tmp_path / "tiny.gguf", heads=(4, 0, 4), shared=(2, 0, 2), empty=1)
+    with Model.open(path) as model, Runner(path, len(PROMPT), kv="f32", threads=1) as runner:
+        assert relative(logits_of(model, PROMPT), runner.logits(PROMPT, all_positions=True)) < TOLERANCE
+        map_ = model.linearize(PROMPT[:7], dtype=torch.float64)
+        assert map_.reconstruction_error() < 1e-13
+        pulled = map_.rmatmat(normal(1, map_.shape[0]))
+        assert pulled.norm() > 0
+
+
 # --- the map --------------------------------------------------------------------------------------------------
 
 
@@ -417,6 +427,7 @@ OTHERWISE: dict[str, Any] = {
     "attention.layer_norm_epsilon": 0.3,
     "attention.layer_norm_rms_epsilon": 0.3,
     "attention.max_alibi_bias": None,
+    "attention.output_scale": None,
     "attention.rope_pattern": None,
     "attention.scale": None,
     "attention.sliding_window": 3,
@@ -439,10 +450,12 @@ OTHERWISE: dict[str, Any] = {
     "hyper_connection.sinkhorn_iterations": 1,
     "kda.gate_lower_bound": -0.2,
     "logit_scale": 1.0,
+    "n_deepstack_layers": None,
     "num_loops": 3,
     "rescale_every_n_layers": None,
+    "router_logit_softcapping": None,
     "residual_scale": None,
-    "rope.dimension_sections": None,
+    "rope.dimension_sections": [0, 6, 5, 0],
     "rope.freq_base": 300.0,
     "rope.freq_base_swa": 70.0,
     "rope.scaling.alpha": 2.0,
@@ -451,8 +464,10 @@ OTHERWISE: dict[str, Any] = {
     "rope.scaling.finetuned": True,
     "rope.scaling.original_context_length": 24,
     "rope.scaling.type": "none",
+    "rope.scaling.yarn_attn_factor": 2.0,
     "rope.scaling.yarn_beta_fast": 1.5,
     "rope.scaling.yarn_beta_slow": 0.05,
+    "rope.scaling.yarn_ext_factor": 0.0,
     "rope.scaling.yarn_log_multiplier": None,
     "skip_loop_final_norm": False,
     "ssm.dt_b_c_rms": False,
@@ -610,6 +625,13 @@ def test_glm4s_fourth_section_is_refused(tiny: Tiny) -> None:
         ("gemma4", "attention.sliding_window_pattern", 3, "no list of the local layers"),
         ("llama4", "attention.sliding_window", 0, "without chunks is not known"),
         ("ernie4_5-moe", "interleave_moe_layer_step", 2, "are not known"),
+        ("grok", "rope.scaling.yarn_ext_factor", 0.5, "yarn_ext_factor of 0.5 is not known"),
+        ("grok", "attn_logit_softcapping", 0.0, "scores cannot be limited to 0.0"),
+        ("deepseek2-ocr", "rope.scaling.factor", 2.0, "stretched by 2.0 is not known"),
+        ("deepseek2-ocr", "rope.freq_base", 500.0, "a RoPE of base 500.0"),
+        ("paddleocr", "rope.dimension_sections", [0, 0, 0, 4], "one of the first three must be positive"),
+        ("deci", "feed_forward_length", [0, 768, 512], "layer 0 has attention and no MLP"),
+        ("afmoe", "attention.sliding_window", 0, "at least 1"),
         ("dots1", "expert_gating_func", 9, r"expert_gating_func is 9; known are 1 \(softmax\)"),
         ("dots1", "expert_gating_func", None, "expert_gating_func is 0"),
         ("deepseek2", "rope.dimension_count", 64, "some must remain"),

@@ -1,4 +1,5 @@
-"""deepseek2: DeepSeek V2, V2.5, V3, V3.1, R1, their Lite forms, Kimi K2, GLM 4.7 Flash, Mistral Large 3 and others.
+"""deepseek2, mistral4: DeepSeek V2, V2.5, V3, V3.1, R1, their Lite forms, Kimi K2, GLM 4.7 Flash, Mistral Large 3 and
+others; Mistral Small 4.
 
 Files come in two forms: older ones hold `attn_kv_b` as the models were trained, newer ones split it into `attn_k_b`
 (stored transposed) and `attn_v_b`, so that llama.cpp can compare queries with latent vectors. The map is the same.
@@ -151,3 +152,17 @@ class DeepSeek2(Mixture):
         if self.source.integer("expert_gating_func", 0):
             return super().described_gating()
         return "sigmoid" if self.n_layer in GLM_LAYERS and self.n_vocab == GLM_VOCABULARY else "softmax"
+
+
+class Mistral4(DeepSeek2):
+    """Mistral Small 4 (119B-A6B): latent attention (MLA) with YaRN and, in long contexts, queries that grow with the
+    position; shared and routed experts.
+
+    As llama.cpp has it, cosine and sine are divided by 1 + 0.1 mscale_all_dim ln(factor), which the scores make up for.
+    """
+
+    architectures = ("mistral4",)
+
+    @property
+    def multiplier_of_turns(self) -> float:
+        return self.log_multiplier

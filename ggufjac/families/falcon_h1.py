@@ -20,9 +20,8 @@ class FalconH1(StateSpaces):
 
     def layer(self, i: int) -> Part:
         b = f"blk.{i}."
-        attention = self.attention(i)
-        out = Linear(self.source.matrix(b + "attn_output.weight", self.d, attention.out.weight.n_in))
-        both = Parallel(Named("attn_out", replace(attention, out=out)), Named("ssm_out", self.mamba2(i)))
+        out = Linear(self.source.matrix(b + "attn_output.weight", self.d, self.n_head(i) * self.d_value(i)))
+        both = Parallel(Named("attn_out", replace(self.attention(i), out=out)), Named("ssm_out", self.mamba2(i)))
         attn_norm = Named("attn_norm", self.norm(b + "attn_norm", self.d))
         ffn_norm = Named("ffn_norm", RMSNorm(self.source.vector(b + "ffn_norm", self.d), self.rms_eps))
         return Sequential(

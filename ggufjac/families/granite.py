@@ -21,9 +21,13 @@ class Granite(Family):
     def embedding_scale(self) -> float:
         return self.source.number("embedding_scale", 0.0) or 1.0
 
+    @property
+    def residual_scale(self) -> float:
+        """What is multiplied with all that a layer writes; 0 for nothing."""
+        return self.source.number("residual_scale", 0.0)
+
     def layer(self, i: int) -> Part:
-        residual = self.source.number("residual_scale", 0.0)
-        after = [Scale(residual)] if residual else []
+        after = [Scale(self.residual_scale)] if self.residual_scale else []
         mlp = self.mixture(i) if self.n_expert else self.gated_mlp(i)
         return self.block(i, self.mixer(i), mlp, after_attention=after, after_mlp=after)
 

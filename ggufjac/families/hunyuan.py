@@ -1,4 +1,8 @@
-"""hunyuan-dense and hunyuan-moe: Tencent's Hunyuan 0.5B to 7B, and A13B."""
+"""hunyuan-dense, hunyuan-moe and hunyuan_vl: Tencent's Hunyuan 0.5B to 7B, A13B, and the text part of HunyuanOCR.
+
+Files of HunyuanOCR have sections for RoPE. llama.cpp gives the fourth of them position 0 in a text, so that its pairs
+do not rotate, where the model itself gives it the token's position like the others (XD-RoPE).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ggufjac.families.bases.base import Family
+from ggufjac.families.bases.sections import KEY, sectioned
 from ggufjac.families.parts import Attention, Parallel, Part, Rope
 
 
@@ -22,12 +27,12 @@ class HunyuanDense(Family):
     def normalised_attention(self, i: int) -> Attention:
         return replace(self.attention(i, norms="head"), rope_first=True)
 
-    def rope(self, i: int) -> Rope | None:
+    def rope(self, i: int) -> Rope:
         alpha = self.source.number("rope.scaling.alpha", 0.0)
         if alpha <= 0:
             return self.plain_rope(i)
         dim = np.float32(self.d_key(i))
-        base = np.float32(self.source.number("rope.freq_base", 10000.0))
+        base = np.float32(self.rope_base)
         return self.plain_rope(i, base=float(base * np.float32(alpha) ** (dim / (dim - 2))))
 
 
@@ -44,5 +49,17 @@ class HunyuanMoE(HunyuanDense):
             i, self.normalised_attention(i), Parallel(experts, self.gated_mlp(i, kind="_shexp", n_ff=n_ff))
         )
 
-    def rope(self, i: int) -> Rope | None:
+    def rope(self, i: int) -> Rope:
         return self.plain_rope(i)
+
+
+class HunyuanVL(HunyuanDense):
+    """HunyuanOCR and Hunyuan-VL, their text part: queries and keys normalised per head after RoPE by sections, of which
+    the fourth does not rotate; SwiGLU."""
+
+    architectures = ("hunyuan_vl",)
+
+    def rope(self, i: int) -> Rope:
+        rope = super().rope(i)
+        time, height = (self.source.per_layer(KEY, k, 0) for k in range(2))
+        return sectioned(self.source, rope) if time > 0 and height > 0 else rope

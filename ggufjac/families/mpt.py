@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ggufjac.families.bases.layernorm import LayerNormFamily
-from ggufjac.families.parts import Attention, Elementwise, LearnedPositions, Part, Rope, Sequential
-from ggufjac.families.parts.activations import clamp
+from ggufjac.families.parts import LearnedPositions, Part, Rope, Sequential
 
 
 class MPT(LayerNormFamily):
@@ -21,21 +20,13 @@ class MPT(LayerNormFamily):
     architectures = ("mpt",)
 
     def layer(self, i: int) -> Part:
-        block = self.block(i, self.limited_attention(i), self.plain_mlp(i))
+        alibi = max(0.0, self.source.number("attention.max_alibi_bias", 0.0))
+        limited = self.limited(self.attention(i), self.source.number("attention.clamp_kqv", 0.0))
+        block = self.block(i, replace(limited, alibi=alibi), self.plain_mlp(i))
         positions = "position_embd.weight"
         if i > 0 or not self.source.has(positions):
             return block
         return Sequential(LearnedPositions(self.source.matrix(positions, self.n_ctx_train, self.d)), block)
-
-    def limited_attention(self, i: int) -> Attention:
-        plain = replace(self.attention(i), alibi=max(0.0, self.source.number("attention.max_alibi_bias", 0.0)))
-        limit = self.source.number("attention.clamp_kqv", 0.0)
-        if limit > 0:
-            limited = Elementwise(clamp(limit))
-            plain = replace(
-                plain, q=Sequential(plain.q, limited), k=Sequential(plain.k, limited), v=Sequential(plain.v, limited)
-            )
-        return plain
 
     def rope(self, i: int) -> Rope | None:
         return None

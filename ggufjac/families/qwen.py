@@ -1,4 +1,4 @@
-"""qwen2, qwen2moe, qwen3, qwen3moe: the text models of Qwen 1.5 MoE, 2, 2.5 and 3."""
+"""qwen, qwen2, qwen2moe, qwen3, qwen3moe: the text models of Qwen 1, 1.5 MoE, 2, 2.5 and 3."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ class Qwen2(Family):
 
     def layer(self, i: int) -> Part:
         return self.block(i, self.attention(i), self.gated_mlp(i))
+
+
+class Qwen(Qwen2):
+    """Qwen 1 (7B, 14B, 72B) and the text part of Qwen-VL: pre-norm blocks, q, k and v in one matrix with biases,
+    SwiGLU with half as many hidden entries as the file says."""
+
+    architectures = ("qwen",)
+
+    def n_ff(self, i: int) -> int:
+        return super().n_ff(i) // 2
 
 
 class Qwen2MoE(Family):

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from ggufjac.errors import UserError
 from ggufjac.families.bases.base import Family
+from ggufjac.families.bases.sections import sectioned
 from ggufjac.families.parts import (
     Attention,
     Gated,
@@ -91,7 +92,8 @@ class Qwen3Next(Family):
             alpha=alpha,
             beta=beta,
             a=source.vector(b + "ssm_a", n_head),
-            dt_bias=source.vector(b + "ssm_dt.bias", n_head),
+            # Ollama's files have the name without its ending
+            dt_bias=source.vector(b + ("ssm_dt.bias" if source.has(b + "ssm_dt.bias") else "ssm_dt"), n_head),
             norm=source.vector(b + "ssm_norm.weight", d),
             out=self.linear(b + "ssm_out", self.d, n_head * d),
             n_key_head=n_key_head,
@@ -137,13 +139,7 @@ class Qwen35(Qwen3Next):
         return alpha, self.linear(b + "ssm_beta", n_head, self.d)
 
     def rope(self, i: int) -> Rope | None:
-        """The sections take turns; of a text the first three rotate by the same position, the fourth by none."""
-        rope = self.plain_rope(i)
-        sections = [self.source.per_layer("rope.dimension_sections", k) for k in range(3)]
-        total = sum(sections) + self.source.per_layer("rope.dimension_sections", 3, 0)
-        if any(pair % total // 3 >= sections[pair % total % 3] for pair in range(rope.n_rot // 2)):
-            raise UserError(f"{self.source.file.path}: rope.dimension_sections leaves some pairs without a position")
-        return rope
+        return sectioned(self.source, self.plain_rope(i), take_turns=True)
 
 
 class Qwen35MoE(Qwen35):

@@ -20,6 +20,7 @@ from tinymodels import (
     more_decoders,
     planes,
     recurrent,
+    relatives,
     rwkv,
     shared_experts,
     wide_gemmas,
@@ -68,6 +69,7 @@ GELU = frozenset(
         "gemma4",
         "gpt2",
         "gptneox",
+        "grok",
         "mpt",
         "phi2",
         "spark2_5",
@@ -85,6 +87,9 @@ RWKV6_SIZES = ("embedding_length", "time_mix_extra_dim", "block_count", "feed_fo
 
 #: The sizes of a mixture whose experts' own size is a key that is not read.
 OTHER_SIZES = ("embedding_length", "attention.head_count", "block_count")
+
+#: A model of many layers.
+NARROW: dict[str, Any] = {"n_embd": 64, "n_ff": 64, "n_head": 2, "n_head_kv": 2, "head_dim": 32}
 
 YARN: dict[str, Value | None] = {
     "rope.scaling.type": "yarn",
@@ -502,6 +507,93 @@ FAMILIES: dict[str, Family] = {
         attends=0,
         sizes=RWKV6_SIZES,
     ),
+    "qwen2vl": Family(relatives.qwen2vl, ignored=frozenset({"attention.layer_norm_rms_epsilon"})),
+    "qwen3vl": Family(
+        relatives.qwen3vl,
+        Shape(head_dim=128),
+        variants={"tied": {"tied": True}},
+        ignored=frozenset({"n_deepstack_layers"}),
+    ),
+    "qwen3vlmoe": Family(
+        relatives.qwen3vlmoe, Shape(n_ff=768, head_dim=128), ignored=frozenset({"n_deepstack_layers"})
+    ),
+    "hunyuan_vl": Family(relatives.hunyuan_vl, variants={"no sections": {"sections": False}}),
+    "paddleocr": Family(relatives.paddleocr, variants={"biases": {"bias": True}}),
+    "mistral4": Family(
+        partial(shared_experts.deepseek2, temperature=0.1), Shape(n_head_kv=4), variants={"apart": {"q_rank": 0}}
+    ),
+    "deepseek2-ocr": Family(
+        partial(shared_experts.deepseek, gating=1, bias=False),
+        Shape(n_head_kv=4),
+        variants={"biased choice": {"gating": 2, "bias": True, "keys": {"expert_weights_norm": None}}},
+    ),
+    "phimoe": Family(relatives.phimoe, variants={"4k": {"longrope": False}}),
+    "minicpm": Family(
+        relatives.minicpm,
+        variants={"multipliers left out": {"multipliers": False, "biases": True}, "longrope": {"longrope": True}},
+    ),
+    "qwen": Family(relatives.qwen, Shape(n_head_kv=4)),
+    "chatglm": Family(relatives.chatglm, variants={"tied": {"tied": True}}),
+    "baichuan": Family(
+        relatives.baichuan,
+        Shape(n_head_kv=4),
+        variants={
+            # llama.cpp knows the 7B and the 13B by their layers
+            "7b": {"n_layer": 32, **NARROW},
+            "13b": {"n_layer": 40, **NARROW},
+        },
+    ),
+    "refact": Family(
+        relatives.refact,
+        Shape(n_head_kv=1),
+        variants={"biases": {"bias": True}},
+        # without rotations a key's bias adds as much to every score of a query; llama.cpp does not add the others
+        idle=tuple(
+            f"blk.{i}.{name}.bias"
+            for i in range(2)
+            for name in ("attn_k", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+        ),
+    ),
+    "xverse": Family(relatives.decoder, Shape(n_head_kv=4)),
+    "bitnet": Family(relatives.bitnet, Shape(n_head_kv=4)),
+    "openelm": Family(relatives.openelm),
+    "olmo": Family(classics.olmo, Shape(n_head_kv=4)),
+    "dbrx": Family(classics.dbrx),
+    "minicpm3": Family(shared_experts.minicpm3, Shape(n_head_kv=4), variants={"plain": {"longrope": False}}),
+    "plm": Family(shared_experts.plm, Shape(n_head_kv=4), gated=False),
+    "mellum": Family(
+        relatives.mellum,
+        Shape(n_layer=4, n_ff=768),  # the fourth layer is the first global one
+        variants={"no window": {"window": 0}},
+    ),
+    "afmoe": Family(
+        shared_experts.afmoe,
+        Shape(n_layer=4),
+        variants={"pattern": {"keys": {"attention.sliding_window_pattern": 2, "rope.freq_base_swa": 300.0}}},
+    ),
+    "deepseek": Family(partial(shared_experts.deepseek, norm=False, bias=False), Shape(n_head_kv=4)),
+    "bailingmoe": Family(
+        partial(shared_experts.deepseek, bias=False, dense=0),
+        ignored=frozenset({"leading_dense_block_count"}),
+        sizes=OTHER_SIZES,
+    ),
+    "exaone-moe": Family(partial(shared_experts.exaone_moe, shared=1), Shape(n_layer=4)),
+    "smallthinker": Family(
+        relatives.smallthinker,
+        Shape(n_layer=3),
+        variants={"no window": {"window": 0, "gating": 1}},
+        ignored=frozenset({"attention.sliding_window"}),
+        sizes=OTHER_SIZES,
+    ),
+    "arctic": Family(relatives.arctic),
+    "grok": Family(
+        relatives.grok,
+        variants={"1": {"dense": False, "given": False}},
+        ignored=frozenset(
+            {"attention.temperature_length", "router_logit_softcapping", "rope.scaling.yarn_attn_factor"}
+        ),
+    ),
+    "deci": Family(relatives.deci, Shape(n_layer=3), steps=2, attends=1),
     "jais": Family(windowed.jais, Shape(n_head_kv=4)),
     "jais2": Family(windowed.jais2, gated=False, variants={"tied": {"tied": True}}),
     "nanbeige": Family(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinymodels.builder import Tiny, attention, blocks, ends, gated_mlp, transformer_keys
+from tinymodels.builder import Tiny, attention, blocks, ends, expert_mlps, gated_mlp, transformer_keys
 from tinymodels.tokenizer import VOCAB_SIZE
 
 
@@ -263,3 +263,28 @@ def plamo(t: Tiny) -> None:
         t.norm(f"{block}.attn_norm", s.n_embd)
         attention(t, block)
         gated_mlp(t, block)
+
+
+def olmo(t: Tiny, *, clamp: float = 1.5) -> None:
+    """OLMo 1: norms have no weights."""
+    s = t.shape
+    layernorm_keys(t)
+    if clamp:
+        t.kv("attention.clamp_kqv", clamp)
+    t.matrix("token_embd", VOCAB_SIZE, s.n_embd, np.sqrt(s.n_embd))
+    t.matrix("output", VOCAB_SIZE, s.n_embd, 2.0)
+    for block in blocks(t):
+        attention(t, block)
+        gated_mlp(t, block)
+
+
+def dbrx(t: Tiny) -> None:
+    """DBRX."""
+    layernorm_keys(t)
+    t.kv("attention.clamp_kqv", 1.5)
+    layernorm_ends(t, tied=False, bias=False)
+    for block in blocks(t):
+        layernorm(t, f"{block}.attn_norm", bias=False)
+        attention(t, block, fused=True)
+        layernorm(t, f"{block}.attn_output_norm", bias=False)
+        expert_mlps(t, block, experts=4, used=2)

@@ -89,25 +89,33 @@ def deepseek2(
         t.kv("attention.temperature_scale", temperature)
         t.kv("attention.temperature_length", 16)
     ends(t, tied=tied, size=size)
-    content = s.head_dim - n_rot
     for block in blocks(t):
         t.norm(f"{block}.attn_norm", s.n_embd)
-        if q_rank:
-            t.matrix(f"{block}.attn_q_a", q_rank, s.n_embd)
-            t.norm(f"{block}.attn_q_a_norm", q_rank)
-            t.matrix(f"{block}.attn_q_b", s.n_q, q_rank, QK)
-        else:
-            t.matrix(f"{block}.attn_q", s.n_q, s.n_embd, QK)
-        t.matrix(f"{block}.attn_kv_a_mqa", kv_rank + n_rot, s.n_embd, QK)
-        t.norm(f"{block}.attn_kv_a_norm", kv_rank)
-        if split:
-            t.stack(f"{block}.attn_k_b", s.n_head, kv_rank, content, (content / kv_rank) ** 0.5)
-            t.stack(f"{block}.attn_v_b", s.n_head, value_dim, kv_rank)
-        else:
-            t.matrix(f"{block}.attn_kv_b", s.n_head * (content + value_dim), kv_rank)
-        t.matrix(f"{block}.attn_output", s.n_embd, s.n_head * value_dim)
+        latent_attention(t, block, n_rot=n_rot, q_rank=q_rank, kv_rank=kv_rank, value_dim=value_dim, split=split)
         t.norm(f"{block}.ffn_norm", s.n_embd)
     mixture(t, **experts)
+
+
+def latent_attention(
+    t: Tiny, block: str, *, n_rot: int, q_rank: int | None, kv_rank: int, value_dim: int, split: bool
+) -> None:
+    """The projections of multi-head latent attention; split: keys and values in two tensors, the first transposed."""
+    s = t.shape
+    content = s.head_dim - n_rot
+    if q_rank:
+        t.matrix(f"{block}.attn_q_a", q_rank, s.n_embd)
+        t.norm(f"{block}.attn_q_a_norm", q_rank)
+        t.matrix(f"{block}.attn_q_b", s.n_q, q_rank, QK)
+    else:
+        t.matrix(f"{block}.attn_q", s.n_q, s.n_embd, QK)
+    t.matrix(f"{block}.attn_kv_a_mqa", kv_rank + n_rot, s.n_embd, QK)
+    t.norm(f"{block}.attn_kv_a_norm", kv_rank)
+    if split:
+        t.stack(f"{block}.attn_k_b", s.n_head, kv_rank, content, (content / kv_rank) ** 0.5)
+        t.stack(f"{block}.attn_v_b", s.n_head, value_dim, kv_rank)
+    else:
+        t.matrix(f"{block}.attn_kv_b", s.n_head * (content + value_dim), kv_rank)
+    t.matrix(f"{block}.attn_output", s.n_embd, s.n_head * value_dim)
 
 
 def glm4moe(t: Tiny, *, tied: bool = False, norms: bool = True, ahead: bool = False, **experts: Any) -> None:
@@ -235,3 +243,91 @@ def llama4(t: Tiny, *, experts: int = 4, used: int = 2, step: int = 2, n_ff_expe
             continue
         expert_mlps(t, block, experts=experts, used=used, n_ff=n_ff_expert)
         gated_mlp(t, block, kind="_shexp", n_ff=n_ff_expert)
+
+
+def deepseek(t: Tiny, **experts: Any) -> None:
+    """DeepSeek MoE, whose files do not say how experts are weighed; DeepSeek-OCR is DeepSeek 2's experts behind plain
+    attention."""
+    s = t.shape
+    transformer_keys(t)
+    if t.arch == "deepseek2-ocr":
+        t.kv("rope.freq_base", None)
+    ends(t, tied=False)
+    for block in blocks(t):
+        t.norm(f"{block}.attn_norm", s.n_embd)
+        attention(t, block)
+        t.norm(f"{block}.ffn_norm", s.n_embd)
+    mixture(t, **experts)
+    if t.arch != "deepseek2-ocr":
+        t.kv("expert_gating_func", None)
+
+
+def exaone_moe(t: Tiny, *, window: int = 12, **experts: Any) -> None:
+    """K-EXAONE; the bias of the choice must not be left to chance where sigmoids lie close."""
+    s = t.shape
+    transformer_keys(t, rope_base=1e6)
+    t.kv("attention.sliding_window", window)
+    freqs(t)
+    ends(t, tied=False)
+    for block in blocks(t):
+        t.norm(f"{block}.attn_norm", s.n_embd)
+        attention(t, block)
+        head_norms(t, block)
+        t.norm(f"{block}.ffn_norm", s.n_embd)
+    mixture(t, **experts)
+    t.kv("expert_shared_feed_forward_length", experts["shared"] * 96)
+
+
+def afmoe(t: Tiny, *, window: int = 12, tied: bool = False, **experts: Any) -> None:
+    """Trinity. Embeddings are small because the model multiplies them by sqrt(n_embd)."""
+    s = t.shape
+    transformer_keys(t)
+    t.kv("attention.sliding_window", window)
+    ends(t, tied=tied, size=1.0 / s.n_embd**0.5)
+    for block in blocks(t):
+        t.norm(f"{block}.attn_norm", s.n_embd)
+        attention(t, block)
+        t.matrix(f"{block}.attn_gate", s.n_q, s.n_embd)
+        head_norms(t, block)
+        t.norm(f"{block}.post_attention_norm", s.n_embd)
+        t.norm(f"{block}.ffn_norm", s.n_embd)
+        t.norm(f"{block}.post_ffw_norm", s.n_embd)
+    mixture(t, **experts)
+
+
+def minicpm3(t: Tiny, *, longrope: bool = True, n_rot: int = 32) -> None:
+    """MiniCPM 3: DeepSeek 2's attention in its older form, and multipliers that the file does not give."""
+    latent(t, n_rot=n_rot, q_rank=96, size=0.1)
+    t.kv("rope.scaling.original_context_length", 256)
+    if longrope:
+        t.kv("rope.scaling.attn_factor", 1.19)
+        t.factors("rope_factors_long", n_rot // 2, 1.0, 32.0)
+        t.factors("rope_factors_short", n_rot // 2, 1.0, 3.0)
+    for block in blocks(t):
+        gated_mlp(t, block)
+    t.kv("attention.q_lora_rank", 96)
+
+
+def plm(t: Tiny) -> None:
+    """PLM."""
+    s = t.shape
+    latent(t, tied=True)
+    for block in blocks(t):
+        t.matrix(f"{block}.ffn_up", s.n_ff, s.n_embd)
+        t.matrix(f"{block}.ffn_down", s.n_embd, s.n_ff)
+
+
+def latent(
+    t: Tiny, *, n_rot: int = 32, q_rank: int = 0, kv_rank: int = 128, tied: bool = False, size: float = 1.0
+) -> None:
+    """Keys, values and perhaps queries from small vectors, in dense models; q_rank 0: queries from the state."""
+    s = t.shape
+    transformer_keys(t)
+    t.kv("rope.dimension_count", n_rot)
+    t.kv("attention.kv_lora_rank", kv_rank)
+    t.kv("attention.value_length", 48)
+    ends(t, tied=tied, size=size)
+    for block in blocks(t):
+        t.norm(f"{block}.attn_norm", s.n_embd)
+        latent_attention(t, block, n_rot=n_rot, q_rank=q_rank, kv_rank=kv_rank, value_dim=48, split=False)
+        t.norm(f"{block}.ffn_norm", s.n_embd)

@@ -11,6 +11,10 @@ from ggufjac.errors import UserError
 from ggufjac.families.bases.source import Source
 from ggufjac.families.parts import Factors, Rope, Routing, Yarn
 
+#: The base of RoPE where a file names none (Su et al., arXiv 2104.09864), and the longest context that was common when
+#: models were trained with it.
+PLAIN_BASE, LONGEST_PLAIN = 10000.0, 4096
+
 
 class Hyperparameters:
     """Sizes, experts, windows and positions of one file, checked; UserError where they do not fit together.
@@ -21,6 +25,8 @@ class Hyperparameters:
 
     #: How RoPE pairs the entries of a head; llama.cpp's llama_model_rope_type is the authority.
     pairing: ClassVar[Literal["adjacent", "halves"]] = "halves"
+    #: Whether the models of this kind rotate with the base that llama.cpp takes where a file names none.
+    plain_base: ClassVar[bool] = False
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -135,7 +141,21 @@ class Hyperparameters:
     @property
     def rope_stretch(self) -> float:
         """How many times longer the context was made; some old files call it rope.scale_linear."""
-        return self.source.number("rope.scaling.factor", self.source.number("rope.scale_linear", 0.0)) or 1.0
+        factor = self.source.number("rope.scaling.factor", self.source.number("rope.scale_linear", 0.0)) or 1.0
+        if factor < 0:
+            raise UserError(f"{self.source.file.path}: RoPE cannot be stretched by {factor:g}; the factor is above 0")
+        return factor
+
+    @property
+    def rope_base(self) -> float:
+        """The base of the rotations: llama.cpp's where the file names none. A note says so where that is unusual."""
+        source = self.source
+        if not source.has_key("rope.freq_base") and not self.plain_base and self.n_ctx_train > LONGEST_PLAIN:
+            source.note(
+                f"the file names no rope.freq_base: {PLAIN_BASE:g} is taken, as llama.cpp does; models with "
+                f"{self.n_ctx_train:,} positions mostly have a larger one, and the result is wrong if this one has"
+            )
+        return source.positive("rope.freq_base", PLAIN_BASE)
 
     def plain_rope(
         self,
@@ -161,6 +181,8 @@ class Hyperparameters:
         if n_rot % 2 or n_rot > self.d_key(i):
             raise UserError(f"{source.file.path}: RoPE cannot rotate {n_rot} of {self.d_key(i)} entries of a head")
         stretch = 1.0 if self.rope_scaling == "none" else self.rope_stretch
+        if self.rope_scaling == "yarn" and not source.has_key("rope.scaling.factor"):
+            source.note("rope.scaling.type is yarn, but the file names no rope.scaling.factor: 1 is taken")
         if scale is None:
             scale = 1 / stretch
         magnitude = source.number("rope.scaling.attn_factor", 1.0)
@@ -171,7 +193,7 @@ class Hyperparameters:
             yarn = None
         return Rope(
             n_rot,
-            source.number("rope.freq_base", 10000.0) if base is None else base,
+            self.rope_base if base is None else base,
             self.pairing,
             scale=scale,
             magnitude=magnitude,
@@ -189,7 +211,7 @@ class Hyperparameters:
 
     def local_base(self) -> float:
         """The base of local layers, without a key of its own that of all."""
-        return self.source.number("rope.freq_base_swa", self.source.number("rope.freq_base", 10000.0))
+        return self.source.positive("rope.freq_base_swa", self.rope_base)
 
     def rope_freqs(self, i: int) -> Factors | None:
         """Llama 3's factors, or LongRoPE's in a file that says it uses that."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ggufjac.families.bases.base import Family
-from ggufjac.families.parts import LayerNorm, Part, PlainMLP
-from ggufjac.families.parts.activations import Ratio, gelu
+from ggufjac.families.parts import Attention, Elementwise, LayerNorm, Part, PlainMLP, Sequential
+from ggufjac.families.parts.activations import Ratio, clamp, gelu
 
 
 class LayerNormFamily(Family):
@@ -22,6 +24,15 @@ class LayerNormFamily(Family):
     @property
     def norm_epsilon(self) -> float:
         return self.source.number("attention.layer_norm_epsilon")
+
+    def limited(self, plain: Attention, limit: float) -> Attention:
+        """The attention with queries, keys and values limited to +-limit, if that is positive."""
+        if limit <= 0:
+            return plain
+        limited = Elementwise(clamp(limit))
+        return replace(
+            plain, q=Sequential(plain.q, limited), k=Sequential(plain.k, limited), v=Sequential(plain.v, limited)
+        )
 
     def plain_mlp(self, i: int, ratio: Ratio = gelu) -> PlainMLP:
         """down(f(up(x))) of layer i."""

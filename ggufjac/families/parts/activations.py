@@ -73,6 +73,11 @@ def oai_swish(alpha: float, limit: float) -> Ratio:
     return ratio
 
 
+def relu(u: Tensor) -> Tensor:
+    """f(u) = max(u, 0)."""
+    return (u > 0).to(u)
+
+
 def limited_silu(limit: float) -> Ratio:
     """f(u) = min(u sigmoid(u), limit)."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ggufjac.families.parts.elementary import Linear, multiplied
+from ggufjac.families.parts.elementary import multiplied
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.rope import Rope
 from ggufjac.families.parts.run import Part, Run
@@ -74,7 +74,7 @@ class Attention(Part):
     q: Part
     k: Part
     v: Part
-    out: Linear
+    out: Part
     n_head: int
     n_head_kv: int
     scale: float

@@ -22,10 +22,10 @@ SHARES: dict[Product, tuple[float, float]] = {
 class GatedMLP(Part):
     """y = down(f(gate(x)) * up(x)), of which one factor is live, or both, whatever the family (the rule "product").
 
-    gate and up are projections, or parts with more than that. name: llama.cpp's for what f is taken of.
+    gate, up and down are projections, or parts with more than that. name: llama.cpp's for what f is taken of.
     """
 
-    def __init__(self, gate: Part, up: Part, down: Linear, ratio: Ratio, name: str = "") -> None:
+    def __init__(self, gate: Part, up: Part, down: Part, ratio: Ratio, name: str = "") -> None:
         self.gate = gate
         self.up = up
         self.down = down
