@@ -572,7 +572,12 @@ def test_every_tensor_matters(case: Case, model: Model, tiny: Tiny) -> None:
             continue
         if name in last or not name.startswith("blk."):
             changed = Model(model.file, type(model.family)(Neutral(model.file, name)))
-            assert relative(logits_of(changed, PROMPT), expected) > MOVED, name
+            try:
+                found = logits_of(changed, PROMPT)
+            except UserError as error:  # without embeddings or a head nothing is left
+                assert "every logit is zero" in str(error), name
+                continue
+            assert relative(found, expected) > MOVED, name
 
 
 # --- files that do not fit ------------------------------------------------------------------------------------
