@@ -575,7 +575,8 @@ def test_every_tensor_matters(case: Case, model: Model, tiny: Tiny) -> None:
             try:
                 found = logits_of(changed, PROMPT)
             except UserError as error:  # without embeddings or a head nothing is left
-                assert "every logit is zero" in str(error), name
+                if "every logit is zero" not in str(error):
+                    raise
                 continue
             assert relative(found, expected) > MOVED, name
 
