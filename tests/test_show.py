@@ -74,7 +74,7 @@ class TestShow:
         for source in saved:
             with safe_open(source, "pt") as opened:
                 metadata, arrays = opened.metadata(), {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            for i in range(40):
+            for i in range(12):
                 plain = json.loads(metadata["ggufjac.result"])
                 place = plain
                 while True:

@@ -212,6 +212,7 @@ class Model:
         keep = budget.most_coefficients * 2 // 3 if rounded else budget.most_coefficients  # beside them, half as much
         with torch.no_grad():
             inputs = self.embed(ids, options.values_dtype).to(where)
+            budget.require_states(inputs.nbytes, self.family.n_layer + 1, len(ids))
             how = run_of(ids, options.n_ctx, rules=options.linearisation, store=store)
             if options.run == "llama.cpp":
                 how = follow(self.family, how, options.llama, positions)
