@@ -205,6 +205,7 @@ class Model:
         self, ids: list[int], options: MapOptions, beside: int, positions: tuple[int, ...] | None, passed: Passed
     ) -> tuple[ForwardPass, Budget, torch.dtype | None]:
         """The coefficient pass that the options describe, what it leaves of the budget, and the blocks' precision."""
+        self.require_unchanged()
         where = device_called(options.device, options.values_dtype)
         budget, store = self._placed(where, options.memory, len(ids))
         budget = budget.less(beside)

@@ -54,8 +54,8 @@ class MapOptions(Options):
     )
     memory: int | None = option(
         None,
-        "what the analysis may take beside the mapped file and the program itself (about 250 MB), e.g. 8GiB (default: a "
-        "quarter of the machine's, 90% of what a card has free)",
+        "what the analysis may take beside the mapped file and the program itself (about 260 MB), e.g. 8GiB "
+        "(default: a quarter of the machine's, 90% of what a card has free)",
         parse=parse.byte_count,
         metavar="SIZE",
         resource=True,
