@@ -34,7 +34,7 @@ def shown(path: Path, capsys: pytest.CaptureFixture[str]) -> int:
     return status
 
 
-def test_bytes_that_changed(self, saved: Sequence[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bytes_that_changed(saved: Sequence[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw, path, refused = random.Random(5), tmp_path / "x.safetensors", 0
     for source in saved:
         whole = source.read_bytes()
@@ -59,7 +59,7 @@ def test_bytes_that_changed(self, saved: Sequence[Path], tmp_path: Path, capsys:
     assert refused > 30 * len(saved)
 
 
-def test_facts_that_changed(self, saved: Sequence[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_facts_that_changed(saved: Sequence[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In files without a checksum, as older versions wrote them, and with one of what they were."""
     from safetensors import safe_open
     from safetensors.torch import save_file
