@@ -3,8 +3,8 @@
     python -m benchmarks budgets analyze --tokens 8 --memory 50MiB
     python -m benchmarks budgets analyze --fast --tokens 400 --memory 300MiB
 
-One case a process: what an analysis gives back, the next one would find. The program's own is what it has once torch, the
-vocabulary and all that plans are there.
+One case a process: what an analysis gives back, the next one would find. The program's own is what it has once torch,
+the vocabulary and all that plans are there.
 """
 
 from __future__ import annotations
