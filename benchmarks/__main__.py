@@ -28,8 +28,8 @@ NAMES = (
     "faithfulness",
     "instructions",
 )
-#: Run alone: they write files.
-ALONE = ("results", "synth", "device")
+#: Run alone: they write files, or want a process of their own.
+ALONE = ("results", "synth", "device", "budgets")
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ colour or a clipboard is nobody's but the reader's, a picture is well-formed XML
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
 
@@ -37,6 +38,11 @@ def briefly(text: str, longest: int = 200) -> str:
 def visible_lines(text: str) -> str:
     """`visible` of every line of a text whose lines stay."""
     return "\n".join(map(visible, text.split("\n")))
+
+
+def harmless(text: str) -> str:
+    """`text` as a terminal may have it: all of it, but controls other than tabs and ends of lines as escapes."""
+    return "".join(visible(c) if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
 
 
 def storable(text: str) -> str:

@@ -16,7 +16,7 @@ from ggufjac.analyses.common.result import Result
 from ggufjac.analyses.table import KINDS, load
 from ggufjac.cli.main import run
 from ggufjac.cli.standard import say
-from ggufjac.readable import readable, storable, visible
+from ggufjac.readable import harmless, readable, storable, visible
 from ggufjac.reports.terminal.files import plain, svg
 from ggufjac.reports.views import VIEWS
 from results import nasty
@@ -77,6 +77,7 @@ def test_a_part_that_lets_text_through_is_caught(capfd: pytest.CaptureFixture[st
 def test_readable() -> None:
     assert not OBEYED.search(readable(HOSTILE))
     assert "\n" not in visible(HOSTILE)
+    assert harmless("a\tb\n\x1b[31m👩‍👩‍👧\x9b") == "a\tb\n\\x1b[31m👩‍👩‍👧\\x9b"
     assert storable("caf\udce9 \x1b ü") == "caf\\udce9 \x1b ü"
 
 

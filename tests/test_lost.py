@@ -27,6 +27,7 @@ from ggufjac.cli.main import run
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.quants.memory.disk import on_disk_tensor
+from tinymodels import FAMILIES, Tiny, decoders
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and places of POSIX")
 HOW = BatchOptions(top=2, verify=False)
@@ -169,6 +170,24 @@ class TestPowerCut:
         computed = computing(monkeypatch)
         run_batch(folder, found)
         assert computed == ["The bridge"]
+
+
+def test_a_model_with_a_weight_that_is_no_number_stops_no_other(
+    model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = Tiny("llama", FAMILIES["llama"].shape, 1)
+    decoders.llama(tiny)
+    tiny._tensors["blk.0.ffn_down.weight"][3, 5] = float("nan")
+    bad, prompts, folder = tiny.write(tmp_path / "bad.gguf"), tmp_path / "p.txt", tmp_path / "out"
+    prompts.write_text("The bridge\nout\n")
+    kinds = [word for kind in ("analyze", "attribute", "layers") for word in ("--analysis", kind)]
+    words = ["run", str(prompts), str(bad), str(model_path), "--out", str(folder), "--top", "2", "--no-verify", *kinds]
+    for _ in range(2):  # a resume tries again, and stops no more than the first
+        assert run(words) == 1
+        assert "Traceback" not in capsys.readouterr().err
+        status = {(row["model"], row["status"]) for row in rows(folder)}
+        assert status == {("bad.gguf", "failed"), ("model.gguf", "done")}
+    assert all(row["error"] for row in rows(folder) if row["status"] == "failed")
 
 
 class TestChangingModels:

@@ -78,6 +78,16 @@ def test_terms_of_many_tokens_in_little_room(tiny: Model) -> None:
     torch.testing.assert_close(small.terms(), whole.terms(), rtol=1e-12, atol=1e-12)
 
 
+def test_states_that_take_more_than_half_of_the_budget_are_refused(tiny: Model) -> None:
+    """And the smallest budget that works is said: there it works."""
+    ids = (IDS * 40)[:500]
+    taken = (tiny.family.n_layer + 1) * len(ids) * tiny.family.d * 4
+    with pytest.raises(UserError, match="does not hold the states of 500 tokens; the smallest is 6 MiB") as refused:
+        tiny.linearize(ids, memory=2 * taken - 1)
+    smallest = int(str(refused.value).rsplit(" ", 2)[1]) * MIB
+    assert len(tiny.linearize(ids, memory=smallest).terms()) == len(ids) + 1
+
+
 def test_a_prompt_of_4096_tokens(tmp_path: Path) -> None:
     """Its attention, 64 MiB a layer, is more than half the budget holds: it is made anew where it is needed."""
     small = {"n_layer": 3, "n_embd": 32, "n_ff": 32, "n_head": 1, "n_head_kv": 1, "head_dim": 32, "n_ctx": 4096}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from ggufjac.cli.options import worded
 from ggufjac.cli.standard import say_text
 from ggufjac.errors import UserError
 from ggufjac.maps.options import MapOptions
+from ggufjac.readable import harmless
 
 if TYPE_CHECKING:
     from ggufjac.maps.model import Model
@@ -52,8 +54,9 @@ def execute(args: argparse.Namespace) -> int:
         common.use_threads(common.threads_of(args))
         ids = model.ids_of(typed.on(model))
         sampling = Sampling(args.temperature, args.top_p, args.seed, args.top_k)
+        terminal = sys.stdout is not None and sys.stdout.isatty()  # a program gets the text as it is
         for text in said(model, ids, args.tokens, sampling, chosen):
-            say_text(text)
+            say_text(harmless(text) if terminal else text)
     say_text("\n")
     return 0
 

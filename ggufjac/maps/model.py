@@ -209,6 +209,7 @@ class Model:
         self, ids: list[int], options: MapOptions, beside: int, positions: tuple[int, ...] | None, passed: Passed
     ) -> tuple[ForwardPass, Budget, torch.dtype | None]:
         """The coefficient pass that the options describe, what it leaves of the budget, and the blocks' precision."""
+        self.require_unchanged()
         where = device_called(options.device, options.values_dtype)
         budget, store = self._placed(where, options.memory, len(ids))
         budget = budget.less(beside)
@@ -216,6 +217,7 @@ class Model:
         keep = budget.most_coefficients * 2 // 3 if rounded else budget.most_coefficients  # beside them, half as much
         with torch.no_grad():
             inputs = self.embed(ids, options.values_dtype).to(where)
+            budget.require_states(inputs.nbytes, self.family.n_layer + 1, len(ids))
             how = run_of(ids, options.n_ctx, rules=options.linearisation, store=store)
             if options.run == "llama.cpp":
                 how = follow(self.family, how, options.llama, positions)

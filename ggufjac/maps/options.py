@@ -26,11 +26,12 @@ class MapOptions(Options):
     dtype: float32 or float64, kept from the embeddings to the logits; or bfloat16 for a quick look: coefficients and
     values in float32, sweeps on columns of bfloat16 with float32 sums. rules: a preset of `ggufjac.rules`, or choices
     one by one ("product=half,attention=lrp"; None: the usual ones); path: the live factor of gated MLPs, over the
-    rules'. memory: bytes that everything but the mapped file may take on the device (None: a quarter of what is there;
-    of a card 90% of what is free). device: torch's name for where values live and are computed. run: whose computation
-    is explained, that of exact arithmetic or llama.cpp's own of the file as it is, roundings included; cache, repack,
-    threads: how llama.cpp is run then (threads None: as many as torch uses). n_ctx: the context that the model is run
-    with, where its positions depend on it (LongRoPE; None: as long as the prompt).
+    rules'. memory: bytes that the map, what it is made of and what is made of it may take on the device, beside the
+    mapped file and the program itself (None: a quarter of what is there; of a card 90% of what is free). device:
+    torch's name for where values live and are computed. run: whose computation is explained, that of exact arithmetic
+    or llama.cpp's own of the file as it is, roundings included; cache, repack, threads: how llama.cpp is run then
+    (threads None: as many as torch uses). n_ctx: the context that the model is run with, where its positions depend on
+    it (LongRoPE; None: as long as the prompt).
     """
 
     #: Whether a command offers bfloat16, and llama.cpp's own run.
@@ -53,8 +54,8 @@ class MapOptions(Options):
     )
     memory: int | None = option(
         None,
-        "what everything but the mapped file may take, e.g. 8GiB (default: a quarter of the machine's, 90% of what a "
-        "card has free)",
+        "what the analysis may take beside the mapped file and the program itself (about 260 MB), e.g. 8GiB "
+        "(default: a quarter of the machine's, 90% of what a card has free)",
         parse=parse.byte_count,
         metavar="SIZE",
         resource=True,

@@ -56,6 +56,16 @@ class Budget:
             coefficients=self.coefficients if coefficients is None else coefficients,
         )
 
+    def require_states(self, state: int, n_states: int, n_tokens: int) -> None:
+        """Raise UserError where the states of a pass, of so many bytes each, leave less than half of the values to the
+        map. The smallest budget that it names holds a column of the map as well."""
+        if 2 * n_states * state > self.values:
+            need = math.ceil(max(2 * n_states * state, 4 * smallest_room(state)) / 2**20) + (self.weights >> 20)
+            raise UserError(
+                f"the memory budget of {self.total >> 20} MiB does not hold the states of {n_tokens} tokens; "
+                f"the smallest is {need} MiB"
+            )
+
     def less(self, taken: int) -> Budget:
         """The same beside so many bytes that others hold, as far as half of the values go."""
         return replace(self, total=self.total - min(taken, self.values // 2))

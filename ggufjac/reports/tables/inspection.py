@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.inspect import Inspection
-from ggufjac.readable import readable, visible
+from ggufjac.readable import briefly, readable, visible
 from ggufjac.reports import words
 
 
@@ -30,7 +30,7 @@ def _head(found: Inspection) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style=words.DIM, no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row("model", Text(readable(facts.name), style="bold"))
+    grid.add_row("model", Text(readable(briefly(facts.name)), style="bold"))
     for path in found.files:
         grid.add_row("file", Text(readable(path)))
     size = f"{words.count(facts.weights)} weights, {words.byte_size(facts.bytes)}, GGUF version {found.version}"
