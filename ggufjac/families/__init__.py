@@ -44,6 +44,7 @@ from ggufjac.families.gptneox import GPTNeoX
 from ggufjac.families.granite import Granite
 from ggufjac.families.granite_hybrid import GraniteHybrid
 from ggufjac.families.grok import Grok
+from ggufjac.families.grovemoe import GroveMoE
 from ggufjac.families.hunyuan import HunyuanDense, HunyuanMoE, HunyuanVL
 from ggufjac.families.internlm2 import InternLM2
 from ggufjac.families.jamba import Jamba
@@ -179,6 +180,7 @@ FAMILIES: tuple[type[Family], ...] = (
     ExaoneMoE,
     SmallThinker,
     Arctic,
+    GroveMoE,
     Grok,
 )
 
