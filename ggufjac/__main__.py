@@ -8,7 +8,9 @@ import sys
 def main() -> int:
     """Run the command line; returns the exit status."""
     from ggufjac.cli.main import run
+    from ggufjac.cli.standard import listen
 
+    listen()
     return run(sys.argv[1:])
 
 

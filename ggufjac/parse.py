@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import math
 
+#: What files of other encodings begin with; Notepad and PowerShell write them.
+MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def text(data: bytes) -> str:
+    """The text of a file: UTF-8, or what its byte order mark says, which is no part of it."""
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and len(data) > 1 and any(not any(data[i:64:2]) for i in (0, 1)):
+        raise ValueError("every second byte is zero, as in UTF-16 without a byte order mark; save it as UTF-8")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"not {encoding[:6].upper()}: {error.reason} at byte {error.start}; save it as UTF-8"
+        ) from None
 
 
 def positive(text: str) -> int:

@@ -141,6 +141,21 @@ struct Q1_0 {
     }
 };
 
+struct Q2_0 {
+    static constexpr int block = 64, block_bytes = 18, grid_size = 0;
+    template <class Emit>
+    GGUFJAC_INLINE void decode(const std::uint8_t* p, const std::int8_t*, const Emit& emit) {
+        const F d = splat(half(p));
+        for (int i = 0; i < block; i += 16) {
+            const std::uint32_t word = u32(p + 2 + i / 4);
+            for (int j = 0; j < 16; j += L) {
+                const U q = (U{} + (word >> 2 * j)) >> 2 * reinterpret_cast<U>(iota());
+                emit(i + j, d * to_float(reinterpret_cast<I>(q & 3u) - 1));
+            }
+        }
+    }
+};
+
 struct Q4_0 {
     static constexpr int block = 32, block_bytes = 18, grid_size = 0;
     template <class Emit>

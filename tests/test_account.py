@@ -10,7 +10,7 @@ import torch
 
 from conftest import IDS, printed
 from ggufjac.analyses.attribute import attribute
-from ggufjac.analyses.common import account
+from ggufjac.analyses.common import account, questions
 from ggufjac.analyses.common.predictions import Prediction
 from ggufjac.analyses.common.questions import LIKELIEST, Question, ask, functionals
 from ggufjac.analyses.common.subject import Subject
@@ -148,3 +148,13 @@ def test_a_likelier_token_with_a_space_is_pointed_out(tiny: Model) -> None:
     changed = replace(found, predictions=(first, *found.predictions[1:]), questions=(asked, *found.questions[1:]))
     assert "did you mean  ␣Paris is rank 1" in printed(changed, 100)
     assert "did you mean" not in printed(found, 100)
+
+
+@pytest.mark.parametrize("spread", [0.1, 30.0, 3000.0, 1e5])
+def test_chance_tells_ln_p_however_far_apart_logits_are(spread: float) -> None:
+    logits = spread * torch.randn(500, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    weights = questions._mean_softmax(logits)
+    assert abs(float(weights.sum()) - 1) < 1e-12
+    for token in (int(logits.argmax()), 7):
+        gained = float(logits.log_softmax(-1)[token]) + math.log(len(logits))
+        assert float(logits[token] - weights @ logits) == pytest.approx(gained, rel=1e-9, abs=1e-9)

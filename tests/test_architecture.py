@@ -31,7 +31,7 @@ ROOMS = (
     "cli",
 )
 #: Files outside of the rooms that every room may use, and those that stand above all rooms.
-GROUND = ("errors", "atomic", "version", "option", "parse", "rules")
+GROUND = ("errors", "readable", "atomic", "version", "option", "parse", "rules")
 ROOF = ("api",)
 #: A module of this package in a string, at its beginning.
 MODULE = re.compile(r"ggufjac\.([a-z_]+)(?:[.:]|$)")

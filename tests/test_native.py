@@ -24,7 +24,7 @@ from ggufjac.quants import native
 from ggufjac.reader.types import INTEGERS, GGMLType
 
 WEIGHTS = [t for t in GGMLType if t not in INTEGERS]
-GGUF_HAS_NONE = {GGMLType.F64, GGMLType.Q1_0}
+GGUF_HAS_NONE = {GGMLType.F64, GGMLType.Q1_0, GGMLType.Q2_0}
 RUNNABLE = _native.info()["runnable"]
 FLOATS = [np.float32, np.float64]
 #: Unit roundoff times a safe factor for the sums of these tests, relative to |x| @ |W|.
@@ -104,7 +104,7 @@ def test_dequantize_gives_the_bits_of_gguf(type: GGMLType, rows: int, blocks: in
     if type == GGMLType.F64:
         with np.errstate(all="ignore"):
             expected = data.view(np.float64).astype(np.float32)
-    elif type == GGMLType.Q1_0:
+    elif type in {GGMLType.Q1_0, GGMLType.Q2_0}:
         expected = from_llama_cpp(type, data)
     else:
         with np.errstate(all="ignore"):
@@ -118,7 +118,7 @@ def test_every_type_gives_the_bits_of_gguf(type: GGMLType) -> None:
     with np.errstate(all="ignore"):
         if type == GGMLType.F64:
             expected = data.view(np.float64).astype(np.float32)
-        elif type == GGMLType.Q1_0:
+        elif type in {GGMLType.Q1_0, GGMLType.Q2_0}:
             expected = from_llama_cpp(type, data)
         else:
             expected = gguf.quants.dequantize(data, gguf.GGMLQuantizationType(int(type)))

@@ -19,10 +19,10 @@ from ggufjac.analyses.ablate import Ablation
 from ggufjac.analyses.analyze import Analysis
 from ggufjac.analyses.attribute import Attribution
 from ggufjac.analyses.common.result import Result
-from ggufjac.analyses.common.tokens import readable
 from ggufjac.analyses.layers import Layers
 from ggufjac.analyses.table import KINDS
 from ggufjac.cli.main import run
+from ggufjac.readable import readable
 from ggufjac.reports import words
 from ggufjac.reports.page import EVERYTHING, page
 from ggufjac.reports.page.convert import from_rich

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ggufjac import parse
 from ggufjac.cli.prompts import unescaped
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
@@ -43,6 +44,27 @@ def test_escapes() -> None:
             unescaped(wrong)
     with pytest.raises(UserError, match="lone surrogate"):
         unescaped(r"\ud83d")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_files_of_other_encodings(home: Path, chatty_path: Path, tmp_path: Path, encoding: str) -> None:
+    mark = b"\xfe\xff" if encoding == "utf-16-be" else b""
+    file = tmp_path / "prompt.txt"
+    file.write_bytes(mark + "the é\n".encode(encoding))
+    assert tokens(home, chatty_path, "--prompt-file", file)["prompt"] == "the é\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"abc\xff", "not UTF-8: invalid start byte at byte 3; save it as UTF-8"),
+        ("the".encode("utf-16-le"), "every second byte is zero"),
+        (b"\xff\xfea", "not UTF-16"),
+    ],
+)
+def test_bytes_that_are_no_text(data: bytes, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        parse.text(data)
 
 
 def test_a_prompt_becomes_a_chat(home: Path, chatty_path: Path, tmp_path: Path) -> None:

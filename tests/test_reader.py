@@ -109,6 +109,10 @@ ARRAYS: dict[str, list[Any]] = {
 }
 
 
+#: The types that the installed gguf knows as well: llama.cpp's newest are ahead of it.
+OF_GGUF = [kind for kind in GGMLType if kind in list(gguf.GGMLQuantizationType)]
+
+
 def write_everything(path: Path, alignment: int) -> dict[str, tuple[np.ndarray[Any, Any], GGMLType]]:
     """One value of every metadata type and one tensor of every type: what the tensors hold, in the file's order."""
     rng = np.random.default_rng(alignment)
@@ -119,7 +123,7 @@ def write_everything(path: Path, alignment: int) -> dict[str, tuple[np.ndarray[A
     for key, values in ARRAYS.items():
         writer.add_array(key, values)
     tensors = {}
-    for kind in GGMLType:
+    for kind in OF_GGUF:
         shape = (3, 5, 2 * kind.block_bytes)
         data = rng.integers(0, 256, shape, np.uint8)
         tensors[f"t.{kind.name}"] = (data, kind)
@@ -161,7 +165,7 @@ def test_reads_what_gguf_writes(tmp_path: Path, alignment: int) -> None:
 
 
 def test_block_sizes_are_those_of_gguf() -> None:
-    for kind in GGMLType:
+    for kind in OF_GGUF:
         assert gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)] == (kind.block, kind.block_bytes)
         assert gguf.GGMLQuantizationType(kind).name == kind.name
 
@@ -346,7 +350,18 @@ def test_missing_architecture_and_wrong_array_length(write: Write) -> None:
         (b"", "is empty"),
         (b"GG", "of another kind"),
         (b"GGUF", "the version takes 4 bytes, but the file ends 0 bytes on"),
-        (b"hello world", "of another kind (it starts with b'hell'"),
+        (b"\xde\xad\xbe\xefworld", "of another kind (it starts with b'\\xde\\xad"),
+        (b"Entry not found", "text, which begins with 'Entry not found', and no model; download the model again"),
+        ("Invalid username".encode("utf-16"), "text in UTF-16, which begins with"),
+        ("<html><body>no".encode("utf-16"), "HTML"),
+        (b"Ein Fehler: " + "ä".encode() * 506, "text, which begins with 'Ein Fehler"),
+        (b"PK\x03\x04" + bytes(22) + b"\x0a\0\0\0model.gguf", "a zip archive with a GGUF file in it"),
+        (b"MZqFpD='\n" + bytes(99), "a llamafile"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"Rar!\x1a\x07\x01\x00", "a rar archive"),
+        (b"model.gguf".ljust(257, b"\0") + b"ustar\x0000", "a tar archive"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"FUGG", "bytes swapped"),
         (struct.pack("<Q", 640) + b'{"__metadata__":{}}', "safetensors"),
         (struct.pack("<Q", 0x04034B50) + b'{"a":{}}', "safetensors"),
         (b"PK\x03\x04rest", "PyTorch"),
@@ -386,6 +401,15 @@ def test_an_unreadable_file(write: Write) -> None:
     assert "cannot be read (Permission denied)" in refusal(path)
 
 
+def test_a_file_that_is_another_users(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = write(model())
+    monkeypatch.setattr(Path, "open", forbidden)
+    assert "cannot be read (Permission denied): your user may not open it" in refusal(path)
+
+
 @pytest.mark.parametrize("name", ["new\nline.gguf", "zero\0byte.gguf", "\x1b[31mred.gguf"])
 def test_odd_path_names_stay_on_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError) as caught:
@@ -397,6 +421,12 @@ def test_odd_path_names_stay_on_one_line(tmp_path: Path, name: str) -> None:
 # Files that are wrong.
 
 HUGE = 2**64 - 1
+
+
+def arch(name: str) -> bytes:
+    return pair("general.architecture", STRING, string(name))
+
+
 U8_PAIR = pair("k", U8, b"\1")
 
 MALFORMED: dict[str, tuple[bytes, str]] = {
@@ -436,14 +466,22 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     ),
     "duplicate tensor": (model(rows=(row("a"), row("a", offset=32)), data=bytes(64)), "the tensor a is there twice"),
     "tensor name not UTF-8": (model(rows=(row(b"\xff\xfe"),)), "tensor 0 has a name that is not UTF-8"),
-    "long tensor name": (model(rows=(row("x" * 64),)), "tensor 0 has a name of 64 bytes, more than the 63 allowed"),
-    "tensor name with a newline": (model(rows=(row("a\nb", (0,)),)), r"the tensor 'a\nb' has a dimension of 0"),
+    "endless tensor name": (model(rows=(row("x" * 1025),)), "tensor 0 has a name of 1025 bytes, more than the 1024"),
+    "tensor name with a newline": (model(rows=(row("a\nb", (2**63,)),)), r"the tensor 'a\nb' has a dimension of"),
     "five dimensions": (model(rows=(row("a", (1, 1, 1, 1, 8)),)), "the tensor a has 5 dimensions, where at most 4"),
     "many dimensions": (model(rows=(row("a", n_dims=2**32 - 1),)), "dimensions, where at most 4"),
-    "zero dimension": (model(rows=(row("a", (8, 0)),)), "the tensor a has a dimension of 0"),
     "negative dimension": (model(rows=(row("a", (HUGE,)),)), f"the tensor a has a dimension of {HUGE}"),
     "overflowing dimensions": (model(rows=(row("a", (2**62,) * 4),)), "the tensor a ends at byte"),
-    "unknown tensor type": (model(rows=(row("a", kind=99),)), "the type 99, unknown; the known types are F32"),
+    "unknown tensor type": (model(rows=(row("a", kind=77),)), "the type 77, unknown; the known types are F32"),
+    "ik_llama.cpp's type": (model(rows=(row("a", kind=156),)), "156, IQ3_KS of the fork ik_llama.cpp, which llama.cpp"),
+    "ik_llama.cpp's rows": (model(rows=(row("a", kind=337),)), "IQ2_K with interleaved rows of the fork ik_llama.cpp"),
+    "rows of a known type": (model(rows=(row("a", kind=212),)), "Q4_K with interleaved rows of the fork ik_llama.cpp"),
+    "PrismML's type": (model(rows=(row("a", kind=142),)), "PQ2_0 of the fork PrismML-Eng/llama.cpp"),
+    "activations as weights": (model(rows=(row("a", kind=15),)), "Q8_K, which holds intermediate values"),
+    "Ollama's gpt-oss": (model((arch("gptoss"),), (row("a", kind=4),)), "MXFP4 by the number that Ollama"),
+    "Q4_2": (model(rows=(row("a", kind=4),)), "Q4_2, which llama.cpp dropped; download a newer conversion"),
+    "bitnet.cpp's type": (model((arch("bitnet-b1.58"),), (row("a", kind=36),)), "one of bitnet.cpp's (I2_S, TL1, TL2)"),
+    "blocks of 64": (model(rows=(row("a", (3200,), 12),)), "rows of 3200 weights as Q4_K, which is"),
     "retired tensor type": (model(rows=(row("a", kind=31),)), "Q4_0_4_4, which llama.cpp dropped in favour of Q4_0"),
     "broken row": (model(rows=(row("a", (40,), 2),)), "rows of 40 weights, not a multiple of 32, the block of"),
     "misaligned offset": (model(rows=(row("a"), row("b", offset=33)), data=bytes(96)), "33, not a multiple of the al"),
@@ -462,7 +500,7 @@ def test_malformed_files_are_refused_in_one_line(write: Write, name: str) -> Non
 
 
 def test_unknown_tensor_type_lists_the_known_ones(write: Write) -> None:
-    message = refusal(write(model(rows=(row("a", kind=42),))))
+    message = refusal(write(model(rows=(row("a", kind=77),))))
     for kind in GGMLType:
         assert kind.name in message
 
@@ -473,6 +511,40 @@ def test_every_truncation_is_refused(write: Write) -> None:
     GGUFFile.open(write(whole)).close()
     for length in range(len(whole)):
         refusal(write(whole[:length]))
+
+
+def test_empty_tensors_and_long_names_are_no_damage(write: Write) -> None:
+    """The last one lies where the file ends, without the padding in front of it."""
+    rows = (row("flag", (0,)), row("a", (9,)), row("x" * 80, (8, 0), offset=64))
+    for data in (bytes(64), bytes(36)):
+        with GGUFFile.open(write(model(rows=rows, data=data))) as file:
+            flag, last = file.tensors["flag"], file.tensors["x" * 80]
+            assert (flag.shape, flag.n_weights, flag.nbytes, flag.rows, flag.row_bytes) == ((0,), 0, 0, 1, 0)
+            assert (last.shape, last.rows, last.row_bytes) == ((0, 8), 0, 32)
+            assert file.data("flag").shape == (1, 0)
+            assert file.data("x" * 80).shape == (0, 32)
+            assert file.data("a").shape == (1, 36)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("m.gguf.part", "is an unfinished download, as its name says"),
+        ("m.gguf.downloadInProgress", "unfinished download"),
+        ("sha256-ab12-partial", "unfinished download"),
+        ("m.gguf.part1of2", "is a piece of m.gguf that was cut anywhere"),
+        ("m.gguf-split-a", "is a piece of m.gguf that was cut anywhere"),
+    ],
+)
+def test_pieces_are_known_by_their_names(tmp_path: Path, name: str, words: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(model()[:-9])
+    assert f"{words}" in refusal(path)
+    assert "as it is, the tensor a ends at byte" in refusal(path)
+    path.write_bytes(b"\xde\xad\xbe\xef")
+    assert words in refusal(path)
+    path.write_bytes(model())
+    GGUFFile.open(path).close()  # a whole model may have any name
 
 
 # Models in several files.
@@ -521,6 +593,20 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
 def test_a_renamed_part(tmp_path: Path) -> None:
     renamed = write_split(tmp_path)[1].rename(tmp_path / "part.gguf")
     assert "is part 2 of 3 of a split model, but its name does not end in -00002-of-00003.gguf" in refusal(renamed)
+
+
+def test_parts_that_were_joined_by_cat(tmp_path: Path) -> None:
+    whole = tmp_path / "model.gguf"
+    parts = write_split(tmp_path)
+    whole.write_bytes(b"".join(path.read_bytes() for path in parts))
+    assert "holds the 3 parts of a split model one behind the other, as `cat` writes them" in refusal(whole)
+
+
+def test_an_empty_part(tmp_path: Path) -> None:
+    paths = write_split(tmp_path)
+    paths[1].write_bytes(b"")
+    with pytest.raises(UserError, match=r"00002-of-00003\.gguf: is empty; download the model again"):
+        GGUFFile.open(paths[0])
 
 
 def test_parts_that_do_not_belong_together(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from conftest import NO_CLOCK
 from ggufjac.errors import UserError
 from ggufjac.registry import CatalogueEntry, HubFile, Places, Wheel, entries, local_models, resolve, stored
 from ggufjac.registry.catalogue import read
-from ggufjac.registry.files import is_model, model_files
-from ggufjac.registry.local import MODEL_LAYER
+from ggufjac.registry.files import is_model, model_files, weight_type
+from ggufjac.registry.stores.ollama import ADAPTER_LAYER, MODEL_LAYER, TENSOR_LAYER
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -32,6 +32,10 @@ def places(tmp_path: Path) -> Places:
         ollama=(root / "ollama", root / "service"),
         lmstudio=(root / "lmstudio",),
         hub=root / "hub",
+        llamacpp=(root / "llama.cpp",),
+        jan=(root / "jan",),
+        gpt4all=(root / "gpt4all",),
+        others=(root / "others",),
     )
 
 
@@ -41,14 +45,17 @@ def write(path: Path, size: int = 8) -> Path:
     return path
 
 
-def ollama(root: Path, manifest: str, digest: str = "ab12", size: int = 8, media: str = MODEL_LAYER) -> Path:
-    """A model as Ollama keeps it: a manifest with a model layer among others, and the blob."""
+def ollama(
+    root: Path, manifest: str, digest: str = "ab12", size: int = 8, media: str = MODEL_LAYER, *more: str
+) -> Path:
+    """A model as Ollama keeps it: a manifest with a model layer among others, and the blob; `more` are other layers."""
     path = root / "manifests" / manifest
     path.parent.mkdir(parents=True, exist_ok=True)
     layers = [
         {"mediaType": "application/vnd.ollama.image.license", "digest": "sha256:ffff", "size": 3},
         {"mediaType": media, "digest": f"sha256:{digest}", "size": size},
         {"mediaType": "application/vnd.ollama.image.projector", "digest": "sha256:eeee", "size": 3},
+        *({"mediaType": kind, "digest": "sha256:dddd", "size": 5} for kind in more),
     ]
     path.write_text(json.dumps({"schemaVersion": 2, "layers": layers}))
     return write(root / "blobs" / f"sha256-{digest}", size)
@@ -202,7 +209,18 @@ class TestPlaces:
         places = Places.of({}, tmp_path, "linux")
         assert places.home == tmp_path / ".local/share/ggufjac"
         assert places.models == tmp_path / ".local/share/ggufjac/models"
-        assert places.ollama == (tmp_path / ".ollama/models", Path("/usr/share/ollama/.ollama/models"))
+        assert places.ollama == (
+            tmp_path / ".ollama/models",
+            Path("/usr/share/ollama/.ollama/models"),
+            Path("/var/lib/ollama/.ollama/models"),
+            Path("/var/lib/ollama/models"),
+            Path("/var/lib/ollama"),
+            Path("/var/snap/ollama/common/models"),
+        )
+        assert places.llamacpp == (tmp_path / ".cache/llama.cpp",)
+        assert places.jan == (tmp_path / ".local/share/Jan/data/llamacpp/models", tmp_path / "jan/models")
+        assert places.gpt4all == (tmp_path / ".local/share/nomic.ai/GPT4All", tmp_path / ".cache/gpt4all")
+        assert places.others == ()
         assert places.lmstudio == (tmp_path / ".lmstudio/models", tmp_path / ".cache/lm-studio/models")
         assert places.hub == tmp_path / ".cache/huggingface/hub"
 
@@ -211,6 +229,14 @@ class TestPlaces:
         assert Places.of({}, tmp_path, "darwin").ollama == (tmp_path / ".ollama/models",)
         assert Places.of({"LOCALAPPDATA": str(tmp_path / "L")}, tmp_path, "win32").home == tmp_path / "L/ggufjac"
         assert Places.of({}, tmp_path, "win32").home == tmp_path / "AppData/Local/ggufjac"
+        assert Places.of({}, tmp_path, "darwin").llamacpp == (tmp_path / "Library/Caches/llama.cpp",)
+        assert Places.of({"LOCALAPPDATA": str(tmp_path / "L")}, tmp_path, "win32").llamacpp == (
+            tmp_path / "L/llama.cpp",
+        )
+        assert Places.of({"APPDATA": str(tmp_path / "R")}, tmp_path, "win32").jan[0] == (
+            tmp_path / "R/Jan/data/llamacpp/models"
+        )
+        assert Places.of({}, tmp_path, "darwin").hub == tmp_path / ".cache/huggingface/hub"
 
     @pytest.mark.parametrize(
         ("variables", "home", "hub"),
@@ -230,8 +256,69 @@ class TestPlaces:
     def test_ollama_and_a_moved_lmstudio(self, tmp_path: Path) -> None:
         (tmp_path / ".lmstudio-home-pointer").write_text(f"{tmp_path / 'moved'}\n")
         places = Places.of({"OLLAMA_MODELS": "/o"}, tmp_path, "linux")
-        assert places.ollama[0] == Path("/o")
+        assert places.ollama[:2] == (Path("/o"), tmp_path / ".ollama/models")
         assert places.lmstudio[0] == tmp_path / "moved/models"
+
+    def test_llamacpps_own_folder_and_the_users(self, tmp_path: Path) -> None:
+        more = os.pathsep.join(["/a", "", "~/b"])
+        places = Places.of({"LLAMA_CACHE": "/x", "GGUFJAC_MODELS": more}, tmp_path, "linux")
+        assert places.llamacpp == (Path("/x"), tmp_path / ".cache/llama.cpp")
+        assert places.others == (Path("/a"), tmp_path / "b")
+        shared = Places.of({"LLAMA_CACHE": "/x", "HF_HUB_CACHE": "/x"}, tmp_path, "linux")
+        assert shared.llamacpp == (tmp_path / ".cache/llama.cpp",)
+
+    @pytest.mark.parametrize(
+        ("file", "text", "expected"),
+        [
+            ("etc/systemd/system/ollama.service", '[Service]\nEnvironment="OLLAMA_MODELS=/m"\n', "/m"),
+            ("etc/systemd/system/ollama.service.d/x.conf", "[Service]\nEnvironment=A=1 OLLAMA_MODELS=/m B=2", "/m"),
+            ("usr/lib/systemd/system/ollama.service", "Environment=\"A=b c\" \\\n  'OLLAMA_MODELS=/m n'", "/m n"),
+            ("etc/systemd/system/ollama.service", "EnvironmentFile=-/etc/default/ollama", "/from/file"),
+            ("home/.config/systemd/user/ollama.service", "Environment=OLLAMA_MODELS=%h/m", "{user}/m"),
+            ("etc/systemd/system/ollama.service", '#Environment="OLLAMA_MODELS=/m"', None),
+            ("etc/systemd/system/ollama.service", 'Environment="OLLAMA_MODELS=/m', None),
+            ("etc/systemd/system/ollama.service", "Environment=OLLAMA_MODELS=relative", None),
+            ("etc/systemd/system/ollama.service.d/x.conf.bak", "Environment=OLLAMA_MODELS=/m", None),
+        ],
+    )
+    def test_ollama_as_a_service(self, tmp_path: Path, file: str, text: str, expected: str | None) -> None:
+        (tmp_path / "etc/default").mkdir(parents=True)
+        (tmp_path / "etc/default/ollama").write_text('# OLLAMA_MODELS=/not\nOLLAMA_MODELS="/from/file"\n')
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+        user = tmp_path / "home"
+        found = Places.of({}, user, "linux", root=tmp_path).ollama
+        without = Places.of({}, tmp_path / "nobody", "linux", root=tmp_path / "elsewhere").ollama
+        assert len(found) == len(without) + (expected is not None)
+        if expected is not None:
+            assert found[1] == Path(expected.format(user=user))  # behind the user's own, before the usual ones
+
+    @pytest.mark.parametrize("home", [".lmstudio", ".cache/lm-studio", ".config/LM Studio"])
+    @pytest.mark.parametrize(
+        ("folder", "expected"), [("/big/disk", "/big/disk"), ("~/m", "{user}/m"), ("../m", "{up}/m")]
+    )
+    def test_the_folder_chosen_in_lmstudio(self, tmp_path: Path, home: str, folder: str, expected: str) -> None:
+        settings = tmp_path / home / "settings.json"
+        settings.parent.mkdir(parents=True)
+        settings.write_text(json.dumps({"language": "en", "downloadsFolder": folder}))
+        places = Places.of({}, tmp_path, "linux")
+        assert len(places.lmstudio) == 3
+        wanted = expected.format(user=tmp_path, up=settings.parent.parent)
+        assert Path(os.path.normpath(places.lmstudio[0])) == Path(wanted)
+
+    @pytest.mark.parametrize(
+        "text", ["", "{", "[]", '{"downloadsFolder": 3}', '{"downloadsFolder": ""}', "[" * 100_000]
+    )
+    def test_settings_that_say_nothing(self, tmp_path: Path, text: str) -> None:
+        for home in (".lmstudio", ".config/Jan"):
+            (tmp_path / home).mkdir(parents=True)
+            (tmp_path / home / "settings.json").write_text(text)
+        assert len(Places.of({}, tmp_path, "linux").lmstudio) == len(Places.of({}, tmp_path, "linux").jan) == 2
+
+    def test_a_moved_jan(self, tmp_path: Path) -> None:
+        (tmp_path / ".config/Jan").mkdir(parents=True)
+        (tmp_path / ".config/Jan/settings.json").write_text('{"data_folder": "/jan"}')
+        assert Places.of({}, tmp_path, "linux").jan[0] == Path("/jan/llamacpp/models")
 
 
 class TestFiles:
@@ -247,12 +334,30 @@ class TestFiles:
             ("mmproj-model-f16.gguf", False),
             ("gemma-3-4b-it.mmproj-Q8_0.gguf", False),
             ("ggml-vocab-llama-bpe.gguf", False),
+            ("gemma-jpn-extended-vocab-Q8_0.gguf", True),
+            ("Llama-3.2-3B-vocab-expanded.Q4_K_M.gguf", True),
             ("model.safetensors", False),
             ("model.gguf.part", False),
         ],
     )
     def test_what_is_a_model(self, name: str, model: bool) -> None:
         assert is_model(name) is model
+
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("Llama-3.2-3B-Instruct-Q4_K_M.gguf", "Q4_K_M"),
+            ("mistral-7b.q4_0.gguf", "q4_0"),
+            ("Qwen3.5-4B-UD-Q4_K_XL.gguf", "UD-Q4_K_XL"),
+            ("big-IQ2_XXS-00001-of-00003.gguf", "IQ2_XXS"),
+            ("gpt-oss-20b-mxfp4.gguf", "mxfp4"),
+            ("m-BF16.gguf", "BF16"),
+            ("model.gguf", None),
+            ("Q4_K_M-of-mine.gguf", None),
+        ],
+    )
+    def test_the_type_in_a_name(self, name: str, kind: str | None) -> None:
+        assert weight_type(name) == kind
 
     def test_a_split_model_is_its_first_piece_with_the_size_of_all(self, tmp_path: Path) -> None:
         pieces = [write(tmp_path / f"big-0000{n}-of-00003.gguf", 10 * n) for n in (1, 2, 3)]
@@ -316,7 +421,6 @@ class TestLocalModels:
             b'{"layers": [{"mediaType": "application/vnd.ollama.image.model"}]}',
             b'{"layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": 7}]}',
             b'{"layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:../../../x"}]}',
-            b'{"layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:00"}]}',
             b"[" * 100_000,
         ],
     )
@@ -350,6 +454,66 @@ class TestLocalModels:
         ollama(places.ollama[0], "registry.ollama.ai/library/.hidden/latest")
         assert local_models(places) == []
 
+    def test_a_model_with_an_adapter_is_listed_and_refused(self, places: Places) -> None:
+        """The base model in its place would be another one than `ollama run` answers with."""
+        name = "registry.ollama.ai/library/adapted/latest"
+        blob = ollama(places.ollama[0], name, "aa", 100, MODEL_LAYER, ADAPTER_LAYER)
+        (model,) = local_models(places)
+        assert (model.name, model.path, model.size) == ("adapted:latest", blob, 100)
+        with pytest.raises(UserError, match=r"adapted:latest: Ollama adds a LoRA adapter.*llama-export-lora") as caught:
+            resolve("adapted", places)
+        assert str(blob) in str(caught.value)
+        assert resolve(str(blob), places) == blob
+
+    def test_a_model_that_ollama_keeps_tensor_by_tensor(self, places: Places) -> None:
+        ollama(places.ollama[0], "registry.ollama.ai/library/mlx/latest", "aa", 100, TENSOR_LAYER, TENSOR_LAYER)
+        (model,) = local_models(places)
+        assert (model.name, model.size) == ("mlx:latest", 105)
+        with pytest.raises(UserError, match=r"mlx:latest: Ollama keeps it tensor by tensor.*Hugging Face"):
+            resolve("mlx", places)
+
+    def test_weights_that_are_not_there_or_forbidden(self, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One such manifest must not hide the others, nor be an unknown name."""
+        blob = ollama(places.ollama[0], "registry.ollama.ai/library/gone/latest", "aa", 100)
+        ollama(places.ollama[0], "registry.ollama.ai/library/there/latest", "bb")
+        blob.unlink()
+        assert [model.name for model in local_models(places)] == ["gone:latest", "there:latest"]
+        with pytest.raises(UserError, match=r"gone:latest: .* its weights are not there .*sha256-aa.*`ollama pull`"):
+            resolve("gone", places)
+        elsewhere = ollama(places.ollama[1], "registry.ollama.ai/library/gone/latest", "aa", 100)
+        assert resolve("gone", places) == elsewhere
+        look = Path.stat
+
+        def forbidden(path: Path, **options: bool) -> os.stat_result:
+            if path.parent.name == "blobs":
+                raise PermissionError(13, "Permission denied")
+            return look(path, **options)
+
+        monkeypatch.setattr(Path, "stat", forbidden)
+        with pytest.raises(UserError, match=r"there:latest: its weights are in .*blobs, which your user may not look"):
+            resolve("there", places)
+
+    def test_an_odd_layer_hides_no_model(self, places: Places) -> None:
+        blob = ollama(places.ollama[0], "registry.ollama.ai/library/odd/latest")
+        manifest = places.ollama[0] / "manifests/registry.ollama.ai/library/odd/latest"
+        content = json.loads(manifest.read_text())
+        content["layers"] += [3, None, {}, {"mediaType": "x", "digest": "blake3:00"}, {"mediaType": "x", "digest": 1}]
+        manifest.write_text(json.dumps(content))
+        assert resolve("odd", places) == blob
+
+    def test_linked_folders_of_ollama(self, places: Places, tmp_path: Path) -> None:
+        """Models on another disk: what is linked is found, once, and a circle ends."""
+        root = places.ollama[0]
+        other = tmp_path / "other disk"
+        ollama(other, "registry.ollama.ai/library/theirs/latest")
+        (other / "manifests/registry.ollama.ai/library/again").symlink_to(other / "manifests")
+        (root / "manifests/registry.ollama.ai").mkdir(parents=True)
+        (root / "manifests/registry.ollama.ai/library").symlink_to(other / "manifests/registry.ollama.ai/library")
+        (root / "blobs").symlink_to(other / "blobs")
+        names = [model.name for model in local_models(places)]
+        assert names.count("theirs:latest") == 1
+        assert resolve("theirs", places) == root / "blobs/sha256-ab12"
+
     def test_adapters_and_projectors_are_no_models(self, places: Places) -> None:
         ollama(places.ollama[0], "registry.ollama.ai/library/l/latest", media="application/vnd.ollama.image.adapter")
         assert local_models(places) == []
@@ -368,7 +532,78 @@ class TestLocalModels:
         }
         assert resolve("lmstudio-community/gemma-3-4b-it-GGUF", places) == small
         assert resolve("lmstudio-community/gemma-3-4b-it-GGUF/gemma-3-4b-it-Q4_K_M.gguf", places) == small
-        assert resolve("Big-Q4_0", places) == quantised
+        assert resolve("Big-Q4_0", places) == resolve("big/Big-GGUF:Q4_0", places) == quantised
+
+    def test_lmstudio_at_any_depth(self, places: Places) -> None:
+        root = places.lmstudio[0]
+        files = ["root.gguf", "pub/flat.gguf", "pub/repo/Q4_K_M/m-00001-of-00002.gguf", "a/b/c/d/deep.gguf"]
+        for file in [*files, "pub/repo/Q4_K_M/m-00002-of-00002.gguf"]:
+            write(root / file)
+        assert sorted(model.name for model in local_models(places)) == sorted(files)
+        assert resolve("root", places) == root / "root.gguf"
+        assert resolve("pub/repo", places) == resolve("m", places) == root / files[2]
+        assert resolve("pub/repo/Q4_K_M", places) == root / files[2]
+        with pytest.raises(UserError, match="no model 'pub'"):
+            resolve("pub", places)
+
+    def test_linked_folders_of_lmstudio(self, places: Places, tmp_path: Path) -> None:
+        write(tmp_path / "disk/repo/m.gguf")
+        places.lmstudio[0].mkdir(parents=True)
+        (places.lmstudio[0] / "pub").symlink_to(tmp_path / "disk")
+        (tmp_path / "disk/up").symlink_to(places.lmstudio[0])
+        assert [model.name for model in local_models(places)] == ["pub/repo/m.gguf"]
+
+    def test_jan_gpt4all_and_the_users_own(self, places: Places) -> None:
+        paths = [
+            write(places.jan[0] / "janhq/Jan-v1-4B/model.gguf"),
+            write(places.gpt4all[0] / "Meta-Llama-3-8B-Instruct.Q4_0.gguf"),
+            write(places.others[0] / "text-generation-webui/user_data/models/own.gguf"),
+        ]
+        found = {model.source: model.path for model in local_models(places)}
+        assert found == dict(zip(["Jan", "GPT4All", "GGUFJAC_MODELS"], paths, strict=True))
+        assert resolve("janhq/Jan-v1-4B", places) == paths[0]
+        assert resolve("own", places) == paths[2]
+
+    def test_llamacpps_files_side_by_side(self, places: Places) -> None:
+        root = places.llamacpp[0]
+        named = write(root / "ggml-org_gemma-3-1b-it-GGUF_gemma-3-1b-it-Q4_K_M.gguf")
+        longer = write(root / "ggml-org_gemma-3-1b-it-GGUF_more_m.gguf")
+        plain = write(root / "stories260K.gguf")
+        write(root / "ggml-org_gemma-3-1b-it-GGUF_mmproj-model-f16.gguf")
+        write(root / "ggml-org_gemma-3-1b-it-GGUF_gemma-3-1b-it-Q8_0.gguf.downloadInProgress")
+        for repository in ("gemma-3-1b-it-GGUF", "gemma-3-1b-it-GGUF_more"):
+            (root / f"manifest=ggml-org={repository}=latest.json").write_text("{}")
+        assert {model.name: model.path for model in local_models(places)} == {
+            "ggml-org/gemma-3-1b-it-GGUF/gemma-3-1b-it-Q4_K_M.gguf": named,
+            "ggml-org/gemma-3-1b-it-GGUF_more/m.gguf": longer,
+            "stories260K.gguf": plain,
+        }
+        assert resolve("ggml-org/gemma-3-1b-it-GGUF", places) == resolve("gemma-3-1b-it-Q4_K_M.gguf", places) == named
+        assert {model.source for model in local_models(places)} == {"llama.cpp"}
+
+    def test_llamacpps_files_in_the_layout_of_the_hub(self, places: Places) -> None:
+        file = hub(places.llamacpp[0], "ggml-org/m", "m.gguf")
+        assert [(model.name, model.path) for model in local_models(places)] == [("ggml-org/m/m.gguf", file)]
+
+    def test_an_entry_is_found_where_llamacpp_has_it(self, places: Places) -> None:
+        own(places, HUB_ENTRY)
+        file = hub(places.llamacpp[0], "org/Tiny-GGUF", "Tiny-Q4_K_M.gguf")
+        assert resolve("tiny", places) == file
+
+    def test_a_newer_snapshot_that_is_not_complete(self, places: Places) -> None:
+        """All pieces come from one snapshot; what the newest one lacks is taken from the one before."""
+        shards = [f"m-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
+        old = [hub(places.hub, "org/big", shard, "a" * 40, size=10) for shard in shards]
+        new = hub(places.hub, "org/big", shards[0], "b" * 40, size=20)
+        single = hub(places.hub, "org/big", "other.gguf", "b" * 40)
+        os.utime(old[0].parent, (1, 1))
+        refs = places.hub / "models--org--big/refs"
+        refs.mkdir()
+        (refs / "main").write_text("b" * 40)
+        assert {model.path: model.size for model in local_models(places)} == {old[0]: 30, single: 8}
+        for shard in shards[1:]:
+            hub(places.hub, "org/big", shard, "b" * 40, size=20)
+        assert {model.path: model.size for model in local_models(places)} == {new: 60, single: 8}
 
     def test_hugging_face_cache(self, places: Places) -> None:
         alone = hub(places.hub, "bartowski/One-GGUF", "One-Q4_K_M.gguf")
@@ -388,6 +623,9 @@ class TestLocalModels:
         assert resolve("unsloth/Two-GGUF/Q8_0/Two-Q8_0.gguf", places) == nested
         with pytest.raises(UserError, match="unsloth/Two-GGUF"):
             resolve("unsloth/Two-GGUF", places)
+        for written in ("unsloth/Two-GGUF:Q8_0", "hf.co/unsloth/Two-GGUF:q8_0", "unsloth/two-gguf/Q8_0/Two-Q8_0.gguf"):
+            assert resolve(written, places) == nested
+        assert resolve("https://huggingface.co/bartowski/One-GGUF", places) == alone
 
     def test_of_several_snapshots_main_counts(self, places: Places) -> None:
         old = hub(places.hub, "org/m", "m.gguf", "a" * 40, size=1)
@@ -452,7 +690,7 @@ class TestResolve:
     def test_an_entry_is_never_another_programs_model(self, places: Places) -> None:
         own(places, WHEEL_ENTRY)
         ollama(places.ollama[0], "registry.ollama.ai/library/tiny/latest")
-        with pytest.raises(UserError, match="ggufjac pull tiny"):
+        with pytest.raises(UserError, match=r"run `ggufjac pull tiny`, or say tiny:latest for the one of Ollama"):
             resolve("tiny", places)
 
     def test_exact_comes_before_another_case(self, places: Places) -> None:
@@ -481,6 +719,73 @@ class TestResolve:
         link.parent.mkdir(parents=True)
         link.symlink_to(file)
         assert resolve("M.gguf", places).resolve() == file.resolve()
+
+    def test_an_unknown_name_says_where_was_searched(self, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(UserError, match=r"none of the folders of Ollama, .*GGUFJAC_MODELS names more"):
+            resolve("xyzzy", places)
+        write(places.lmstudio[0] / "a.gguf")
+        listed = os.listdir
+
+        def forbidding(folder: Path) -> list[str]:
+            if folder == places.ollama[1]:
+                raise PermissionError
+            return listed(folder)
+
+        monkeypatch.setattr(os, "listdir", forbidding)
+        with pytest.raises(UserError) as caught:
+            resolve("xyzzy", places)
+        assert f"searched: {places.lmstudio[0]} (LM Studio); " in str(caught.value)
+        assert f"not allowed to read: {places.ollama[1]} (Ollama)" in str(caught.value)
+
+    def test_a_link_to_nothing(self, places: Places, tmp_path: Path) -> None:
+        link = tmp_path / "m.gguf"
+        link.symlink_to(tmp_path / "disk/m.gguf")
+        with pytest.raises(UserError, match=r"m\.gguf is a link to .*disk/m\.gguf, which is not there"):
+            resolve(str(link), places)
+
+    def test_a_path_that_may_not_be_reached(
+        self, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        look = os.stat
+
+        def forbidden(path: Path, **options: bool) -> os.stat_result:
+            if Path(path).name == "m.gguf":
+                raise PermissionError(13, "Permission denied")
+            return look(path, **options)
+
+        monkeypatch.setattr(os, "stat", forbidden)
+        with pytest.raises(UserError, match=r"m\.gguf cannot be reached: your user may not look into its folder"):
+            resolve(str(tmp_path / "m.gguf"), places)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+    def test_what_is_no_regular_file_is_left_to_the_reader(self, places: Places, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        assert resolve(str(tmp_path / "pipe"), places) == tmp_path / "pipe"
+
+    def test_what_comes_along_when_a_path_is_copied(self, places: Places, tmp_path: Path) -> None:
+        path = write(tmp_path / "m.gguf")
+        with pytest.raises(UserError, match=r"cannot be seen \(U\+202A\).*: type it anew$") as caught:
+            resolve(f"\u202a{path}", places)
+        assert str(caught.value).isprintable()
+        with pytest.raises(UserError, match="without the quotation marks"):
+            resolve(f'"{path}"', places)
+        with pytest.raises(UserError, match="without file://"):
+            resolve(path.as_uri(), places)
+
+    def test_a_folder_of_safetensors(self, places: Places, tmp_path: Path) -> None:
+        write(tmp_path / "model.safetensors")
+        with pytest.raises(UserError, match=r"is a folder; it holds a model in safetensors.*convert_hf_to_gguf\.py"):
+            resolve(str(tmp_path), places)
+
+    def test_a_folder_that_may_not_be_read(
+        self, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def forbidding(folder: Path) -> list[str]:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(os, "listdir", forbidding)
+        with pytest.raises(UserError, match=r"is a folder; .*cannot be read \(Permission denied\)"):
+            resolve(str(tmp_path), places)
 
     @pytest.mark.parametrize(
         ("name", "message"),

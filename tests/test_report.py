@@ -15,13 +15,14 @@ from conftest import IDS, printed
 from ggufjac.analyses.analyze import Analysis, analyze
 from ggufjac.analyses.common.decoding import Decoder
 from ggufjac.analyses.common.result import RESULT
-from ggufjac.analyses.common.tokens import Piece, readable
+from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.options import AnalyzeOptions
 from ggufjac.analyses.table import load
 from ggufjac.atomic import require_writable, write
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.quants import native
+from ggufjac.readable import readable
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 
 WEIGHTS = [kind for kind in GGMLType if kind not in INTEGERS]
 #: gguf has no dequantisation for these.
-NOT_IN_GGUF = {GGMLType.Q1_0, GGMLType.F64}
+NOT_IN_GGUF = {GGMLType.Q1_0, GGMLType.Q2_0, GGMLType.F64}
 #: Plain numbers, which ggml converts by other functions.
 NOT_A_ROW_FUNCTION = {GGMLType.F32, GGMLType.F16, GGMLType.BF16, GGMLType.F64}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from ggufjac.reader.template import has_template, template_names, template_of
 
 #: Hyper-parameters in the order in which people look for them; others follow alphabetically.
 FIRST = ("block_count", "embedding_length", "feed_forward_length", "attention.head_count", "attention.head_count_kv")
+
+#: Letters that are shown of a value: there are licences in full.
+LONGEST = 200
 
 #: The chat that shows what a template does.
 EXAMPLE = (Message("system", "Answer in one word."), Message("user", "Is the sky blue?"))
@@ -40,9 +43,10 @@ class TensorLine:
 
 @dataclass(frozen=True)
 class Inspection:
-    """hyper: the architecture's own keys; tokenizer: facts about it; refusal: why ggufjac cannot analyse the file;
-    chat: what its chat template makes of a system's and a user's message, or of the user's alone (None: it has no
-    template); chat_refusal: why it makes nothing of them.
+    """hyper: the architecture's own keys; tokenizer: facts about it; others: the keys that are neither; refusal: why
+    ggufjac cannot analyse the file; notes: what a reader of its results should know; chat: what its chat template makes
+    of a system's and a user's message, or of the user's alone (None: it has no template); chat_refusal: why it makes
+    nothing of them.
     """
 
     facts: ModelFacts
@@ -55,23 +59,28 @@ class Inspection:
     refusal: str | None
     chat: str | None = None
     chat_refusal: str | None = None
+    notes: tuple[str, ...] = ()
+    others: dict[str, str] = field(default_factory=dict)
 
 
 def inspect(file: GGUFFile) -> Inspection:
-    """Everything that `ggufjac inspect` tells. Raises UserError for a file without an architecture."""
+    """Everything that `ggufjac inspect` tells. Raises UserError for a file whose architecture is no text."""
     from ggufjac.families import family_of
 
+    refusal: str | None = None
+    notes: tuple[str, ...] = ()
     try:
-        family_of(file)
-        refusal = None
+        notes = family_of(file).notes
     except UserError as error:
         refusal = str(error).removeprefix(f"{file.path}: ")
     chat, chat_refusal = _chat(file)
-    prefix = f"{file.architecture}."
+    facts = facts_of(file)
+    prefix = f"{facts.architecture}."
     keys = [key.removeprefix(prefix) for key in file.metadata if key.startswith(prefix)]
+    others = [key for key in file.metadata if not key.startswith((prefix, "tokenizer."))]
     ordered = [key for key in FIRST if key in keys] + sorted(set(keys) - set(FIRST))
     return Inspection(
-        facts=facts_of(file),
+        facts=facts,
         files=tuple(str(path) for path in file.paths),
         version=file.version,
         hyper={key: _short(file.metadata[prefix + key]) for key in ordered},
@@ -81,6 +90,8 @@ def inspect(file: GGUFFile) -> Inspection:
         refusal=refusal,
         chat=chat,
         chat_refusal=chat_refusal,
+        notes=notes,
+        others={key: _cut(_short(file.metadata[key])) for key in others},
     )
 
 
@@ -118,6 +129,10 @@ def _types(file: GGUFFile) -> tuple[TypeUse, ...]:
         weights = int(np.prod(info.shape, dtype=np.int64))
         uses[name] = TypeUse(name, old.tensors + 1, old.weights + weights, old.bytes + info.nbytes)
     return tuple(sorted(uses.values(), key=lambda use: -use.bytes))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _short(value: object) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ggufjac.errors import UserError
+from ggufjac.readable import briefly, storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,33 +75,59 @@ KINDS = {entry.kind: entry for entry in TABLE}
 
 
 def load(source: str | Path) -> Result:
-    """The result in a file that `Result.save` wrote, of whatever kind. Raises UserError for any other file."""
-    from safetensors import SafetensorError, safe_open
+    """The result in a file that `Result.save` wrote, of whatever kind.
 
-    from ggufjac.analyses.common.result import RESULT
+    Raises UserError for any other file, and for one whose content is not what was written.
+    """
+    return read_result(source)[0]
+
+
+def read_result(source: str | Path) -> tuple[Result, bool]:
+    """The same, and whether a checksum in the file says that its content is what was written; files of versions before
+    there was one have none. Raises UserError as `load` does."""
+    from safetensors import safe_open
+
+    from ggufjac.analyses.common.result import DIGEST, RESULT
+    from ggufjac.analyses.digest import digest_of
 
     if not Path(source).is_file():
-        raise UserError(f"{source}: there is no such file")
+        raise UserError(f"{source}: there is no such file" if not Path(source).is_dir() else f"{source}: is a folder")
     try:
-        with safe_open(source, framework="pt") as opened:
+        with _named(source) as name, safe_open(name, framework="pt") as opened:
             metadata = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        why = "it is the JSON of a result" if _is_json(source) else str(error)
+    except Exception as error:  # of whatever a file has that is no safetensors file: the library has no one error
+        why = "it is the JSON of a result" if _is_json(source) else briefly(str(error))
         raise UserError(
             f"{source}: this is no safetensors file ({why}); `--save FILE` of an analysis writes one"
         ) from None
     if RESULT not in metadata:
         raise UserError(f"{source}: the file holds no ggufjac result; `--save FILE` of an analysis writes one")
+    text, digest = metadata[RESULT], metadata.get(DIGEST)
+    if digest is not None and digest != digest_of(text, arrays):
+        raise UserError(f"{source}: the result in it is damaged (its checksum is another one); compute it again")
     try:
-        plain = json.loads(metadata[RESULT])
+        plain = json.loads(text)
         schema = str(plain.get("schema"))
         kind = schema.removeprefix("ggufjac.").split("/")[0]
         if kind not in KINDS:
             raise ValueError(f"its schema is {schema!r}; this version of ggufjac does not know it")
-        return KINDS[kind].result_class.from_dict(plain, arrays)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{source}: the result in it is damaged ({error})") from None
+        return KINDS[kind].result_class.from_dict(plain, arrays), digest is not None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{source}: the result in it is damaged ({briefly(str(error))})") from None
+
+
+@contextmanager
+def _named(source: str | Path) -> Iterator[str]:
+    """A name of a file that safetensors takes: one that is no UTF-8 it reaches by a link."""
+    name = os.path.abspath(source)
+    if storable(name) == name:
+        yield name
+        return
+    with tempfile.TemporaryDirectory(prefix="ggufjac-") as folder:
+        link = os.path.join(folder, "result")
+        os.symlink(name, link)
+        yield link
 
 
 def _is_json(source: str | Path) -> bool:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import time
+import traceback
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import torch
 
-from ggufjac.analyses.common.result import Result
+from ggufjac.analyses.common.result import MapResult, PromptResult, Result
 from ggufjac.analyses.common.targets import token_called
+from ggufjac.analyses.exactness import wrong
 from ggufjac.analyses.judge.ask import Judge
+from ggufjac.analyses.layers import Layers
 from ggufjac.analyses.table import COMMANDS
+from ggufjac.batch.headline import reconstruction_of
 from ggufjac.batch.units import BatchModel, Resources, Unit
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.reader.fingerprint import fingerprint
+from ggufjac.rules import rules_called
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,11 +30,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UnitOutcome:
-    """What came of a unit: its result, or the reason why there is none. seconds: what it took."""
+    """What came of a unit: its result, or the reason why there is none. seconds: what it took; fault: the traceback,
+    where the reason is a fault of the program."""
 
     result: Result | None
     error: str
     seconds: float
+    fault: str | None = None
+
+    @classmethod
+    def of_fault(cls, error: Exception, seconds: float) -> UnitOutcome:
+        """What nobody has foreseen."""
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        traced = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        return cls(None, f"{said} (a fault of ggufjac; its traceback is in the table)", seconds, traced)
 
 
 class Session:
@@ -51,13 +66,18 @@ class Sessions:
         self._open: dict[str, Session] = {}
 
     def attempt(self, unit: Unit) -> UnitOutcome:
-        """Compute a unit. A UserError is an outcome; everything else is a bug and is raised."""
+        """Compute a unit. Whatever goes wrong in it is an outcome, so that the others are computed."""
         started = time.perf_counter()
         try:
             with torch.no_grad():
                 result = _computed(self.of(unit.model), unit, self._resources)
+            _require_exact(result)
         except UserError as error:
             return UnitOutcome(None, str(error), time.perf_counter() - started)
+        except Exception as error:
+            with suppress(Exception):  # what is open of the model may be in any state; the next unit opens it anew
+                self._open.pop(unit.model.fingerprint).close()
+            return UnitOutcome.of_fault(error, time.perf_counter() - started)
         return UnitOutcome(result, "", time.perf_counter() - started)
 
     def of(self, source: BatchModel) -> Session:
@@ -81,6 +101,26 @@ class Sessions:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _require_exact(result: Result) -> None:
+    """Raise UserError for a map that cannot be one of its model: it misses far more of the output than rounding does.
+
+    What is told of layers is no error of the map, and rules that do not reconstruct miss what they leave out.
+    """
+    if (
+        not isinstance(result, PromptResult)
+        or isinstance(result, Layers)
+        or not rules_called(result.rules).reconstructs
+    ):
+        return
+    found = reconstruction_of(result)
+    followed = isinstance(result, MapResult) and result.llama is not None
+    if found != found or (not followed and wrong(found, result.dtype)):
+        raise UserError(
+            f"the linear map misses {found:.1e} of the output, far more than {result.dtype} rounds; "
+            f"is {result.model.file} damaged, or was it changed?"
+        )
 
 
 def _computed(session: Session, unit: Unit, resources: Resources) -> Result:

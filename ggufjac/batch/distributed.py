@@ -128,7 +128,7 @@ def _outcome(future: Future) -> UnitOutcome:
     error = future.exception()
     if isinstance(error, KilledWorker):
         return UnitOutcome(None, "the worker processes that computed this died; they may lack memory (--memory)", 0.0)
-    raise error.with_traceback(future.traceback())
+    return UnitOutcome.of_fault(error.with_traceback(future.traceback()), 0.0)
 
 
 def _client(cluster: str, resources: Resources, opened: ExitStack) -> tuple[Client, Resources]:

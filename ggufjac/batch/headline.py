@@ -25,7 +25,6 @@ def headline(result: Any) -> dict[str, Any]:
     first = result.predictions[0]
     analysis = result if isinstance(result, Analysis) else None
     agreement = None if analysis is None else analysis.agreement
-    detached = getattr(result, "detached", None)
     explained, explained_rank, explained_probability = _explained(result)
     # a sum of squares over one that was not asked for is no number
     rank = None if analysis is None or analysis.combined_stable_rank != analysis.combined_stable_rank else analysis
@@ -39,12 +38,19 @@ def headline(result: Any) -> dict[str, Any]:
         "explained": explained,
         "explained_rank": explained_rank,
         "explained_probability": explained_probability,
-        "reconstruction": result.reconstruction if detached is None else detached.error,
+        "reconstruction": reconstruction_of(result),
         "stable_rank": None if rank is None else rank.combined_stable_rank,
         "verdict": _verdict(result) if agreement is None else agreement.verdict,
         "kl": None if agreement is None else agreement.kl,
         **_sources(result),
     }
+
+
+def reconstruction_of(result: Any) -> float:
+    """The relative error of the linear map; beside an ordinary one, of the detached."""
+    detached = getattr(result, "detached", None)
+    error: float = result.reconstruction if detached is None else detached.error
+    return error
 
 
 def _explained(result: Any) -> tuple[str | None, int | None, float | None]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ggufjac import parse
 from ggufjac.chat.messages import messages_of
 from ggufjac.chat.prompt import Message
 from ggufjac.errors import UserError
@@ -60,11 +61,11 @@ def read_prompts(path: str | Path, column: str | None = None) -> tuple[PromptLin
     Raises UserError, with the number of the line, for whatever cannot be read, and where an id comes twice.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        text = parse.text(Path(path).read_bytes())
     except OSError as error:
         raise UserError(f"{path}: the prompts cannot be read ({error.strerror or error})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: the prompts are not UTF-8 ({error.reason} at byte {error.start})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: the prompts cannot be read ({error})") from None
     ending = Path(path).suffix.lower()
     if ending in (*JSON_LINES, *JSON_ARRAY, *TABLES):
         read = _json_lines if ending in JSON_LINES else _array if ending in JSON_ARRAY else _table

@@ -12,7 +12,9 @@ from ggufjac.batch.headline import headline
 from ggufjac.batch.store import Store, writing
 from ggufjac.batch.summary import Summary, summary_of
 from ggufjac.batch.units import BatchModel, Resources, Unit
+from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
+from ggufjac.readable import name_of
 from ggufjac.reader.fingerprint import fingerprint
 
 #: Told how many units there are and how many of them are done or failed already, then of each one that follows.
@@ -25,7 +27,8 @@ def sources(paths: Iterable[str | Path]) -> tuple[BatchModel, ...]:
     for path in paths:
         with Model.open(path) as model:
             # the first file of a split model opens all of them, on every machine
-            found.append(BatchModel(model.file.path.name, str(model.file.path.absolute()), fingerprint(model.file)))
+            name = name_of(model.file.path)
+            found.append(BatchModel(name, str(model.file.path.absolute()), fingerprint(model.file)))
     return tuple(found)
 
 
@@ -41,8 +44,8 @@ def run_batch(
     Units that failed in an earlier run are tried again. cluster: who computes them, in the words of
     `ggufjac.batch.distributed.computed` (None: this process). May be interrupted at any point, and called again.
 
-    Raises UserError where another process writes to the folder, or where it cannot be written; a UserError of a unit is
-    recorded instead, and the run goes on.
+    Whatever goes wrong in a unit is recorded for it, and the run goes on; a result counts once it is on the disk.
+    Raises UserError where another process writes to the folder, and where it cannot be written: no other result could.
     """
     resources = resources or Resources()
     with writing(folder) as store:
@@ -79,8 +82,15 @@ def _here(units: Sequence[Unit], resources: Resources) -> Iterator[tuple[Unit, U
 
 def _record(store: Store, unit: Unit, outcome: UnitOutcome) -> None:
     if outcome.result is None:
-        store.record_failure(unit, outcome.error, outcome.seconds)
+        store.record_failure(unit, outcome.error, outcome.seconds, outcome.fault)
         return
     place = store.place(unit)
-    outcome.result.save(place)
-    store.record(unit, place, headline(outcome.result), outcome.seconds)
+    try:
+        columns = headline(outcome.result)
+        outcome.result.save(place)
+    except UserError:
+        raise
+    except Exception as error:
+        _record(store, unit, UnitOutcome.of_fault(error, outcome.seconds))
+        return
+    store.record(unit, place, columns, outcome.seconds)

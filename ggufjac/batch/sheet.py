@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 #: Columns that mean something to ggufjac alone, or that have columns of their own.
-INSIDE = ("key", "bytes", "extra")
+INSIDE = ("key", "bytes", "extra", "traceback")
 
 
 def csv_of(rows: Sequence[sqlite3.Row], keys: Collection[str] | None = None) -> str:

@@ -1,8 +1,9 @@
 """A folder of results: a row for every unit in SQLite, its arrays and facts in a safetensors file beside it.
 
-A result's file is written first, whole or not at all, under the unit's key; then one transaction turns its row from
-pending to done. So after an interruption at any point a unit is either done, with its file, or still to be done; what a
-killed process leaves besides (a temporary file, a file without its row) is removed by the next run.
+A result's file comes first: whole, on the disk, under its unit's key; then one transaction turns its row from pending
+to done. So after an interruption at any point, a power cut too, a unit is either done, with its file, or still to be
+done. The next run reads what it believes: a file whose content is not what its checksum says is computed again, and a
+file without its row (the run was killed between both, the table is lost) gets one. No result is ever deleted.
 """
 
 from __future__ import annotations
@@ -12,24 +13,30 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ggufjac.analyses.table import COMMANDS, read_result
+from ggufjac.atomic import settled
+from ggufjac.batch.headline import headline
 from ggufjac.batch.units import Unit
 from ggufjac.errors import UserError
+from ggufjac.readable import storable
 from ggufjac.registry.lock import locked
 from ggufjac.version import __version__
 
 DATABASE, RESULTS, LOCK = "batch.sqlite", "results", "batch.lock"
+#: What SQLite keeps beside its file while a transaction is under way.
+JOURNAL = f"{DATABASE}-journal"
 #: PRAGMA user_version of the table below.
-SCHEMA = 2
+SCHEMA = 3
 #: Seconds to wait for another process that is reading or writing.
 PATIENCE = 30.0
 
-#: Results by their units' keys, and the temporary files that become them (ggufjac.atomic).
-OURS = re.compile(r"[0-9a-f]{32}\.safetensors$|\.[0-9a-f]{32}\.safetensors\.")
+#: The temporary files that become results (ggufjac.atomic).
+TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.safetensors\.")
 
 PENDING, DONE, FAILED = "pending", "done", "failed"
 
@@ -50,6 +57,7 @@ CREATE TABLE IF NOT EXISTS units (
     options TEXT NOT NULL,     -- JSON
     version TEXT NOT NULL,     -- of ggufjac
     error TEXT,                -- why it failed
+    traceback TEXT,            -- where that is a fault of ggufjac
     text TEXT,                 -- that the model has read, a chat as its template makes it
     n_tokens INTEGER,
     prediction TEXT,           -- the likeliest next token
@@ -85,9 +93,10 @@ class Store:
         self._connection = connection
 
     def plan(self, units: Sequence[Unit]) -> list[Unit]:
-        """Give every unit its row, and return those that are to be computed: neither done nor without their file.
+        """Give every unit its row, and return those that are to be computed: without a result that can be believed.
 
-        Rows that an older version of ggufjac left pending are taken out; nothing would ever compute them.
+        Results that are there without their rows are taken up. Rows that an older version of ggufjac left pending are
+        taken out; nothing would ever compute them.
         """
         with self._connection:
             self._connection.execute("DELETE FROM units WHERE status = ? AND version != ?", (PENDING, __version__))
@@ -101,45 +110,58 @@ class Store:
                 "UPDATE units SET line = ?, extra = ? WHERE key = ?",
                 [(unit.prompt.line, unit.prompt.extra or None, unit.key) for unit in units],
             )
-        there = {key for key, name, size in self._files() if _size(self.folder / name) == size}
-        return [unit for unit in units if unit.key not in there]
+        done = {row["key"] for row in self._connection.execute("SELECT key FROM units WHERE status = ?", (DONE,))}
+        return [unit for unit in units if not self._has(unit, unit.key in done)]
 
-    def record_failure(self, unit: Unit, error: str, seconds: float) -> None:
-        """Say of a unit why there is no result."""
-        self._update(unit, {"status": FAILED, "error": error, "seconds": seconds})
+    def record_failure(self, unit: Unit, error: str, seconds: float, fault: str | None = None) -> None:
+        """Say of a unit why there is no result; fault: the traceback, where that is one of the program."""
+        nothing = {"result": None, "bytes": None}
+        self._update(unit, {"status": FAILED, "error": error, "traceback": fault, "seconds": seconds, **nothing})
 
-    def record(self, unit: Unit, saved: Path, headline: dict[str, Any], seconds: float) -> None:
-        """Say of a unit that its result lies in `saved`, a file of this folder; headline: columns of the table."""
+    def record(self, unit: Unit, saved: Path, said: dict[str, Any], seconds: float) -> None:
+        """Say of a unit that its result lies in `saved`, a file of this folder; said: columns of the table."""
         name, size = saved.relative_to(self.folder).as_posix(), saved.stat().st_size
-        self._update(
-            unit, {"status": DONE, "error": None, "seconds": seconds, "result": name, "bytes": size, **headline}
-        )
+        why = {"error": None, "traceback": None}
+        self._update(unit, {"status": DONE, **why, "seconds": seconds, "result": name, "bytes": size, **said})
 
     def place(self, unit: Unit) -> Path:
         """Where the result of a unit belongs."""
         return self.folder / RESULTS / f"{unit.key}.safetensors"
 
     def sweep(self) -> None:
-        """Remove what a killed process has left: temporary files, and results that no row knows."""
-        known = {name for _, name, _ in self._files()}
+        """Remove the temporary files that a killed process has left."""
         for path in (self.folder / RESULTS).iterdir():
-            if OURS.match(path.name) and path.relative_to(self.folder).as_posix() not in known:
+            if TEMPORARY.match(path.name):
                 path.unlink()
 
     def rows(self) -> list[sqlite3.Row]:
         """All rows, in the order in which they were planned."""
         return list(self._connection.execute("SELECT * FROM units ORDER BY rowid"))
 
-    def _files(self) -> list[tuple[str, str, int]]:
-        rows = self._connection.execute("SELECT key, result, bytes FROM units WHERE status = ?", (DONE,))
-        return [(row["key"], row["result"], row["bytes"]) for row in rows]
+    def _has(self, unit: Unit, done: bool) -> bool:
+        """Whether a unit's result is there and is what was written; its row says so afterwards, whatever it said."""
+        place = self.place(unit)
+        result = None
+        if place.exists():
+            with suppress(UserError):
+                found, checked = read_result(place)
+                if found.kind == COMMANDS[unit.analysis].kind and (checked or done):
+                    result = found
+        if result is not None and not done:
+            taken = sum(getattr(result, "seconds", {}).values())
+            self.record(unit, place, headline(result), taken)
+        elif result is None and done:
+            with self._connection:
+                self._connection.execute("UPDATE units SET status = ? WHERE key = ?", (PENDING, unit.key))
+        return result is not None
 
     def _update(self, unit: Unit, columns: dict[str, Any]) -> None:
         columns["finished"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
         columns["file"] = unit.model.path
         assignments = ", ".join(f"{name} = ?" for name in columns)
         with self._connection:
-            self._connection.execute(f"UPDATE units SET {assignments} WHERE key = ?", (*columns.values(), unit.key))
+            values = [storable(value) if isinstance(value, str) else value for value in columns.values()]
+            self._connection.execute(f"UPDATE units SET {assignments} WHERE key = ?", (*values, unit.key))
 
 
 @contextmanager
@@ -154,6 +176,7 @@ def writing(folder: str | Path) -> Iterator[Store]:
         if place.is_dir() and not (place / DATABASE).exists() and _foreign(place):
             raise UserError(f"{folder} holds other things; give --out a new or an empty folder, or one of results")
         (place / RESULTS).mkdir(parents=True, exist_ok=True)
+        settled(place.parent)
     except OSError as error:
         raise UserError(f"{folder} cannot be used for results: {error.strerror}") from None
     if not os.access(place, os.W_OK):
@@ -163,6 +186,7 @@ def writing(folder: str | Path) -> Iterator[Store]:
             connection.execute(TABLE)
             _grown(connection)
             connection.execute(f"PRAGMA user_version = {SCHEMA}")
+        settled(place)
         store = Store(place, connection)
         store.sweep()
         yield store
@@ -184,6 +208,7 @@ def _connected(place: Path, folder: str | Path, mode: str) -> Iterator[sqlite3.C
     try:
         connection = sqlite3.connect(f"{(place / DATABASE).as_uri()}?mode={mode}", timeout=PATIENCE, uri=True)
         connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA synchronous = EXTRA")  # what is committed is on the disk
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found > SCHEMA or (found == 0 and mode == "rw"):
             raise UserError(f"{place / DATABASE}: written by another version of ggufjac, or by something else")
@@ -191,7 +216,9 @@ def _connected(place: Path, folder: str | Path, mode: str) -> Iterator[sqlite3.C
     except sqlite3.DatabaseError as error:
         if type(error) not in (sqlite3.DatabaseError, sqlite3.OperationalError):
             raise  # the others are mistakes of the program
-        raise UserError(f"{folder}: its table {DATABASE} cannot be used ({error})") from None
+        damaged = type(error) is sqlite3.DatabaseError
+        hint = f"; move it away, and the same run takes up the results that lie in {RESULTS}" if damaged else ""
+        raise UserError(f"{folder}: its table {DATABASE} cannot be used ({error}){hint}") from None
     finally:
         if connection is not None:
             connection.close()
@@ -207,8 +234,8 @@ def _grown(connection: sqlite3.Connection) -> None:
 
 
 def _foreign(place: Path) -> bool:
-    """Whether a folder holds anything that a run which was killed at once would not have left."""
-    return any(path.name not in (RESULTS, LOCK) for path in place.iterdir())
+    """Whether a folder holds anything but what a run leaves, its table perhaps lost."""
+    return any(path.name not in (RESULTS, LOCK, JOURNAL) for path in place.iterdir())
 
 
 def _planned(unit: Unit) -> tuple[Any, ...]:
@@ -219,7 +246,7 @@ def _planned(unit: Unit) -> tuple[Any, ...]:
     prompt = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
     source = (unit.model.name, unit.model.path, unit.model.fingerprint)
     options = json.dumps(unit.options.identity(), sort_keys=True)
-    return (
+    row = (
         unit.key,
         PENDING,
         p.line,
@@ -232,10 +259,4 @@ def _planned(unit: Unit) -> tuple[Any, ...]:
         options,
         __version__,
     )
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
+    return tuple(storable(value) if isinstance(value, str) else value for value in row)

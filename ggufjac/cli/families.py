@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ggufjac.cli.standard import say, say_text
+
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = subparsers.add_parser(
@@ -16,12 +18,10 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def execute(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from ggufjac.reports.tables.families import families_markdown, families_table
 
     if args.markdown:
-        print(families_markdown())
+        say_text(families_markdown() + "\n")
         return 0
-    Console().print(families_table())
+    say(families_table())
     return 0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import codecs
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ggufjac import parse
 from ggufjac.cli import common, options
 from ggufjac.cli.options import worded
+from ggufjac.cli.standard import say_text
 from ggufjac.errors import UserError
 from ggufjac.maps.options import MapOptions
 
@@ -53,9 +53,8 @@ def execute(args: argparse.Namespace) -> int:
         ids = model.ids_of(typed.on(model))
         sampling = Sampling(args.temperature, args.top_p, args.seed, args.top_k)
         for text in said(model, ids, args.tokens, sampling, chosen):
-            sys.stdout.write(text)
-            sys.stdout.flush()
-    sys.stdout.write("\n")
+            say_text(text)
+    say_text("\n")
     return 0
 
 

@@ -6,6 +6,7 @@ import argparse
 import json
 
 from ggufjac.cli import common
+from ggufjac.cli.standard import say, say_json
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,11 +31,9 @@ def execute(args: argparse.Namespace) -> int:
     with GGUFFile.open(resolve(args.model)) as file:
         found = inspect(file)
     if args.json:
-        print(json.dumps(to_plain(found), indent=1, ensure_ascii=False))
+        say_json(json.dumps(to_plain(found), indent=1, ensure_ascii=False))
         return 0
-    from rich.console import Console
-
     from ggufjac.reports.tables.inspection import inspection_report
 
-    Console().print(inspection_report(found, tensors=args.tensors))
+    say(inspection_report(found, tensors=args.tensors))
     return 0

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
 from ggufjac.cli import (
     ablate,
@@ -23,6 +21,7 @@ from ggufjac.cli import (
     ordinary,
     plan,
     show,
+    standard,
     steer,
     tokenize,
     verify,
@@ -107,28 +106,27 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; returns the exit status: 0, 1 (a check failed), 2 (a user's mistake), 130 (interrupted)."""
+    """Run one command; returns the exit status: 0, 1 (a check failed), 2 (a user's mistake, or an output that cannot be
+    written), 130 (interrupted)."""
+    standard.prepare()
     try:
         _check_environment()
         args = parse(arguments)
         status: int = args.execute(args)
-        sys.stdout.flush()
         return status
     except UserError as error:
-        print(f"ggufjac: {error}", file=sys.stderr)
+        standard.complain(str(error))
         return 2
     except RuntimeError as error:
         if type(error).__name__ != OUT_OF_MEMORY:
             raise
-        print(f"ggufjac: the device ran out of memory: {WHAT_HELPS}", file=sys.stderr)
+        standard.complain(f"the device ran out of memory: {WHAT_HELPS}")
         return 2
     except KeyboardInterrupt:
-        print("ggufjac: interrupted", file=sys.stderr)
+        standard.complain("interrupted")
         return 130
     except BrokenPipeError:
-        # the reader of a pipe left; point stdout elsewhere so that the interpreter's last flush is quiet
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        standard.abandon()  # the reader of a pipe left
         return 0
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
+from ggufjac.cli.standard import say, say_json
+from ggufjac.readable import readable, visible
 from ggufjac.registry import (
     CatalogueEntry,
     Places,
@@ -23,9 +25,12 @@ from ggufjac.registry import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
+
+#: Columns where there is no terminal: tables stay whole for other tools.
+WIDE = 10_000
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,8 +46,9 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     command = subparsers.add_parser(
         "models",
         help="list the models that can be had, and those on this disk",
-        description="List the models of models.toml and those that are on this disk: pulled ones and those of the "
-        "Hugging Face cache, Ollama and LM Studio. Each of the names can stand for MODEL in every command.",
+        description="List the models of models.toml and those that are on this disk: pulled ones, those of the Hugging "
+        "Face cache, Ollama, LM Studio, llama.cpp, Jan and GPT4All, and those below the folders that GGUFJAC_MODELS "
+        "names. Each of the names can stand for MODEL in every command.",
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(execute=execute_models)
@@ -50,13 +56,15 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def execute_pull(args: argparse.Namespace) -> int:
     """Pull the models named; returns the exit status (130 after Ctrl-C). Raises UserError."""
-    from rich.console import Console
+    from rich.text import Text
 
-    output, status = _console(), Console(stderr=True)
+    from ggufjac.reports.aside import aside
+
+    status = aside()
     places = Places.here()
     known = entries(places)
     if not args.names:
-        output.print(_names_table(known, places))
+        say(_names_table(known, places), width=WIDE)
         return 0
     wanted = [find_entry(name, known) for name in args.names]
     for entry in wanted:
@@ -64,9 +72,10 @@ def execute_pull(args: argparse.Namespace) -> int:
             with _progress(entry, status) as progress:
                 pulled = pull(entry, places, force=args.force, progress=progress)
         except KeyboardInterrupt:
-            status.print(f"[yellow]stopped[/]: {entry.name} was not pulled; run the same command to go on")
+            stopped = f": {entry.name} was not pulled; run the same command to go on"
+            status.print(Text.assemble(("stopped", "yellow"), stopped))
             return 130
-        _report(entry, pulled, output)
+        _report(entry, pulled)
     return 0
 
 
@@ -74,18 +83,15 @@ def execute_models(args: argparse.Namespace) -> int:
     """Print what can be had and what is on this disk; returns the exit status. Raises UserError."""
     places = Places.here()
     if args.json:
-        print(json.dumps(_as_json(places), indent=2, ensure_ascii=False))
+        say_json(json.dumps(_as_json(places), indent=2, ensure_ascii=False))
         return 0
+    from rich.table import Table
     from rich.text import Text
 
-    output = _console()
-    output.print(_registry_table(entries(places), places))
-    output.print()
-    local = _local_table(places)
-    if local.row_count:
-        output.print(local)
-    else:
-        output.print(Text("No models on this disk yet: `ggufjac pull smollm2-135m` takes 98 MB.", style="dim"))
+    local: RenderableType = _local_table(places)
+    if isinstance(local, Table) and not local.row_count:
+        local = Text("No models on this disk yet: `ggufjac pull smollm2-135m` takes 98 MB.", style="dim")
+    say(_registry_table(entries(places), places), Text(), local, width=WIDE)
     return 0
 
 
@@ -107,7 +113,13 @@ def _as_json(places: Places) -> dict[str, list[dict[str, object]]]:
             }
         )
     local: list[dict[str, object]] = [
-        {"name": model.name, "path": str(model.path), "source": model.source, "size": model.size}
+        {
+            "name": model.name,
+            "path": str(model.path),
+            "source": model.source,
+            "size": model.size,
+            "refusal": model.refusal,
+        }
         for model in local_models(places)
     ]
     return {"registry": registry, "local": local}
@@ -129,14 +141,6 @@ def _table(title: str, *columns: str, right: str, wraps: str) -> Table:
         justify: Literal["left", "right"] = "right" if heading == right else "left"
         table.add_column(heading, justify=justify, no_wrap=heading != wraps, overflow="fold")
     return table
-
-
-def _console() -> Console:
-    """Standard output; where that is no terminal, wide enough for tables to stay whole for other tools."""
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=10_000)
 
 
 def _one_line(*parts: str | tuple[str, str], style: str = "") -> Text:
@@ -168,7 +172,10 @@ def _local_table(places: Places) -> Table:
 
     table = _table("On this disk", "Name", "Size", "From", right="Size", wraps="Name")
     for model in local_models(places):
-        table.add_row(Text(model.name, style="bold cyan"), Text(_size(model.size)), Text(model.source, style="dim"))
+        whose = Text(model.source, style="dim")
+        if model.refusal is not None:
+            whose.append(", not usable here", style="yellow")  # why, the name itself tells when it is used
+        table.add_row(Text(readable(model.name), style="bold cyan"), Text(_size(model.size)), whose)
     return table
 
 
@@ -229,12 +236,12 @@ def _progress(entry: CatalogueEntry, console: Console) -> Iterator[Progress]:
         bar.stop()
 
 
-def _report(entry: CatalogueEntry, pulled: Pulled, console: Console) -> None:
+def _report(entry: CatalogueEntry, pulled: Pulled) -> None:
     """What was pulled, where it is, and what to do with it."""
     from rich.text import Text
 
     what = "pulled" if pulled.fresh else "is on this disk already"
     checked = "sha256 checked" if pulled.checked else "no sha256 known to check"
-    console.print(Text.assemble((entry.name, "bold cyan"), f" {what}: {_size(pulled.size)}, {checked}"))
-    console.print(Text(f"  {pulled.path}"), soft_wrap=True)
-    console.print(Text(f"  try: ggufjac analyze {entry.name} {shlex.quote(entry.prompt)}", style="dim"), soft_wrap=True)
+    first = Text.assemble((entry.name, "bold cyan"), f" {what}: {_size(pulled.size)}, {checked}")
+    again = Text(f"  try: ggufjac analyze {entry.name} {shlex.quote(entry.prompt)}", style="dim")
+    say(first, Text(f"  {visible(str(pulled.path))}"), again, wrapped=False)

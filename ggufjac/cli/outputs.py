@@ -1,9 +1,13 @@
-"""Where a result goes: standard output, and the files that were asked for."""
+"""Where a result goes: the files that were asked for, and standard output."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
+
+from ggufjac.cli.standard import complain, say, say_json
+from ggufjac.errors import UserError
 
 if TYPE_CHECKING:
     from ggufjac.analyses.common.result import Result
@@ -31,23 +35,46 @@ def require_outputs(args: argparse.Namespace) -> None:
 
 
 def publish(result: Result, args: argparse.Namespace) -> None:
-    """The report on standard output, and every file that was asked for."""
-    from rich.console import Console
+    """Every file that was asked for, what is the most to lose first; then the report on standard output.
 
+    Raises UserError where some of them cannot be written, once all others are.
+    """
     from ggufjac.atomic import write_text
     from ggufjac.reports.views import VIEWS
 
-    if args.json == "-":
-        print(result.to_json())
-    else:
-        Console().print(VIEWS.terminal(result))
-        if args.json is not None:
-            write_text(args.json, result.to_json() + "\n")
+    outputs: list[Callable[[], object]] = []
     if args.save is not None:
-        result.save(args.save)
-    if args.svg is not None:
-        write_text(args.svg, VIEWS.svg(result))
+        outputs.append(lambda: result.save(args.save))
+    if args.json not in (None, "-"):
+        outputs.append(lambda: write_text(args.json, result.to_json() + "\n"))
     if args.html is not None:
-        write_text(args.html, VIEWS.page(result))
+        outputs.append(lambda: write_text(args.html, VIEWS.page(result)))
+    if args.svg is not None:
+        outputs.append(lambda: write_text(args.svg, VIEWS.svg(result)))
     if args.plot is not None:
-        VIEWS.plot(result, args.plot, args.plot_format)
+        outputs.append(lambda: VIEWS.plot(result, args.plot, args.plot_format))
+    outputs.append(lambda: say_json(result.to_json()) if args.json == "-" else say(VIEWS.terminal(result)))
+    each(outputs)
+
+
+def each(outputs: Iterable[Callable[[], object]]) -> None:
+    """Make every output, whatever becomes of the others.
+
+    Raises what the first one has raised that failed for another reason than the user's; else UserError with all of
+    these reasons.
+    """
+    refused: list[str] = []
+    failed: list[Exception] = []
+    for output in outputs:
+        try:
+            output()
+        except UserError as error:
+            refused.append(str(error))
+        except Exception as error:
+            failed.append(error)
+    if failed:
+        for reason in refused:
+            complain(reason)
+        raise failed[0]
+    if refused:
+        raise UserError("; ".join(refused))

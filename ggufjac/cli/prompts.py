@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ggufjac import parse
 from ggufjac.chat.messages import parse_messages
 from ggufjac.chat.prompt import Bos, Message, Prompt
 from ggufjac.errors import UserError
@@ -150,8 +151,8 @@ def _system(args: argparse.Namespace) -> tuple[Message, ...]:
 def _file(path: str, what: str) -> str:
     """A file's text as it is, its last newline too."""
     try:
-        return Path(path).read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return parse.text(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: {what} cannot be read ({error})") from None
 
 
@@ -160,6 +161,6 @@ def _stdin(unasked: bool) -> str:
     if sys.stdin is None or (unasked and sys.stdin.isatty()):
         raise UserError('no prompt; give one as ggufjac analyze MODEL "The capital of France is"')
     try:
-        return sys.stdin.buffer.read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{STDIN} is not UTF-8 ({error.reason} at byte {error.start})") from None
+        return parse.text(sys.stdin.buffer.read())
+    except ValueError as error:
+        raise UserError(f"{STDIN} cannot be read ({error})") from None

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ggufjac.analyses.options import BatchOptions
 from ggufjac.batch.units import ANALYSES
 from ggufjac.cli import common, options
+from ggufjac.cli.outputs import each
+from ggufjac.cli.standard import complain, say, say_json, say_text
 from ggufjac.errors import UserError
+from ggufjac.readable import visible
 
 if TYPE_CHECKING:
-    from sqlite3 import Row
-
     from ggufjac.batch.run import Told
-    from ggufjac.batch.summary import Summary
     from ggufjac.batch.units import Unit
 
 
@@ -74,43 +73,19 @@ def execute(args: argparse.Namespace) -> int:
     if args.status is not None:
         if args.words or args.out is not None or args.column is not None:
             raise UserError("--status FOLDER only tells; leave out the prompts, the models, --column and --out")
-        return _tell(_status(args), args)
+        return _tell(args.status, None, args)
     if len(args.words) < 2 or args.out is None:
         raise UserError("a run needs prompts, models and a folder: ggufjac run prompts.jsonl MODEL --out FOLDER")
     try:
-        return _tell(_run(args), args)
+        return _tell(args.out, _run(args), args)
     except KeyboardInterrupt:
-        print("ggufjac: stopped; the same command goes on from here", file=sys.stderr)
+        complain("stopped; the same command goes on from here")
         return 130
 
 
-def _status(args: argparse.Namespace) -> Summary:
-    from ggufjac.batch.store import reading
-    from ggufjac.batch.summary import summary_of
-
-    with reading(args.status) as store:
-        rows = store.rows()
-    _write_rows(rows, None, args)
-    return summary_of(rows, args.status)
-
-
-def _write_rows(rows: Sequence[Row], keys: set[str] | None, args: argparse.Namespace) -> None:
-    """The rows with these keys (None: all) where --csv wants them."""
-    if args.csv is None:
-        return
-    from ggufjac.atomic import write_text
-    from ggufjac.batch.sheet import csv_of
-
-    text = csv_of(rows, keys)
-    if args.csv == "-":
-        print(text, end="")
-    else:
-        write_text(args.csv, text)
-
-
-def _run(args: argparse.Namespace) -> Summary:
+def _run(args: argparse.Namespace) -> set[str]:
+    """Compute what is left to do; returns the keys of all units that were asked for."""
     from ggufjac.batch.prompts import read_prompts
-    from ggufjac.batch.store import reading
     from ggufjac.batch.units import Resources, units_of
     from ggufjac.registry import resolve
 
@@ -122,17 +97,13 @@ def _run(args: argparse.Namespace) -> Summary:
     given = options.given(args, BatchOptions)
     units = units_of(prompts, sources(paths), args.analysis or ["analyze"], BatchOptions(**given))
     with _progress(len(paths)) as told:
-        summary = run_batch(args.out, units, Resources.of(BatchOptions(**given)), args.cluster, told)
-    if args.csv is not None:
-        with reading(args.out) as store:
-            _write_rows(store.rows(), {unit.key for unit in units}, args)
-    return summary
+        run_batch(args.out, units, Resources.of(BatchOptions(**given)), args.cluster, told)
+    return {unit.key for unit in units}
 
 
 @contextmanager
 def _progress(models: int) -> Iterator[Told]:
     """A bar on a terminal's standard error with the time that is left; plain lines every so often elsewhere."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -142,7 +113,9 @@ def _progress(models: int) -> Iterator[Told]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
+    from ggufjac.reports.aside import aside
+
+    console = aside()
     if not console.is_terminal:
         from ggufjac.reports.progress import Counted, plain_lines
 
@@ -166,26 +139,37 @@ def _progress(models: int) -> Iterator[Told]:
             if unit is None:  # what was there before says nothing about the time that a unit takes
                 bar.reset(task, completed=done, total=total, description="running")
                 return
-            which = f"{unit.analysis} {unit.model.name}" if models > 1 else unit.analysis
+            which = f"{unit.analysis} {visible(unit.model.name)}" if models > 1 else unit.analysis
             bar.update(task, completed=done, description=which)
 
         yield told
 
 
-def _tell(summary: Summary, args: argparse.Namespace) -> int:
-    from rich.console import Console
-
+def _tell(folder: str, keys: set[str] | None, args: argparse.Namespace) -> int:
+    """What a folder says of the units with these keys (None: of all), where it is asked for; the exit status."""
     from ggufjac.analyses.common.records import to_plain
     from ggufjac.atomic import write_text
+    from ggufjac.batch.sheet import csv_of
+    from ggufjac.batch.store import reading
+    from ggufjac.batch.summary import summary_of
     from ggufjac.reports.tables.batch import report
 
+    with reading(folder) as store:
+        rows = store.rows()
+    summary = summary_of(rows, folder, keys)
     counts = {"done": summary.done, "failed": summary.failed, "pending": summary.pending}
     plain = {"schema": "ggufjac.batch/1", **counts, **to_plain(summary)}
     text = json.dumps(plain, ensure_ascii=False, indent=1)
-    if args.json == "-":
-        print(text)
-    elif args.csv != "-":
-        Console().print(report(summary))
+    outputs: list[Callable[[], object]] = []
     if args.json not in (None, "-"):
-        write_text(args.json, text + "\n")
+        outputs.append(lambda: write_text(args.json, text + "\n"))
+    if args.csv not in (None, "-"):
+        outputs.append(lambda: write_text(args.csv, csv_of(rows, keys)))
+    if args.json == "-":
+        outputs.append(lambda: say_json(text))
+    elif args.csv == "-":
+        outputs.append(lambda: say_text(csv_of(rows, keys)))
+    else:
+        outputs.append(lambda: say(report(summary)))
+    each(outputs)
     return 1 if summary.failed else 0

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ggufjac.cli.outputs import add_outputs, publish, require_outputs
+from ggufjac.errors import UserError
+from ggufjac.readable import briefly
+
+if TYPE_CHECKING:
+    from ggufjac.analyses.common.result import Result
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,8 +25,24 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def execute(args: argparse.Namespace) -> int:
-    from ggufjac.analyses.table import load
+    from ggufjac.analyses.table import read_result
 
     require_outputs(args)
-    publish(load(args.file), args)
+    result, checked = read_result(args.file)
+    if not checked:
+        _require_showable(result, args.file)
+    publish(result, args)
     return 0
+
+
+def _require_showable(result: Result, file: str) -> None:
+    """Raise UserError where a result of which no checksum says that it is what was written cannot be shown: its facts
+    may contradict each other in any way. Of one that is, whatever goes wrong is a fault of the program."""
+    from ggufjac.reports.views import VIEWS
+
+    try:
+        VIEWS.text(result)
+        VIEWS.page(result)
+    except Exception as error:
+        why = briefly(f"{type(error).__name__}: {error}")
+        raise UserError(f"{file}: the result in it is damaged, or of another version ({why})") from None

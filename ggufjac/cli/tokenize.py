@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ggufjac.cli import common
+from ggufjac.cli.standard import say, say_json
 
 if TYPE_CHECKING:
     from ggufjac.chat.prompt import Prompt
@@ -31,13 +32,11 @@ def execute(args: argparse.Namespace) -> int:
     with common.open_model(args.model) as model:
         told = tokens_of(model, typed.on(model))
     if args.json:
-        print(json.dumps({"schema": "ggufjac.tokens/1", **told}, indent=1, ensure_ascii=False))
+        say_json(json.dumps({"schema": "ggufjac.tokens/1", **told}, indent=1, ensure_ascii=False))
         return 0
-    from rich.console import Console
-
     from ggufjac.reports.tables.tokens import tokens_report
 
-    Console().print(tokens_report(told))
+    say(tokens_report(told))
     return 0
 
 

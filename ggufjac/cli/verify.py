@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ggufjac.analyses.options import ExplainOptions
 from ggufjac.cli import common, options, prompts
+from ggufjac.cli.outputs import each
+from ggufjac.cli.standard import say, say_json
 from ggufjac.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from ggufjac.analyses.common.stopwatch import Progress
     from ggufjac.analyses.judge.explain import Explanation
     from ggufjac.analyses.judge.verify import Verification
@@ -57,8 +61,6 @@ def execute(args: argparse.Namespace) -> int:
     require_writable(args.json)
     typed = prompts.several(args, args.prompts)
     with common.open_model(args.model) as model:
-        from rich.console import Console
-
         from ggufjac.analyses.common.records import to_plain
         from ggufjac.analyses.common.tokens import Speller
         from ggufjac.analyses.judge.verify import PROMPTS, direct, twin
@@ -91,21 +93,21 @@ def execute(args: argparse.Namespace) -> int:
                     )
                 )
         agrees = all(result.agrees for result in results)
-        if args.json is not None:
-            told = {"schema": "ggufjac.verify/1", "agrees": agrees, "results": to_plain(results)}
-            if args.explain:
-                told["explanations"] = [explanation.to_dict() for explanation in explanations]
-            text = json.dumps(told, indent=1)
-            if args.json == "-":
-                print(text)
-                return 0 if agrees else 1
-            write_text(args.json, text + "\n")
-        console = Console()
-        for explanation in explanations:
-            console.print(VIEWS.terminal(explanation))
+        told = {"schema": "ggufjac.verify/1", "agrees": agrees, "results": to_plain(results)}
+        if args.explain:
+            told["explanations"] = [explanation.to_dict() for explanation in explanations]
+        text = json.dumps(told, indent=1)
+        if args.json == "-":
+            say_json(text)
+            return 0 if agrees else 1
+        parts: list[RenderableType] = [VIEWS.terminal(explanation) for explanation in explanations]
         if args.explain and not explanations:
-            console.print("All first tokens agree; with a PROMPT, --explain says what rounding did to its logit.")
-        console.print(VerificationReport(results, Speller(model.vocab)))
+            parts.append("All first tokens agree; with a PROMPT, --explain says what rounding did to its logit.")
+        parts.append(VerificationReport(results, Speller(model.vocab)))
+        outputs: list[Callable[[], object]] = [lambda: say(*parts)]
+        if args.json is not None:
+            outputs.insert(0, lambda: write_text(args.json, text + "\n"))
+        each(outputs)
     return 0 if agrees else 1
 
 

@@ -18,7 +18,7 @@ import torch
 
 from ggufjac.errors import UserError
 from ggufjac.families.bases.mixture import Mixture
-from ggufjac.families.parts import Attention, Linear, Part, Rope, Sequential, Temperature
+from ggufjac.families.parts import Linear, Part, Rope, Sequential, Temperature
 from ggufjac.families.parts.elementary import Pick
 from ggufjac.families.parts.latent import Absorbed, LatentAttention
 from ggufjac.families.parts.moe import Gating
@@ -39,12 +39,12 @@ class DeepSeek2(Mixture):
     def layer(self, i: int) -> Part:
         return self.block(i, self.latent_attention(i), self.mlp(i))
 
-    def latent_attention(self, i: int) -> Attention:
+    def latent_attention(self, i: int) -> LatentAttention:
         b, d, n_head = f"blk.{i}.", self.d, self.n_head(i)
-        rank, d_key, d_value, rope = self.rank, self.d_key(i), self.d_value(i), self.rope(i)
-        compressed = self.linear(b + "attn_kv_a_mqa", rank + rope.n_rot, d)
+        rank, d_key, d_value, n_rot = self.rank(i), self.d_key(i), self.d_value(i), self.n_rot(i)
+        compressed = self.linear(b + "attn_kv_a_mqa", rank + n_rot, d)
         latent = Sequential(compressed.rows(0, rank), self.norm(b + "attn_kv_a_norm", rank))
-        n_content = d_key - rope.n_rot
+        n_content = d_key - n_rot
         if self.split:
             keys = self.source.stack(b + "attn_k_b.weight", n_head, rank, n_content)
             apart = Linear(self.source.stack(b + "attn_v_b.weight", n_head, d_value, rank))
@@ -59,13 +59,14 @@ class DeepSeek2(Mixture):
 
         return LatentAttention(
             q=self.queries(i),
-            k=compressed.rows(rank, rank + rope.n_rot),
+            k=compressed.rows(rank, rank + n_rot),
             v=Sequential(latent, values),
             out=self.linear(b + "attn_output", d, n_head * d_value),
             n_head=n_head,
             n_head_kv=n_head,
-            scale=self.sharpness(rope) / math.sqrt(d_key),
-            rope=rope,
+            scale=self.sharpness(i) / math.sqrt(d_key),
+            rope=self.rope(i),
+            window=self.window(i),
             temperature=self.temperature(),
             latent=latent,
             content=content,
@@ -73,21 +74,35 @@ class DeepSeek2(Mixture):
         )
 
     def queries(self, i: int) -> Part:
-        b, n, rank = f"blk.{i}.", self.n_head(i) * self.d_key(i), 0
-        lite = self.n_layer in LITE_LAYERS or (self.n_layer, self.n_vocab) == LITE_LAYERS_AND_VOCABULARY
-        if not lite:
-            rank = self.source.integer("attention.q_lora_rank")
+        b, n, rank = f"blk.{i}.", self.n_head(i) * self.d_key(i), self.query_rank(i)
         if rank == 0:
             return self.linear(b + "attn_q", n, self.d)
-        down, up = self.linear(b + "attn_q_a", rank, self.d), self.linear(b + "attn_q_b", n, rank)
-        return Sequential(down, self.norm(b + "attn_q_a_norm", rank), up)
+        return Sequential(*self.latent_queries(i, rank), self.linear(b + "attn_q_b", n, rank))
+
+    def latent_queries(self, i: int, rank: int) -> tuple[Part, Part]:
+        """From the normalised state to the latent vector [rank] that queries are made of."""
+        b = f"blk.{i}."
+        return self.linear(b + "attn_q_a", rank, self.d), self.norm(b + "attn_q_a_norm", rank)
 
     # --- sizes and positions ----------------------------------------------------------------------------------
 
-    @property
-    def rank(self) -> int:
-        """Entries of the latent vector."""
+    def rank(self, i: int) -> int:
+        """Entries of the latent vector of layer i."""
         return self.source.count("attention.kv_lora_rank")
+
+    def query_rank(self, i: int) -> int:
+        """Entries of the latent vector that layer i makes queries of; 0 where it has none."""
+        lite = self.n_layer in LITE_LAYERS or (self.n_layer, self.n_vocab) == LITE_LAYERS_AND_VOCABULARY
+        return 0 if lite else self.source.integer("attention.q_lora_rank")
+
+    def n_rot(self, i: int) -> int:
+        """Entries of a key that all heads share, which are the rotated ones."""
+        n_rot, d_key = self.source.count("rope.dimension_count", self.d_key(i)), self.d_key(i)
+        if n_rot >= d_key:
+            raise UserError(
+                f"{self.source.file.path}: RoPE takes {n_rot} of {d_key} entries of a key; some must remain"
+            )
+        return n_rot
 
     @property
     def split(self) -> bool:
@@ -100,19 +115,13 @@ class DeepSeek2(Mixture):
     def d_value(self, i: int) -> int:
         return self.source.count("attention.value_length_mla") if self.split else super().d_value(i)
 
-    def rope(self, i: int) -> Rope:
-        n_rot, d_key = self.source.count("rope.dimension_count", self.d_key(i)), self.d_key(i)
-        if n_rot >= d_key:
-            raise UserError(
-                f"{self.source.file.path}: RoPE takes {n_rot} of {d_key} entries of a key; some must remain"
-            )
-        return self.plain_rope(i, offset=d_key - n_rot, log_multiplier=self.multiplier_of_angles)
+    def rope(self, i: int) -> Rope | None:
+        return self.latent_rope(i)
 
-    @property
-    def multiplier_of_angles(self) -> float:
-        """YaRN's mscale_all_dim as far as cosine and sine have it; with 1 they stay as they are, wherever it is given:
-        `sharpness` has it instead."""
-        return 1.0 if self.log_multiplier else 0.0
+    def latent_rope(self, i: int) -> Rope:
+        """The rotation of the last entries of queries and keys."""
+        n_content = self.d_key(i) - self.n_rot(i)
+        return self.plain_rope(i, offset=n_content, log_multiplier=self.multiplier_of_turns)
 
     @property
     def log_multiplier(self) -> float:
@@ -120,8 +129,15 @@ class DeepSeek2(Mixture):
         key = np.float32(self.source.number("rope.scaling.yarn_log_multiplier", 0.0))
         return float(key / np.float32(0.1))
 
-    def sharpness(self, rope: Rope) -> float:
-        """What llama.cpp multiplies the scores by besides 1 / sqrt(d_key)."""
+    @property
+    def multiplier_of_turns(self) -> float:
+        """What of it llama.cpp divides cosine and sine by: they stay as they are wherever it is given, since
+        `sharpness` has it instead."""
+        return 1.0 if self.log_multiplier else 0.0
+
+    def sharpness(self, i: int) -> float:
+        """What llama.cpp multiplies the scores of layer i by besides 1 / sqrt(d_key)."""
+        rope = self.latent_rope(i)
         stretch = math.log(1 / rope.scale)
         magnitude = rope.magnitude * (1 if rope.yarn else 1 + 0.1 * stretch)
         return (magnitude * (1 + 0.1 * self.log_multiplier * stretch)) ** 2
@@ -148,5 +164,5 @@ class Mistral4(DeepSeek2):
     architectures = ("mistral4",)
 
     @property
-    def multiplier_of_angles(self) -> float:
+    def multiplier_of_turns(self) -> float:
         return self.log_multiplier

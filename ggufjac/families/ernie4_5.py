@@ -24,9 +24,9 @@ class Ernie4_5(Family):
         return self.block(i, self.attention(i), self.gated_mlp(i))
 
     def attention(self, i: int, *, norms: Literal["head", "whole"] | None = None) -> Attention:
-        n = self.n_head(i) * self.d_value(i)
-        out = Linear(self.source.matrix(f"blk.{i}.attn_output.weight", self.d, n))
-        return replace(super().attention(i, norms=norms), out=out)
+        name = f"blk.{i}.attn_output"
+        weight = self.source.matrix(f"{name}.weight", self.d, self.n_head(i) * self.d_value(i))
+        return replace(super().attention(i, norms=norms), out=Linear(weight, scale=self.scale_of(name)))
 
 
 class Ernie4_5MoE(Ernie4_5, Mixture):

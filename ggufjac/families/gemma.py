@@ -16,6 +16,7 @@ class Gemma(Family):
     """Gemma 1 and CodeGemma: pre-norm blocks, GeGLU, large heads, embeddings scaled by sqrt(d) and tied."""
 
     architectures = ("gemma",)
+    plain_base = True
 
     @property
     def embedding_scale(self) -> float:

@@ -23,6 +23,7 @@ class Gemma2(Gemma):
     """
 
     architectures = ("gemma2",)
+    plain_base = True
 
     def layer(self, i: int) -> Part:
         attention = replace(self.attention(i), softcap=self.source.number("attn_logit_softcapping", 50.0))

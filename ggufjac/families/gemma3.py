@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from ggufjac.families.bases.hyperparameters import PLAIN_BASE
+from ggufjac.families.bases.source import Source
 from ggufjac.families.gemma import Gemma
 from ggufjac.families.parts import Part, Rope
 
@@ -12,6 +14,8 @@ from ggufjac.families.parts import Part, Rope
 PERIOD = 6
 #: llama.cpp recognises the 27B by its number of layers.
 LAYERS_27B = 62
+#: Layers of the sizes whose global layers were stretched eightfold: 4B, 12B, 27B (Gemma 3 report, arXiv 2503.19786).
+STRETCHED = (34, 48, 62)
 
 
 class Gemma3(Gemma):
@@ -23,6 +27,15 @@ class Gemma3(Gemma):
     """
 
     architectures = ("gemma3",)
+    plain_base = False
+
+    def __init__(self, source: Source) -> None:
+        if not source.has_key("attention.layer_norm_rms_epsilon"):
+            known = {"attention.layer_norm_rms_epsilon": 1e-6, "rope.freq_base": 1e6}
+            if source.count("block_count") in STRETCHED:
+                known["rope.scaling.factor"] = 8.0
+            source.assume(known, "Gemma 3's own values, which files made by Ollama lack; llama.cpp loads none of these")
+        super().__init__(source)
 
     def layer(self, i: int) -> Part:
         attention = self.attention(i, norms="head")
@@ -36,7 +49,7 @@ class Gemma3(Gemma):
     def rope(self, i: int) -> Rope | None:
         if self.window(i) is None:
             return self.plain_rope(i)
-        return self.plain_rope(i, base=self.source.number("rope.freq_base_swa", 10000.0), scale=1.0)
+        return self.plain_rope(i, base=self.source.positive("rope.freq_base_swa", PLAIN_BASE), scale=1.0)
 
     def output_head(self) -> Part:
         return self.capped_head(self.source.number("final_logit_softcapping", 0.0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from ggufjac.families.bases.hyperparameters import PLAIN_BASE
 from ggufjac.families.bases.wide_gemma import WideGemma
 from ggufjac.families.parts import (
     Append,
@@ -153,7 +154,7 @@ class Gemma3n(WideGemma):
     def rope(self, i: int) -> Rope | None:
         if self.window(i) is None:
             return self.plain_rope(i)
-        return self.plain_rope(i, base=self.source.number("rope.freq_base_swa", 10000.0), scale=1.0)
+        return self.plain_rope(i, base=self.source.positive("rope.freq_base_swa", PLAIN_BASE), scale=1.0)
 
     def output_head(self) -> Part:
         return self.capped_head(30.0)

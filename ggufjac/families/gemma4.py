@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 from ggufjac.errors import UserError
+from ggufjac.families.bases.hyperparameters import PLAIN_BASE
 from ggufjac.families.bases.wide_gemma import WideGemma
 from ggufjac.families.parts import (
     Append,
@@ -78,16 +79,10 @@ class Gemma4(WideGemma):
         b, eps = f"blk.{i}.", self.source.number("attention.layer_norm_rms_epsilon")
         plain = self.experts(i, self.routing(i), self.source.per_layer("expert_feed_forward_length", i), gelu)
         sharpness = self.source.vector(b + "ffn_gate_inp.scale", self.d) / math.sqrt(self.d)
-        scales = self.source.optional_vector(b + "ffn_down_exps.scale", self.n_expert)
-
-        def expert(e: int) -> Part:
-            return plain.expert(e) if scales is None else Sequential(plain.expert(e), Scale(float(scales[e])))
-
         experts = replace(
             plain,
             router=Sequential(RMSNorm(sharpness, eps), plain.router),
             before=Named("ffn_norm_2", self.norm(b + "pre_ffw_norm_2", self.d)),
-            expert=expert,
         )
         one = Sequential(
             Named("ffn_norm_1", self.norm(b + "ffn_norm", self.d)),
@@ -119,7 +114,7 @@ class Gemma4(WideGemma):
             freqs = self.source.vector("rope_freqs.weight", self.d_key(i) // 2)[: n_rot // 2]
             return self.plain_rope(i, n_rot=n_rot, factors=Factors(freqs, freqs, self.n_ctx_orig))
         n_rot = self.source.count("rope.dimension_count_swa", n_rot)
-        return self.plain_rope(i, n_rot=n_rot, base=self.source.number("rope.freq_base_swa", 10000.0), scale=1.0)
+        return self.plain_rope(i, n_rot=n_rot, base=self.source.positive("rope.freq_base_swa", PLAIN_BASE), scale=1.0)
 
     def output_head(self) -> Part:
         return self.capped_head(self.source.number("final_logit_softcapping", 30.0))

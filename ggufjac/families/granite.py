@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ggufjac.errors import UserError
 from ggufjac.families.bases.base import Family
-from ggufjac.families.parts import Parallel, Part, Rope, Scale, Sequential
+from ggufjac.families.parts import Attention, Parallel, Part, Rope, Scale, Sequential
 
 
 class Granite(Family):
@@ -33,13 +33,19 @@ class Granite(Family):
 
     def mixer(self, i: int) -> Part:
         """What mixes positions in layer i."""
+        return self.scaled_attention(i)
+
+    def scaled_attention(self, i: int) -> Attention:
         attention = self.attention(i)
         return replace(attention, scale=self.source.number("attention.scale", 0.0) or attention.scale)
 
     def mixture(self, i: int) -> Part:
         experts = self.experts(i, self.routing(i), self.n_ff(i))
         n_ff = self.source.integer("expert_shared_feed_forward_length", 0)
-        return Parallel(experts, self.gated_mlp(i, kind="_shexp", n_ff=n_ff)) if n_ff else experts
+        return Parallel(experts, self.shared_expert(i, n_ff)) if n_ff else experts
+
+    def shared_expert(self, i: int, n_ff: int) -> Part:
+        return self.gated_mlp(i, kind="_shexp", n_ff=n_ff)
 
     def rope(self, i: int) -> Rope | None:
         # llama.cpp takes "finetuned: false" to mean that dense Granite has no positions; experts always have them

@@ -32,7 +32,7 @@ class HunyuanDense(Family):
         if alpha <= 0:
             return self.plain_rope(i)
         dim = np.float32(self.d_key(i))
-        base = np.float32(self.source.number("rope.freq_base", 10000.0))
+        base = np.float32(self.rope_base)
         return self.plain_rope(i, base=float(base * np.float32(alpha) ** (dim / (dim - 2))))
 
 

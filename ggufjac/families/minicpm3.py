@@ -24,14 +24,14 @@ class MiniCPM3(DeepSeek2):
         after = [Scale(DEPTH / math.sqrt(self.n_layer))]
         return self.block(i, self.latent_attention(i), self.gated_mlp(i), after_attention=after, after_mlp=after)
 
-    def rope(self, i: int) -> Rope:
-        return replace(super().rope(i), pairing="halves", factors=self.long_factors(i))
+    def latent_rope(self, i: int) -> Rope:
+        return replace(super().latent_rope(i), pairing="halves", factors=self.long_factors(i))
 
     @property
     def log_multiplier(self) -> float:
         return 0.0
 
-    def sharpness(self, rope: Rope) -> float:
+    def sharpness(self, i: int) -> float:
         return 1.0
 
     def temperature(self) -> Temperature | None:

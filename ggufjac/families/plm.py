@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ggufjac.families.deepseek2 import DeepSeek2
-from ggufjac.families.parts import Part, PlainMLP, Rope, Temperature
+from ggufjac.families.parts import Part, PlainMLP, Temperature
 from ggufjac.families.parts.activations import relu_squared
 
 
@@ -25,7 +25,7 @@ class PLM(DeepSeek2):
     def log_multiplier(self) -> float:
         return 0.0
 
-    def sharpness(self, rope: Rope) -> float:
+    def sharpness(self, i: int) -> float:
         return 1.0
 
     def temperature(self) -> Temperature | None:

@@ -92,7 +92,8 @@ class Qwen3Next(Family):
             alpha=alpha,
             beta=beta,
             a=source.vector(b + "ssm_a", n_head),
-            dt_bias=source.vector(b + "ssm_dt.bias", n_head),
+            # Ollama's files have the name without its ending
+            dt_bias=source.vector(b + ("ssm_dt.bias" if source.has(b + "ssm_dt.bias") else "ssm_dt"), n_head),
             norm=source.vector(b + "ssm_norm.weight", d),
             out=self.linear(b + "ssm_out", self.d, n_head * d),
             n_key_head=n_key_head,

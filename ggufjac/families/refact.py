@@ -24,7 +24,9 @@ class Refact(Family):
 
     def linear(self, name: str, n_out: int, n_in: int) -> Linear:
         made = super().linear(name, n_out, n_in)
-        return made if name.endswith(("attn_q", "attn_k", "attn_v", "attn_qkv")) else Linear(made.weight)
+        return (
+            made if name.endswith(("attn_q", "attn_k", "attn_v", "attn_qkv")) else Linear(made.weight, scale=made.scale)
+        )
 
     def rope(self, i: int) -> Rope | None:
         return None

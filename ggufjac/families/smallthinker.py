@@ -44,15 +44,7 @@ class SmallThinker(Mixture):
         return self.source.integer("attention.sliding_window", 0) > 0
 
     def window(self, i: int) -> int | None:
-        return WINDOW if self.windowed and self.is_local(i, PERIOD) else None
-
-    def is_local(self, i: int, period: int) -> bool:
-        """As elsewhere, but that the first of every `period` layers is the one that sees everything."""
-        key = "attention.sliding_window_pattern"
-        if self.source.is_array(key):
-            return super().is_local(i, period)
-        period = self.source.integer(key, period)
-        return period == 0 or i % period != 0
+        return WINDOW if self.windowed and self.is_local(i, PERIOD, global_first=True) else None
 
     def rope(self, i: int) -> Rope | None:
         if not self.windowed or self.n_layer == PERIOD:

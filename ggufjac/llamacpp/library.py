@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from ggufjac.errors import UserError
+from ggufjac.llamacpp.reasons import with_meaning
 
 _ERROR_LEVEL: Final = 4  # GGML_LOG_LEVEL_ERROR
 _CONTINUE_LEVEL: Final = 5  # GGML_LOG_LEVEL_CONT: more text for the line before
@@ -166,7 +167,7 @@ def load_model(path: str | os.PathLike[str], *, vocab_only: bool, repack: bool =
     loaded.log.clear()
     pointer = loaded.api.llama_model_load_from_file(os.fsencode(path), params)
     if not pointer:
-        raise UserError(f"{path}: llama.cpp cannot load this file: {loaded.log.reason()}")
+        raise UserError(f"{path}: llama.cpp cannot load this file: {with_meaning(loaded.log.reason())}")
     return Handle(pointer, loaded.api.llama_model_free)
 
 

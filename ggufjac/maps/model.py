@@ -17,11 +17,13 @@ from ggufjac.chat.prompt import Bos, Prompt, PromptLike
 from ggufjac.errors import UserError
 from ggufjac.families import Family, family_of
 from ggufjac.families.parts import Run
+from ggufjac.llamacpp.barevocab import BareVocab, Vocabulary
 from ggufjac.llamacpp.vocab import Vocab
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.options import MapOptions
 from ggufjac.maps.sweeps import Passed
 from ggufjac.maps.text import TextMap
+from ggufjac.maps.unchanged import Stamps
 from ggufjac.maps.within.hooks import Activations
 from ggufjac.network.followed.follow import concluded, follow
 from ggufjac.network.forward import ForwardPass, path_weights, propagate, run_of
@@ -40,6 +42,7 @@ class Model:
     def __init__(self, file: GGUFFile, family: Family) -> None:
         self.file = file
         self.family = family
+        self._stamps = Stamps.of(file.paths)
 
     @classmethod
     def open(cls, path: str | Path) -> Model:
@@ -50,6 +53,11 @@ class Model:
         except BaseException:
             file.close()
             raise
+
+    def require_unchanged(self) -> None:
+        """Raise UserError where a file was changed, cut or replaced since it was opened: what was computed from it does
+        not count, and its missing pages must not be touched."""
+        self._stamps.require_same()
 
     def close(self) -> None:
         if "vocab" in self.__dict__:
@@ -67,9 +75,12 @@ class Model:
         self.close()
 
     @cached_property
-    def vocab(self) -> Vocab:
-        """llama.cpp's own tokenizer for this file."""
-        return Vocab.load(self.file.path)
+    def vocab(self) -> Vocabulary:
+        """llama.cpp's own tokenizer for this file; where it has none, what the file says of its tokens."""
+        try:
+            return Vocab.load(self.file.path)
+        except UserError as error:
+            return BareVocab(self.file, str(error))
 
     def tokenize(self, text: str, special: bool = True) -> list[int]:
         """Token ids, special tokens and BOS exactly as llama.cpp adds them; special: whether "<s>" and the like in the

@@ -1,4 +1,4 @@
-"""What a reader should know of a prompt before believing what is said of it."""
+"""What a reader should know of a file and of a prompt before believing what is said of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ggufjac.chat.prompt import Prompt, PromptLike
+from ggufjac.llamacpp.barevocab import BareVocab
 from ggufjac.reader.template import has_template
 
 if TYPE_CHECKING:
@@ -23,9 +24,14 @@ def text_of(model: Model, prompt: PromptLike, ids: Sequence[int]) -> str:
 
 
 def notes_of(model: Model, prompt: PromptLike, ids: Sequence[int]) -> tuple[str, ...]:
-    """Notes on a prompt and its tokens."""
-    notes = []
+    """Notes on the file, on a prompt and on its tokens."""
+    notes = list(model.family.notes)
+    if empty := model.family.source.empty_matrices:
+        more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+        notes.append(f"{empty[0]}{more} of the file's matrices hold only zeros: perhaps the download is unfinished")
     vocab = model.vocab
+    if isinstance(vocab, BareVocab):
+        notes.append(vocab.note)
     if vocab.bos is not None and list(ids[:2]) == [vocab.bos] * 2:
         name = vocab.piece(vocab.bos).decode("utf-8", "replace")
         notes.append(f"the prompt begins with BOS twice ({name}): --bos no leaves one out")

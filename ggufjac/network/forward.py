@@ -13,6 +13,7 @@ from torch import Tensor
 from ggufjac.families import Family
 from ggufjac.families.parts import Part, Run
 from ggufjac.families.parts.narrowing import kept
+from ggufjac.network.finite import require_finite
 from ggufjac.operators import Deferred, Operator, Sequential
 from ggufjac.operators.walk import coefficient_bytes, weights
 from ggufjac.quants.memory.readahead import AHEAD, Readahead
@@ -75,6 +76,8 @@ def propagate(
     From the layer on that exceeds them, operators are made anew from the state that enters whenever they are needed.
     edit: what happens to the states between the blocks; its operators become part of the layers'.
     passed: is told how many prompts have passed one more layer.
+
+    Raises UserError where the file's weights make something of the prompt that is no number.
     """
     with kernels_first(), Readahead() as ahead:
         last = (x.shape[-2] - 1,) if last_only else None
@@ -116,6 +119,8 @@ def _propagate(
     head, logits = family.head.build(run, y)
     if not x.is_meta:
         ahead.leave(weights(head))
+        if not torch.is_grad_enabled():
+            require_finite(family, states, y, logits)
     return ForwardPass(run, tuple(states), tuple(operators), final, head, y, run.value("result_output", logits))
 
 

@@ -10,7 +10,7 @@ from ggufjac.operators.base import One, Operator, Tally
 class Pick(Operator):
     """y = the entries `chosen` of x [..., T, n]: what a projection gives besides them is of no use here.
 
-    chosen: [m] int64, distinct, each below n.
+    chosen: [m] int64, each below n; an entry can be chosen again.
     """
 
     def __init__(self, chosen: Tensor, n: int) -> None:
@@ -21,4 +21,4 @@ class Pick(Operator):
         return x.index_select(-1, self.chosen.to(x.device))
 
     def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
-        return g.new_zeros(*g.shape[:-1], self.n).index_copy(-1, self.chosen.to(g.device), g)
+        return g.new_zeros(*g.shape[:-1], self.n).index_add(-1, self.chosen.to(g.device), g)

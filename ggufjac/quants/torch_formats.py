@@ -181,6 +181,11 @@ def _q1_0(blocks: Tensor) -> Tensor:
     return torch.where(_fields(qs, 1).flatten(1) != 0, scale, -scale)
 
 
+def _q2_0(blocks: Tensor) -> Tensor:
+    d, qs = _split(blocks, 2, 16)
+    return _float16(d) * (_fields(qs, 2).flatten(1).float() - 1)
+
+
 # Superblocks of 256, whose scales are quantised themselves.
 
 
@@ -352,6 +357,7 @@ _FORMATS: dict[GGMLType, Format] = {
     GGMLType.Q5_1: _q5_1,
     GGMLType.Q8_0: _q8_0,
     GGMLType.Q1_0: _q1_0,
+    GGMLType.Q2_0: _q2_0,
     GGMLType.Q2_K: _q2_k,
     GGMLType.Q3_K: _q3_k,
     GGMLType.Q4_K: _q4_k,

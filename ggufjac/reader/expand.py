@@ -46,7 +46,7 @@ def expanded_size(source: GGUFFile) -> int:
 
 
 def expand_f32(source: GGUFFile, target: Path, dequantize: Dequantize) -> None:
-    """Write the model to `target` with every tensor in float32, those of integers excepted.
+    """Write the model to `target` with every tensor in float32, those of integers excepted, and without empty ones.
 
     `dequantize` gets packed rows (uint8 [n, row_bytes]; where a row is very long, its blocks as rows) and returns their
     float32 values [n, weights in a row]. `target` appears when it is complete and not at all after a failure or an
@@ -74,6 +74,8 @@ def _plan(source: GGUFFile) -> _Plan:
     tensors = []
     offset = 0
     for info in source.tensors.values():
+        if not info.n_weights:
+            continue  # a converter's flag, for which llama.cpp would refuse the file
         kind = info.type if info.type in _AS_THEY_ARE else GGMLType.F32
         nbytes = info.n_weights * kind.block_bytes
         padding = align(nbytes, source.alignment) - nbytes

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from ggufjac.reader.cursor import bad_file, show
 from ggufjac.reader.metadata import Metadata
-from ggufjac.reader.shard import HEADER_BYTES, Shard, open_shard
-from ggufjac.reader.tensors import TensorInfo
+from ggufjac.reader.shard import HEADER_BYTES, MAGIC, Shard, open_shard
+from ggufjac.reader.tensors import TensorInfo, align
 
 SPLIT_NUMBER = "split.no"
 SPLIT_COUNT = "split.count"
@@ -82,7 +82,9 @@ class GGUFFile:
         Raises KeyError for a name that is not in `tensors`.
         """
         info = self.tensors[name]
-        flat = np.frombuffer(self._open_shard(info.shard).data, np.uint8, info.nbytes, info.offset)
+        data = self._open_shard(info.shard).data
+        # numpy refuses an offset at the very end of a buffer, where an empty tensor can lie.
+        flat = np.frombuffer(data, np.uint8, info.nbytes, info.offset if info.nbytes else 0)
         return flat.reshape(info.rows, info.row_bytes)
 
     def advise(self, name: str, advice: Advice) -> None:
@@ -90,7 +92,7 @@ class GGUFFile:
         info = self.tensors[name]
         data = self._open_shard(info.shard).data
         flag = getattr(mmap, f"MADV_{advice.upper()}", None)
-        if flag is None:
+        if flag is None or not info.nbytes:
             return
         # Advice is given for whole pages: the neighbours that share the outer two are only read again from the cache.
         start = info.offset // mmap.PAGESIZE * mmap.PAGESIZE
@@ -179,6 +181,12 @@ def _shard_paths(named: Shard, count: int) -> list[Path]:
     """All files of the model, from the name of one: llama.cpp's naming, `<prefix>-00001-of-00003.gguf`."""
     number = named.metadata.require(SPLIT_NUMBER, int)
     ending = _ending(number, count)
+    if not named.path.name.endswith(ending) and _goes_on(named):
+        raise bad_file(
+            named.path,
+            f"holds the {count} parts of a split model one behind the other, as `cat` writes them, which nobody can "
+            "read; join the parts with llama.cpp's `llama-gguf-split --merge`, or give the first one of them",
+        )
     if not named.path.name.endswith(ending):
         raise bad_file(
             named.path,
@@ -195,6 +203,13 @@ def _shard_paths(named: Shard, count: int) -> list[Path]:
             f"belongs to a split model of which {show(missing[0])} is missing{others}; put all parts into one folder",
         )
     return paths
+
+
+def _goes_on(shard: Shard) -> bool:
+    """Whether another GGUF file begins where this one's tensors end."""
+    end = max((info.offset + info.nbytes for info in shard.tensors.values()), default=shard.metadata_end)
+    start = align(end, shard.alignment)
+    return shard.data[start : start + len(MAGIC)] == MAGIC
 
 
 def _ending(number: int, count: int) -> str:

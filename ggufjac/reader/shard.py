@@ -7,10 +7,12 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from ggufjac.errors import UserError
 from ggufjac.reader.cursor import Cursor, bad_file
 from ggufjac.reader.foreign import HEAD_BYTES, describe
 from ggufjac.reader.metadata import Metadata, ValueType, index_metadata
 from ggufjac.reader.tensors import SMALLEST_ROW, TensorInfo, read_tensor_table
+from ggufjac.reader.unfinished import describe_name
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -39,6 +41,13 @@ def open_shard(path: Path, number: int) -> Shard:
     data = _map(path)
     try:
         return _parse(path, data, number)
+    except UserError as error:
+        data.close()
+        piece = describe_name(path)
+        if piece is None:
+            raise
+        reason = str(error).removeprefix(f"{bad_file(path, '')}")
+        raise bad_file(path, f"{piece}; as it is, {reason}") from error
     except BaseException:
         data.close()
         raise
@@ -57,10 +66,16 @@ def _map(path: Path) -> mmap.mmap:
             if not head:
                 raise bad_file(path, "is empty; download the model again")
             if not head.startswith(MAGIC):
-                raise bad_file(path, f"is not a GGUF file; it looks like {describe(head)}")
+                raise bad_file(path, describe_name(path) or f"is not a GGUF file; it looks like {describe(head)}")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         raise bad_file(path, "there is no such file") from None
+    except PermissionError as error:
+        raise bad_file(
+            path,
+            f"cannot be read ({error.strerror}): your user may not open it, as with the files of a system service; "
+            "have yourself given the permission, or copy the file",
+        ) from error
     # ValueError: a path with a zero byte in it, or a file that shrank to nothing after it was read.
     except (OSError, ValueError) as error:
         raise bad_file(path, f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
@@ -76,7 +91,8 @@ def _parse(path: Path, data: mmap.mmap, number: int) -> Shard:
     metadata = index_metadata(cursor, n_pairs)
     metadata_end = cursor.position
     alignment = _alignment(cursor, metadata)
-    tensors = read_tensor_table(cursor, n_tensors, alignment, number)
+    architecture = str(metadata.get("general.architecture", ""))
+    tensors = read_tensor_table(cursor, n_tensors, alignment, number, architecture)
     return Shard(path, data, version, alignment, metadata, metadata_end, tensors)
 
 

@@ -43,6 +43,7 @@ class GGMLType(IntEnum):
     MXFP4 = 39
     NVFP4 = 40
     Q1_0 = 41
+    Q2_0 = 42
 
     @property
     def block(self) -> int:
@@ -88,6 +89,7 @@ BLOCKS: dict[GGMLType, tuple[int, int]] = {
     GGMLType.MXFP4: (32, 17),
     GGMLType.NVFP4: (64, 36),
     GGMLType.Q1_0: (128, 18),
+    GGMLType.Q2_0: (64, 18),
 }
 
 #: Types that hold numbers rather than weights: read as they are, never dequantised.

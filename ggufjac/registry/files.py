@@ -10,9 +10,12 @@ from pathlib import Path
 
 # llama.cpp's gguf-split names its pieces NAME-00001-of-00003.gguf.
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
-_COMPANION = re.compile(r"(?:^|[-_.])(?:mmproj|vocab)(?:[-_.]|$)", re.IGNORECASE)
+# Image projectors, and the bare vocabularies of llama.cpp's own tests: a model may well have "vocab" in its name.
+_COMPANION = re.compile(r"(?:^|[-_.])mmproj(?:[-_.]|$)|^ggml-vocab-", re.IGNORECASE)
 _IMATRIX = re.compile(r"(?:^|[-_.])imatrix(?:[-_.]|$)", re.IGNORECASE)
 _WEIGHTS = re.compile(r"(?:^|[-_.])(?:i?q\d|tq\d|b?f16|f32|mxfp4|nvfp4)", re.IGNORECASE)
+# How the types of the weights are written at the end of a name: Q4_K_M, UD-Q4_K_XL, IQ2_XXS, BF16, MXFP4_MOE.
+_TYPE = re.compile(r"(?:^|[-_.])((?:UD-)?(?:I?Q\d\w*|TQ\d_\d|B?F16|F32|[MN][XV]FP4\w*))$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,18 @@ def is_model(name: str) -> bool:
 def is_shard(name: str) -> bool:
     """Whether a file of this name is one piece of a split model."""
     return _SHARD.fullmatch(name) is not None
+
+
+def whole_stem(name: str) -> str:
+    """The name of a file without its ending, and without the number of its piece."""
+    shard = _SHARD.fullmatch(name)
+    return shard["stem"] if shard else os.path.splitext(name)[0]
+
+
+def weight_type(name: str) -> str | None:
+    """The type of the weights as the end of a file's name has it, for names like llama.cpp's repository:type."""
+    found = _TYPE.search(whole_stem(name))
+    return found[1] if found else None
 
 
 def model_files(paths: Iterable[Path]) -> list[ModelFile]:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ggufjac.errors import UserError
 from ggufjac.registry.catalogue import CatalogueEntry, HubFile
-from ggufjac.registry.local import repository_folder
+from ggufjac.registry.stores.huggingface import repository_folder
 
 
 class Downloader(Protocol):

@@ -10,19 +10,22 @@ from pathlib import Path
 from ggufjac.errors import UserError
 from ggufjac.registry.catalogue import CatalogueEntry, entries
 from ggufjac.registry.files import is_model
-from ggufjac.registry.local import LocalModel, local_models, stored
+from ggufjac.registry.local import local_models, stored
 from ggufjac.registry.places import Places
+from ggufjac.registry.stores.model import LocalModel
 
 
 def resolve(name: str, places: Places | None = None) -> Path:
-    """The file that MODEL means: a path; a name of models.toml; or a name that Ollama, LM Studio or the Hugging
-    Face cache has for a model on this disk.
+    """The file that MODEL means: a path; a name of models.toml; or a name that Ollama, LM Studio, llama.cpp or the
+    Hugging Face cache has for a model on this disk.
 
     An exact name comes first, then one that differs in case only. Raises UserError for a name that is unknown
-    (with close ones), that means several files (with all of them), or whose model was not pulled yet.
+    (with close ones, and the folders that were searched), that means several files (with all of them), whose model was
+    not pulled yet, or whose model no file on this disk is by itself.
     """
-    if os.path.isfile(_user_path(name)):
-        return _user_path(name)
+    given = _user_path(name)
+    if os.path.exists(given) and not os.path.isdir(given):
+        return given  # what is no regular file, the reader refuses
     if not name.strip():
         raise UserError("the model's name is empty: give a path to a GGUF file or a name that `ggufjac models` lists")
     places = places or Places.here()
@@ -31,7 +34,7 @@ def resolve(name: str, places: Places | None = None) -> Path:
         path = _match(name, same, names, known, local, places)
         if path is not None:
             return path
-    raise UserError(_unknown(name, known, local))
+    raise UserError(_unknown(name, known, local, places))
 
 
 def find_entry(name: str, known: list[CatalogueEntry]) -> CatalogueEntry:
@@ -72,6 +75,10 @@ def _all_names(model: LocalModel) -> list[str]:
     return [model.name, *model.aliases]
 
 
+def _answers(model: LocalModel, name: str) -> bool:
+    return any(_same_letters(name, other) for other in _all_names(model))
+
+
 def _match(
     name: str,
     same: Callable[[str, str], bool],
@@ -82,8 +89,9 @@ def _match(
 ) -> Path | None:
     for entry in known:
         if any(same(_short(name), other) for other in entry.names):
-            return _pulled(entry, places)
-    found = [model for model in local if any(same(name, other) for other in names(model))]
+            return _pulled(entry, places, [model for model in local if _answers(model, name)])
+    asked = {name, _short(name).removeprefix("hf.co/")}  # Ollama's names begin with hf.co, nobody else's
+    found = [model for model in local if any(same(one, other) for one in asked for other in names(model))]
     # One file can be known under several names, or through several links.
     distinct = {os.path.realpath(model.path): model for model in reversed(found)}
     if len(distinct) > 1:
@@ -93,13 +101,20 @@ def _match(
             sorted(f"{model.name if apart else model.path} ({model.source})" for model in distinct.values())
         )
         raise UserError(f"{name!r} means {len(distinct)} models: {candidates}; give one of these")
-    return found[0].path if found else None
+    if not found:
+        return None
+    if found[0].refusal is not None:
+        raise UserError(f"{found[0].name}: {found[0].refusal}")
+    return found[0].path
 
 
-def _pulled(entry: CatalogueEntry, places: Places) -> Path:
+def _pulled(entry: CatalogueEntry, places: Places, others: list[LocalModel]) -> Path:
+    """The file of an entry; `others` are models that other programs have by this name."""
     path = stored(entry, places)
     if path is None:
-        raise UserError(f"{entry.name} is not on this disk yet: run `ggufjac pull {entry.name}`")
+        also = [f"{model.name} for the one of {model.source}" for model in others if model.name not in entry.names]
+        hint = f", or say {' or '.join(also)}" if also else ""
+        raise UserError(f"{entry.name} is not on this disk yet: run `ggufjac pull {entry.name}`{hint}")
     return path
 
 
@@ -118,15 +133,71 @@ def _did_you_mean(close: list[str]) -> str:
     return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 
-def _unknown(name: str, known: list[CatalogueEntry], local: list[LocalModel]) -> str:
+def _unknown(name: str, known: list[CatalogueEntry], local: list[LocalModel], places: Places) -> str:
     path = _user_path(name)
     if os.path.isdir(path):
-        files = sorted(file for file in os.listdir(path) if is_model(file))
-        inside = f": {', '.join(files[:3])}{', ...' if len(files) > 3 else ''}" if files else ", but it holds none"
-        return f"{name} is a folder; give a GGUF file in it{inside}"
+        return f"{name} is a folder; {_inside(path)}"
+    if os.path.islink(path):
+        return f"{name} is a link to {os.path.realpath(path)}, which is not there; is its disk connected?"
+    try:
+        os.stat(path)
+    except PermissionError:
+        return f"{name} cannot be reached: your user may not look into its folder; have yourself permitted to"
+    except (OSError, ValueError):
+        pass
     names = [entry.name for entry in known]
     names += [other for model in local for other in _all_names(model)]
+    odd = _odd(name)
+    if odd is not None:
+        return f"there is no file and no model {name!r}; {odd}"
     looks_like_path = name.lower().endswith(".gguf") or name.startswith((".", "~", os.sep))
     what = f"there is no file {name}" if looks_like_path else f"there is no file and no model {name!r}"
     hint = _did_you_mean(_close(path.stem if looks_like_path else name, names))
-    return f"{what}{hint}; a path to a GGUF file works, or a name that `ggufjac models` lists"
+    help_ = "a path to a GGUF file works, or a name that `ggufjac models` lists"
+    return f"{what}{hint}; {help_}{'' if looks_like_path else _searched(places)}"
+
+
+def _odd(name: str) -> str | None:
+    """What came along when a path was copied; None where nothing did."""
+    unseen = [letter for letter in name if not letter.isprintable()]
+    if unseen:
+        return f"it has characters that cannot be seen (U+{ord(unseen[0]):04X}), as copied paths can: type it anew"
+    if name.strip("\"'") != name and os.path.isfile(_user_path(name.strip("\"'"))):
+        return "give it without the quotation marks"
+    if name.startswith("file://"):
+        return "give the path without file://"
+    return None
+
+
+def _inside(folder: Path) -> str:
+    """What to give instead of a folder."""
+    try:
+        files = sorted(os.listdir(folder))
+    except OSError as error:
+        return f"give a GGUF file in it, but it cannot be read ({error.strerror})"
+    models = [file for file in files if is_model(file)]
+    if models:
+        return f"give a GGUF file in it: {', '.join(models[:3])}{', ...' if len(models) > 3 else ''}"
+    if any(file.endswith((".safetensors", ".safetensors.index.json")) for file in files):
+        return "it holds a model in safetensors: make a GGUF file of it with llama.cpp's convert_hf_to_gguf.py"
+    return "give a GGUF file in it, but it holds none"
+
+
+def _searched(places: Places) -> str:
+    """Where models were looked for, and where that was forbidden."""
+    found: dict[str, list[str]] = {"searched": [], "not allowed to read": []}
+    for program, folder in places.searched():
+        try:
+            os.listdir(folder)
+        except PermissionError:
+            found["not allowed to read"].append(f"{folder} ({program})")
+        except OSError:
+            continue
+        else:
+            found["searched"].append(f"{folder} ({program})")
+    if not found["searched"]:
+        found["searched"] = [
+            "none of the folders of Ollama, LM Studio, llama.cpp, Hugging Face, Jan or GPT4All is here"
+        ]
+    lists = "; ".join(f"{how}: {', '.join(folders)}" for how, folders in found.items() if folders)
+    return f" ({lists}; GGUFJAC_MODELS names more)"

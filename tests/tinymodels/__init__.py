@@ -15,13 +15,16 @@ from typing import Any
 from tinymodels import (
     classics,
     decoders,
+    latent,
     mixtures,
     more_decoders,
+    planes,
     recurrent,
     relatives,
     rwkv,
     shared_experts,
     wide_gemmas,
+    windowed,
 )
 from tinymodels.builder import Shape, Tiny, Value
 from tinymodels.tokenizer import BOS, EOS, TOKENS, UNK, VOCAB_SIZE
@@ -35,7 +38,8 @@ class Family:
 
     variants: name -> overrides of `make`. ignored: keys that real files have and llama.cpp does not read. gated:
     whether its MLPs have a gate. state, steps: llama.cpp's name for what a layer hands on, and how many values of a
-    layer it names at least. attends: how many layers have attention, if not all of them. sizes: keys that fix shapes.
+    layer it names at least. normalised: its name for what the output norm gives, "" if it gives it none. attends: how
+    many layers have attention, if not all of them. sizes: keys that fix shapes.
     idle: how the names of tensors begin that files have and nothing uses.
     """
 
@@ -46,6 +50,7 @@ class Family:
     gated: bool = True
     state: str = "l_out"
     steps: int = 3
+    normalised: str = "result_norm"
     attends: int | None = None
     idle: tuple[str, ...] = ()
     sizes: tuple[str, ...] = ("embedding_length", "attention.head_count", "block_count", "feed_forward_length")
@@ -67,6 +72,7 @@ GELU = frozenset(
         "grok",
         "mpt",
         "phi2",
+        "spark2_5",
         "starcoder",
         "starcoder2",
     ]
@@ -591,6 +597,98 @@ FAMILIES: dict[str, Family] = {
         ),
     ),
     "deci": Family(relatives.deci, Shape(n_layer=3), steps=2, attends=1),
+    "jais": Family(windowed.jais, Shape(n_head_kv=4)),
+    "jais2": Family(windowed.jais2, gated=False, variants={"tied": {"tied": True}}),
+    "nanbeige": Family(
+        windowed.nanbeige,
+        variants={"two passes": {"loops": 2}, "no norm between": {"loops": 2, "skip": True, "tied": True}},
+    ),
+    "maincoder": Family(windowed.maincoder, variants={"tied": {"tied": True}}),
+    "pangu-embedded": Family(windowed.pangu_embedded, variants={"tied": {"tied": True}}),
+    "plamo3": Family(
+        windowed.plamo3,
+        normalised="",
+        variants={
+            "window": {"window": 12, "keys": {"attention.sliding_window_pattern": 2, "rope.scaling.factor": 4.0}},
+            "base": {"window": 12, "base": 300.0, "tied": True},
+        },
+    ),
+    "granite_swa": Family(
+        windowed.granite_swa,
+        variants={"experts": {"experts": 4, "shared": 128, "plain": True}},
+    ),
+    "cohere2moe": Family(
+        windowed.cohere2moe,
+        Shape(n_layer=5),  # the first and the fifth layer are global ones, of which the dense one rotates
+        variants={"rms": {"rms": True, "n_layer": 2, "shared": 0, "dense": 0}},
+    ),
+    "laguna": Family(
+        windowed.laguna,
+        variants={
+            "m": {"window": 0, "per_head": False, "count": 2},
+            "base left out": {"keys": {"rope.freq_base_swa": None, "rope.dimension_count_swa": None}},
+        },
+    ),
+    "muse-glimmer": Family(
+        windowed.muse_glimmer, Shape(n_layer=4), variants={"base": {"keys": {"rope.freq_base_swa": 300.0}}}
+    ),
+    "spark2_5": Family(windowed.spark2_5, variants={"tied": {"tied": True, "base": None}}),
+    "talkie": Family(windowed.talkie),
+    "step35": Family(
+        windowed.step35,
+        Shape(n_layer=3),
+        state="attn_norm_in",
+        variants={"plain": {"limits": False, "norms": False, "gates": False}},
+    ),
+    "mimo2": Family(
+        windowed.mimo2, Shape(n_layer=2), variants={"fused": {"sinks": False, "fused": True, "base": None}}
+    ),
+    "hy_v3": Family(windowed.hy_v3, variants={"tied": {"tied": True, "shared": 0, "fused": True}}),
+    "deepseek32": Family(latent.deepseek32, Shape(n_head_kv=4), variants={"tied": {"tied": True, "yarn": False}}),
+    "glm-dsa": Family(
+        partial(latent.deepseek32, yarn=False),
+        Shape(n_head_kv=4),
+        variants={
+            "layers named": {"n_layer": 3, "types": [True, False, True]},
+            "5.2": {
+                **{"n_layer": 4, "n_ctx": 1 << 20, "owners": [True, True, True, False]},
+                "keys": {"expert_gating_func": None},
+            },
+        },
+    ),
+    "dots3note": Family(latent.dots3note, Shape(n_head_kv=4), sizes=latent.SIZES),
+    "kimi-linear": Family(latent.kimi_linear, attends=1, variants={"no dense layer": {"dense": 0, "shared": 1}}),
+    "bailingmoe3": Family(
+        partial(latent.kimi_linear, bounded=True),
+        attends=1,
+        variants={"limits": {"limits": True, "q_rank": 96, "keys": {"expert_shared_feed_forward_length": 192}}},
+    ),
+    "minimax-01": Family(
+        latent.minimax_01,
+        Shape(n_layer=3, n_ff=256),
+        attends=1,
+        variants={"layers named": {"named": True, "tied": True}},
+    ),
+    "minimax-m3": Family(
+        latent.minimax_m3,
+        ignored=frozenset({f"attention.indexer.{x}" for x in ("top_k", "block_size", "local_blocks")}),
+        idle=("blk.1.indexer.",),
+    ),
+    "hy_v4": Family(
+        planes.hy_v4,
+        Shape(n_head_kv=4),
+        variants={"indexer": {"types": [True, False], "limits": False, "planes": 3, "dense": 0}},
+        sizes=latent.SIZES,
+    ),
+    "kimi-k3": Family(
+        planes.kimi_k3,
+        Shape(n_layer=3),
+        attends=1,
+        variants={
+            "normalised experts": {"norm": True},
+            "nothing kept": {"period": 0, "bound": None, "q_rank": 0, "gated": False, "m": 0, "linear_beta": 0.0},
+        },
+    ),
 }
 
 

@@ -232,22 +232,24 @@ def expert_mlps(
     bias: bool = False,
     hidden: float = 1.0,
     fused: bool = False,
+    narrow: int = 0,
 ) -> None:
     """A router and stacks of gated MLPs. The router's scale makes its choices clear, so that rounding flips none.
 
-    hidden: the size of what gate and up give, for families that clamp it. fused: gate and up in one matrix.
+    hidden: the size of what gate and up give, for families that clamp it. fused: gate and up in one matrix. narrow:
+    entries of the states that the experts see, 0: all.
     """
     s = t.shape
-    n_ff = n_ff or s.n_ff
+    n_ff, n = n_ff or s.n_ff, narrow or s.n_embd
     t.kv("expert_count", experts)
     t.kv("expert_used_count", used)
     t.matrix(f"{block}.ffn_gate_inp", experts, s.n_embd, 3.0)
     if fused:
-        t.stack(f"{block}.ffn_gate_up_exps", experts, 2 * n_ff, s.n_embd, hidden)
+        t.stack(f"{block}.ffn_gate_up_exps", experts, 2 * n_ff, n, hidden)
     else:
-        t.stack(f"{block}.ffn_gate_exps", experts, n_ff, s.n_embd, hidden)
-        t.stack(f"{block}.ffn_up_exps", experts, n_ff, s.n_embd, hidden)
-    t.stack(f"{block}.ffn_down_exps", experts, s.n_embd, n_ff, 1.5 / hidden**2)
+        t.stack(f"{block}.ffn_gate_exps", experts, n_ff, n, hidden)
+        t.stack(f"{block}.ffn_up_exps", experts, n_ff, n, hidden)
+    t.stack(f"{block}.ffn_down_exps", experts, n, n_ff, 1.5 / hidden**2)
     if bias:
         t.bias(f"{block}.ffn_gate_inp", experts)
         t.biases(f"{block}.ffn_gate_exps", experts, n_ff)

@@ -22,11 +22,13 @@ def mixture(
     norm: bool = True,
     bias: bool = True,
     fused: bool = False,
+    narrow: int = 0,
 ) -> None:
     """The MLPs of all layers and the keys that describe them.
 
     shared: shared experts, each as large as a routed one. gating: 1 softmax, 2 sigmoid. bias: what decides about the
-    choice besides the scores, large enough to change it. fused: gate and up of every expert in one matrix.
+    choice besides the scores, large enough to change it. fused: gate and up of every expert in one matrix. narrow:
+    entries of the states that routed experts see, 0: all.
     """
     t.kv("leading_dense_block_count", dense)
     t.kv("expert_feed_forward_length", n_ff_expert)
@@ -39,8 +41,9 @@ def mixture(
         if i < dense:
             gated_mlp(t, block)
             continue
-        expert_mlps(t, block, experts=experts, used=used, n_ff=n_ff_expert, fused=fused)
-        gated_mlp(t, block, kind="_shexp", n_ff=shared * n_ff_expert)
+        expert_mlps(t, block, experts=experts, used=used, n_ff=n_ff_expert, fused=fused, narrow=narrow)
+        if shared:
+            gated_mlp(t, block, kind="_shexp", n_ff=shared * n_ff_expert)
         if bias:
             t.bias(f"{block}.exp_probs_b", experts)
 

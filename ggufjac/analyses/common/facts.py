@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from ggufjac.readable import name_of
 from ggufjac.reader import GGUFFile
 
 
@@ -22,6 +23,10 @@ class ModelFacts:
 
 
 def facts_of(file: GGUFFile) -> ModelFacts:
+    """The facts about a file, which may be something that goes with a model and has no architecture ("").
+
+    Raises UserError where its architecture is no text.
+    """
     counts: Counter[str] = Counter()
     for info in file.tensors.values():
         n = 1
@@ -31,9 +36,9 @@ def facts_of(file: GGUFFile) -> ModelFacts:
     total = sum(counts.values())
     name = file.metadata.get("general.name")
     return ModelFacts(
-        name=name if isinstance(name, str) and name else file.path.stem,
-        file=file.path.name,
-        architecture=file.architecture,
+        name=name if isinstance(name, str) and name else name_of(file.path).removesuffix(".gguf"),
+        file=name_of(file.path),
+        architecture=file.metadata.optional("general.architecture", str, ""),
         bytes=file.size,
         weights=total,
         mix={kind: n / max(1, total) for kind, n in counts.most_common()},

@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ggufjac.analyses.common.predictions import Prediction, prediction_of
@@ -26,6 +28,8 @@ LIKELIEST = 4
 #: On the way from equal logits slopes are taken at so many points (Gauss and Legendre's) of every panel, in which the
 #: first logit gets no further than STEP from the mean. (ln p is then right to 1e-11.)
 POINTS, STEP = 10, 4.0
+#: So many panels are as wide as each other; where that is too few, panels double.
+PANELS = 512
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ def _mean_softmax(logits: Tensor) -> Tensor:
     z = logits - logits.max()
     panels = max(1, math.ceil(-float(z.mean()) / STEP))
     places, sizes = np.polynomial.legendre.leggauss(POINTS)
+    if panels > PANELS:
+        return _by_doubling(z, panels, places, sizes)
     onwards = (z / panels).exp()  # from a point to the same one of the next panel: few exponentials serve all
     mean = torch.zeros_like(z)
     for place, size in zip(places, sizes, strict=True):
@@ -100,4 +106,15 @@ def _mean_softmax(logits: Tensor) -> Tensor:
         for _ in range(panels):
             mean.add_(e, alpha=float(size) / (2 * panels * float(e.sum())))
             e *= onwards
+    return mean
+
+
+def _by_doubling(z: Tensor, panels: int, places: NDArray[np.float64], sizes: NDArray[np.float64]) -> Tensor:
+    """The same for logits that are far apart: panels that double, from the width of the equal ones on."""
+    edges = [0.0, *(2.0**-k for k in range(panels.bit_length(), -1, -1))]
+    mean = torch.zeros_like(z)
+    for low, high in pairwise(edges):
+        for place, size in zip(places, sizes, strict=True):
+            s = (low + high) / 2 + (high - low) / 2 * float(place)
+            mean.add_((s * z).softmax(-1), alpha=float(size) * (high - low) / 2)
     return mean

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,14 +18,18 @@ from ggufjac.analyses.common.followed import Followed
 from ggufjac.analyses.common.predictions import Prediction
 from ggufjac.analyses.common.records import ARRAYS, from_plain, to_plain
 from ggufjac.analyses.common.views import Drawing, ResultViews
+from ggufjac.analyses.digest import digest_of
 from ggufjac.chat.prompt import Turn
+from ggufjac.readable import storable
 from ggufjac.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-#: The metadata key under which a safetensors file carries its result.
-RESULT = "ggufjac.result"
+#: The metadata keys under which a safetensors file carries its result, and the checksum of all that is in it.
+RESULT, DIGEST = "ggufjac.result", "ggufjac.sha256"
+#: How safetensors, whose errors are none of the system's, names the system's in its messages.
+SYSTEM = re.compile(r"\(os error (\d+)\)")
 
 R = TypeVar("R", bound="Result")
 
@@ -59,7 +65,7 @@ class Result:
         return {"schema": self.schema(), "version": plain.pop("version"), **plain}
 
     def to_json(self) -> str:
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
+        return storable(json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False))
 
     @classmethod
     def from_dict(cls: type[R], plain: dict[str, Any], arrays: dict[str, Tensor] | None = None) -> R:
@@ -69,11 +75,26 @@ class Result:
         return replace(from_plain(cls, plain), arrays=arrays or {})
 
     def save(self, target: str | Path) -> None:
-        """Arrays and facts as one safetensors file, which appears whole or not at all."""
+        """Arrays and facts as one safetensors file with their checksum, which appears whole or not at all.
+
+        Raises UserError where it cannot be written.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         contiguous = {name: array.detach().contiguous() for name, array in self.arrays.items()}
-        atomic.write(target, lambda path: save_file(contiguous, path, metadata={RESULT: self.to_json()}))
+        text = self.to_json()
+
+        def fill(path: Path) -> None:
+            try:
+                save_file(contiguous, path, metadata={RESULT: text, DIGEST: digest_of(text, contiguous)})
+            except SafetensorError as error:
+                found = SYSTEM.search(str(error))
+                if found is None:
+                    raise
+                raise OSError(int(found[1]), os.strerror(int(found[1]))) from None
+
+        atomic.write(target, fill)
 
     # --- views ------------------------------------------------------------------------------------------------
 

@@ -62,7 +62,8 @@ class Subject:
         self.decoder = decoder or Decoder(model.family, options.values_dtype)
 
     def lap(self, name: str) -> None:
-        """The next step begins."""
+        """The next step begins. Raises UserError where the model's file was changed meanwhile."""
+        self.model.require_unchanged()
         self._watch.lap(name)
 
     @property
@@ -157,7 +158,11 @@ class Subject:
         return self.linear.reconstruction(FEW_GROUPS if fast else GROUPS)
 
     def facts(self, predictions: tuple[Prediction, ...] | None = None) -> dict[str, Any]:
-        """The fields of a `PromptResult`; predictions: where they are not those of the map. Ends the last step."""
+        """The fields of a `PromptResult`; predictions: where they are not those of the map. Ends the last step.
+
+        Raises UserError where the model's file was changed meanwhile.
+        """
+        self.model.require_unchanged()
         return {
             "model": facts_of(self.model.file),
             "prompt": self.prompt,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from ggufjac.errors import UserError
 
 if TYPE_CHECKING:
-    from ggufjac.llamacpp.vocab import Vocab
+    from ggufjac.llamacpp.barevocab import Vocabulary
     from ggufjac.maps.model import Model
 
 
-def token_of(vocab: Vocab, pieces: Sequence[bytes], wanted: bytes) -> int | None:
+def token_of(vocab: Vocabulary, pieces: Sequence[bytes], wanted: bytes) -> int | None:
     """The id of the token that stands for exactly these bytes, None where there is none; pieces: of the vocabulary."""
     from ggufjac.llamacpp.vocab import TokenAttribute
 

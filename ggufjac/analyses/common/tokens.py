@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ggufjac.readable import readable
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ggufjac.llamacpp.vocab import Vocab
+    from ggufjac.llamacpp.barevocab import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Piece:
 class Speller:
     """Token ids to pieces, each looked up once."""
 
-    def __init__(self, vocab: Vocab) -> None:
+    def __init__(self, vocab: Vocabulary) -> None:
         self._vocab = vocab
         self._known: dict[int, Piece] = {}
 
@@ -48,27 +50,3 @@ class Speller:
     def rows(self, ids: Tensor) -> list[tuple[Piece, ...]]:
         """ids [n, m] as n tuples of pieces."""
         return [tuple(self.piece(token) for token in row) for row in ids.tolist()]
-
-
-def readable(text: str) -> str:
-    """`text` on one line, with what cannot be seen made visible."""
-    if not text:
-        return "∅"
-    body = text.strip(" ")
-    if not body:
-        return "␣" * len(text)
-    left = len(text) - len(text.lstrip(" "))
-    right = len(text) - len(text.rstrip(" "))
-    return "␣" * left + visible(body) + "␣" * right
-
-
-def visible(text: str) -> str:
-    """A part of a text as `readable` shows it, spaces at its edges as they are. A newline is ⏎, so that a typed
-    backslash and n is told from it."""
-    return "".join(map(_seen, text))
-
-
-def _seen(character: str) -> str:
-    if character == "\n":
-        return "⏎"
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")

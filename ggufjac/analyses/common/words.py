@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ggufjac.analyses.common.tokens import Speller, readable
+from ggufjac.analyses.common.tokens import Speller
+from ggufjac.readable import readable
 
 #: Scripts without spaces between words: Thai and Lao, Burmese, Khmer; kana, bopomofo and Han characters.
 UNSPACED = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x318F), (0x3400, 0x4DBF), (0x4E00, 0x9FFF),

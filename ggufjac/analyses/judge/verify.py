@@ -7,11 +7,7 @@ logit by logit and step by step.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ggufjac.analyses.common.agreement import ROUNDING, Agreement, compare
+from ggufjac.analyses.judge.copies import expanded, forget
 from ggufjac.chat.prompt import PromptLike
-from ggufjac.errors import UserError
 from ggufjac.llamacpp.run import Runner
 from ggufjac.maps.model import Model
 from ggufjac.maps.notes import text_of
-from ggufjac.quants import native
-from ggufjac.reader.expand import expand_f32, expanded_size
 
 #: Agreement on the twin at every position and in every step: the largest difference over the spread of the logits, and
 #: of each hidden state over its own.
@@ -117,6 +111,7 @@ def direct(model: Model, prompts: Sequence[PromptLike], threads: int | None = No
                     text_of(model, prompt, tokens), len(tokens), agreement, agreement.relative, None, (), None, True
                 )
             )
+    model.require_unchanged()
     return Verification("direct", False, ROUNDING, tuple(checks))
 
 
@@ -136,12 +131,14 @@ def twin(
     ids = [model.ids_of(prompt) for prompt in prompts]
     n_ctx = max(map(len, ids))
     with expanded(model, directory) as path, Runner(path, n_ctx, kv="f32", threads=threads) as runner:
+        forget(path)
         checks = [
             _twin_check(
                 model, text_of(model, prompt, tokens), tokens, runner, layers, gelu_table=gelu_table, n_ctx=n_ctx
             )
             for prompt, tokens in zip(prompts, ids, strict=True)
         ]
+    model.require_unchanged()
     return Verification("twin", gelu_table, _limit(model), tuple(checks))
 
 
@@ -200,35 +197,6 @@ def states_of(
 
     model.run(ids, torch.float32, watch=keep, **options)
     return states
-
-
-@contextmanager
-def expanded(model: Model, directory: Path | None = None) -> Iterator[Path]:
-    """A temporary float32 copy of the model, removed afterwards."""
-    size = expanded_size(model.file)
-    with tempfile.TemporaryDirectory(prefix="ggufjac-twin-", dir=directory) as folder:
-        _require_room(model, size, folder)
-        path = Path(folder) / "twin.gguf"
-        expand_f32(model.file, path, native.dequantize)
-        yield path
-
-
-def _require_room(model: Model, size: int, folder: str) -> None:
-    free = shutil.disk_usage(folder).free
-    if size > 0.9 * free:
-        raise UserError(
-            f"{model.file.path}: its float32 copy needs {size / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free; "
-            "give a roomier place with --tmp DIR, or run the direct check alone"
-        )
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return
-    if size > 0.8 * memory:
-        raise UserError(
-            f"{model.file.path}: its float32 copy of {size / 1e9:.1f} GB does not fit in this machine's "
-            f"{memory / 1e9:.1f} GB of memory; run the direct check alone"
-        )
 
 
 def _relative(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:

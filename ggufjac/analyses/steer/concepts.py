@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ggufjac.analyses.common.decoding import Decoder
-from ggufjac.llamacpp.vocab import Vocab
+from ggufjac.llamacpp.barevocab import Vocabulary
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.quants.memory.devices import widened
 
@@ -19,7 +19,7 @@ SAID_ANYWAY = 0.01
 
 
 def concept_tokens(
-    linear: DetachedMap, logits: Tensor, usual: Tensor, decoder: Decoder, vocab: Vocab, *, seed: int = 0
+    linear: DetachedMap, logits: Tensor, usual: Tensor, decoder: Decoder, vocab: Vocabulary, *, seed: int = 0
 ) -> tuple[int, ...]:
     """The tokens that the leading left vectors of the concept prompt's map write, and those that it predicts.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -53,13 +53,21 @@ class Family(Hyperparameters, ABC):
         self.output_norm = self.final_norm()
         self.head = self.output_head()
         for i in range(self.n_layer, source.count("block_count")):  # they guess the tokens after the next one
-            source.skip(f"blk.{i}.")
+            source.skip_predictor(i)
+        source.skip_towers()
         source.refuse_unread()
+        if unasked := source.unasked("freq_base"):
+            source.note(f"keys that nobody reads, llama.cpp neither: {', '.join(unasked)}")
 
     @classmethod
     def summary(cls) -> str:
         """The first paragraph of the family's own description, on one line."""
         return " ".join((cls.__doc__ or "").split("\n\n")[0].split())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of any result should know of the file."""
+        return tuple(self.source.notes)
 
     # --- what a family gives ----------------------------------------------------------------------------------
 
@@ -179,11 +187,12 @@ class Family(Hyperparameters, ABC):
             ratio=ratio,
         )
 
-    def fused_mlp(self, i: int, ratio: Ratio = silu) -> GatedMLP:
+    def fused_mlp(self, i: int, ratio: Ratio = silu, *, kind: str = "", n_ff: int | None = None) -> GatedMLP:
         """The same where the file has gate and up in one matrix, called ffn_up."""
-        b, n_ff = f"blk.{i}.", self.n_ff(i)
-        gate_up = self.linear(f"{b}ffn_up", 2 * n_ff, self.d)
-        down = self.linear(f"{b}ffn_down", self.d, n_ff)
+        b = f"blk.{i}."
+        n_ff = self.n_ff(i) if n_ff is None else n_ff
+        gate_up = self.linear(f"{b}ffn_up{kind}", 2 * n_ff, self.d)
+        down = self.linear(f"{b}ffn_down{kind}", self.d, n_ff)
         return GatedMLP(gate_up.rows(0, n_ff), gate_up.rows(n_ff, 2 * n_ff), down, ratio)
 
     def experts(
@@ -191,6 +200,9 @@ class Family(Hyperparameters, ABC):
     ) -> Experts:
         """The mixture of experts of layer i, each a gated MLP with n_ff hidden entries; after_up: elementwise parts."""
         b, d, n = f"blk.{i}.", self.d, self.n_expert
+        router = self.linear(b + "ffn_gate_inp", n, d)
+        if self.source.has(b + "ffn_gate.0.weight"):
+            return Experts(router, routing, self._experts_apart(i, n_ff, ratio, after_up))
         if self.source.has(b + "ffn_gate_up_exps.weight"):  # of every expert the gate, then up
             gate = up = self._stack(b + "ffn_gate_up_exps", n, 2 * n_ff, d)
             step, start = 2 * n_ff, n_ff
@@ -203,7 +215,23 @@ class Family(Hyperparameters, ABC):
             gates, ups = gate.rows(e * step, e * step + n_ff), up.rows(e * step + start, e * step + start + n_ff)
             return GatedMLP(gates, Sequential(ups, *after_up), down.rows(e * d, (e + 1) * d), ratio)
 
-        return Experts(self.linear(b + "ffn_gate_inp", n, d), routing, expert)
+        return Experts(router, routing, expert)
+
+    def _experts_apart(self, i: int, n_ff: int, ratio: Ratio, after_up: Sequence[Part]) -> Callable[[int], Part]:
+        """The experts of layer i in files that have a tensor for each, as those of Mixtral before April 2024."""
+        self.source.note(
+            "the file has a tensor for every expert, an old form that llama.cpp dropped: it can judge nothing here"
+        )
+        apart = [
+            GatedMLP(
+                gate=self.linear(f"blk.{i}.ffn_gate.{e}", n_ff, self.d),
+                up=Sequential(self.linear(f"blk.{i}.ffn_up.{e}", n_ff, self.d), *after_up),
+                down=self.linear(f"blk.{i}.ffn_down.{e}", self.d, n_ff),
+                ratio=ratio,
+            )
+            for e in range(self.n_expert)
+        ]
+        return apart.__getitem__
 
     # --- tensors ----------------------------------------------------------------------------------------------
 
@@ -215,13 +243,22 @@ class Family(Hyperparameters, ABC):
     def head_matrix(self) -> Linear:
         """The matrix that decodes a normalised state to logits."""
         if self.source.has("output.weight"):
+            self._check_head()
             return self.linear("output", self.n_vocab, self.d)
         return Linear(self.embedding, self.source.optional_vector("output.bias", self.n_vocab), "output.bias")
 
+    def _check_head(self) -> None:
+        rows = self.source.file.tensors["output.weight"].rows
+        if rows != self.n_vocab:
+            raise UserError(
+                f"{self.source.file.path}: output.weight has {rows} rows and the embeddings have {self.n_vocab}; both "
+                "need one for every token, and llama.cpp refuses this file too"
+            )
+
     def linear(self, name: str, n_out: int, n_in: int) -> Linear:
-        """`name`.weight with `name`.bias where the file has one."""
+        """`name`.weight with `name`.bias and `name`.scale where the file has them."""
         weight = self.source.matrix(f"{name}.weight", n_out, n_in)
-        return Linear(weight, self.source.optional_vector(f"{name}.bias", n_out))
+        return Linear(weight, self.source.optional_vector(f"{name}.bias", n_out), scale=self.scale_of(name))
 
     def norm(self, name: str, n: int) -> Part:
         """The RMSNorm called `name`."""
@@ -245,7 +282,19 @@ class Family(Hyperparameters, ABC):
         return q, k, v
 
     def _stack(self, name: str, n: int, n_out: int, n_in: int) -> Linear:
-        """n matrices with their biases where the file has them, one below the other."""
+        """n matrices with their biases and scales where the file has them, one below the other."""
         weight = self.source.stack(f"{name}.weight", n, n_out, n_in)
-        bias = f"{name}.bias"
-        return Linear(weight, self.source.table(bias, n, n_out).flatten() if self.source.has(bias) else None)
+        bias, scale = f"{name}.bias", self.scale_of(name, n)
+        return Linear(
+            weight,
+            self.source.table(bias, n, n_out).flatten() if self.source.has(bias) else None,
+            scale=None if scale is None else scale.repeat_interleave(n_out),
+        )
+
+    def scale_of(self, name: str, n: int = 1) -> Tensor | None:
+        """What the products with n matrices are multiplied by: NVFP4's second scale.
+
+        The scale of the activations beside it belongs to arithmetic in four bits, which is not done here.
+        """
+        self.source.skip(f"{name}.input_scale")
+        return self.source.optional_vector(f"{name}.scale", n)

@@ -11,6 +11,10 @@ from ggufjac.errors import UserError
 from ggufjac.families.bases.source import Source
 from ggufjac.families.parts import Factors, Rope, Routing, Yarn
 
+#: The base of RoPE where a file names none (Su et al., arXiv 2104.09864), and the longest context that was common when
+#: models were trained with it.
+PLAIN_BASE, LONGEST_PLAIN = 10000.0, 4096
+
 
 class Hyperparameters:
     """Sizes, experts, windows and positions of one file, checked; UserError where they do not fit together.
@@ -21,14 +25,21 @@ class Hyperparameters:
 
     #: How RoPE pairs the entries of a head; llama.cpp's llama_model_rope_type is the authority.
     pairing: ClassVar[Literal["adjacent", "halves"]] = "halves"
+    #: Whether the models of this kind rotate with the base that llama.cpp takes where a file names none.
+    plain_base: ClassVar[bool] = False
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.n_layer = source.count("block_count") - source.integer("nextn_predict_layers", 0)
+        self.n_layer = (source.count("block_count") - source.integer("nextn_predict_layers", 0)) * self.loops
         if self.n_layer < 1:
             raise UserError(f"{source.file.path}: nextn_predict_layers leaves no block for the next token")
         self.d = source.count("embedding_length")
         self.n_ctx_train = source.count("context_length")
+
+    @property
+    def loops(self) -> int:
+        """How many times a text passes through all blocks of the file."""
+        return 1
 
     def n_head(self, i: int) -> int:
         n = self.source.per_layer("attention.head_count", i)
@@ -78,21 +89,30 @@ class Hyperparameters:
         """Hidden entries of an expert; without a key of its own what a token's experts share is feed_forward_length."""
         return self.source.per_layer("expert_feed_forward_length", i, 0) or self.n_ff(i) // self.routing(i).used
 
-    def local_window(self, i: int, period: int, default: int = 0) -> int | None:
+    def local_window(self, i: int, period: int, default: int = 0, *, global_first: bool = False) -> int | None:
         """The sliding window of layer i: all but every period-th layer have one, if the file gives its size.
 
         The file can give another period, or say it of each layer. `default`: the size where the file gives none.
         """
         size = self.source.integer("attention.sliding_window", default)
-        return size if self.is_local(i, period) and size > 0 else None
+        return size if self.is_local(i, period, global_first=global_first) and size > 0 else None
 
-    def is_local(self, i: int, period: int) -> bool:
-        """Whether layer i is none of every period-th layers; the file can give another period, or say it of each."""
+    def is_local(self, i: int, period: int, *, global_first: bool = False) -> bool:
+        """Whether layer i is none of every period-th layers, the last of a period, or the first with `global_first`;
+        the file can give another period, or say it of each layer."""
         key = "attention.sliding_window_pattern"
         if self.source.is_array(key):
             return bool(self.source.per_layer(key, i))
         period = self.source.integer(key, period)
-        return period == 0 or i % period < period - 1
+        return period == 0 or i % period != (0 if global_first else period - 1)
+
+    def named_window(self, i: int) -> int | None:
+        """The sliding window of layer i in a file that must give its size, and say of each layer whether it has one."""
+        key = "attention.sliding_window_pattern"
+        if not self.source.is_array(key):
+            raise UserError(f"{self.source.file.path}: the list of the local layers is missing ({key})")
+        size = self.source.count("attention.sliding_window")
+        return size if self.source.per_layer(key, i) else None
 
     # --- position ---------------------------------------------------------------------------------------------
 
@@ -114,7 +134,21 @@ class Hyperparameters:
     @property
     def rope_stretch(self) -> float:
         """How many times longer the context was made; some old files call it rope.scale_linear."""
-        return self.source.number("rope.scaling.factor", self.source.number("rope.scale_linear", 0.0)) or 1.0
+        factor = self.source.number("rope.scaling.factor", self.source.number("rope.scale_linear", 0.0)) or 1.0
+        if factor < 0:
+            raise UserError(f"{self.source.file.path}: RoPE cannot be stretched by {factor:g}; the factor is above 0")
+        return factor
+
+    @property
+    def rope_base(self) -> float:
+        """The base of the rotations: llama.cpp's where the file names none. A note says so where that is unusual."""
+        source = self.source
+        if not source.has_key("rope.freq_base") and not self.plain_base and self.n_ctx_train > LONGEST_PLAIN:
+            source.note(
+                f"the file names no rope.freq_base: {PLAIN_BASE:g} is taken, as llama.cpp does; models with "
+                f"{self.n_ctx_train:,} positions mostly have a larger one, and the result is wrong if this one has"
+            )
+        return source.positive("rope.freq_base", PLAIN_BASE)
 
     def plain_rope(
         self,
@@ -140,6 +174,8 @@ class Hyperparameters:
         if n_rot % 2 or n_rot > self.d_key(i):
             raise UserError(f"{source.file.path}: RoPE cannot rotate {n_rot} of {self.d_key(i)} entries of a head")
         stretch = 1.0 if self.rope_scaling == "none" else self.rope_stretch
+        if self.rope_scaling == "yarn" and not source.has_key("rope.scaling.factor"):
+            source.note("rope.scaling.type is yarn, but the file names no rope.scaling.factor: 1 is taken")
         if scale is None:
             scale = 1 / stretch
         magnitude = source.number("rope.scaling.attn_factor", 1.0)
@@ -150,7 +186,7 @@ class Hyperparameters:
             yarn = None
         return Rope(
             n_rot,
-            source.number("rope.freq_base", 10000.0) if base is None else base,
+            self.rope_base if base is None else base,
             self.pairing,
             scale=scale,
             magnitude=magnitude,
@@ -164,8 +200,11 @@ class Hyperparameters:
 
         As llama.cpp has it, the scaling type "none" spares the other layers alone.
         """
-        base = self.source.number("rope.freq_base_swa", self.source.number("rope.freq_base", 10000.0))
-        return self.plain_rope(i, base=base, scale=1 / self.rope_stretch)
+        return self.plain_rope(i, base=self.local_base(), scale=1 / self.rope_stretch)
+
+    def local_base(self) -> float:
+        """The base of local layers, without a key of its own that of all."""
+        return self.source.positive("rope.freq_base_swa", self.rope_base)
 
     def rope_freqs(self, i: int) -> Factors | None:
         """Llama 3's factors, or LongRoPE's in a file that says it uses that."""

@@ -21,7 +21,7 @@ KEY = "rope.dimension_sections"
 
 def sectioned(source: Source, rope: Rope, *, take_turns: bool = False) -> Rope:
     """The rotation of a text in a model whose file has sections; take_turns: the first three alternate pair by pair."""
-    sections = tuple(source.per_layer(KEY, k) for k in range(4))
+    sections = tuple(source.sections())
     if min(sections) < 0 or not any(sections[:3]):
         raise UserError(f"{source.file.path}: {KEY} is {list(sections)}; one of the first three must be positive")
     factors = _factors(sections, rope.n_rot // 2, take_turns)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +24,16 @@ if TYPE_CHECKING:
     from ggufjac.reader import GGUFFile
 
 
+#: How the names begin of what sees, hears and guesses the tokens after the next one, where Ollama keeps it in the
+#: model's own file: text passes none of it.
+TOWERS = {"v.": "vision", "mm.": "vision", "a.": "audio", "mtp.": "multi-token prediction"}
+
+
 class Source:
-    """Typed access to one file. Everything missing or contradictory raises UserError naming the file and the key."""
+    """Typed access to one file. Everything missing or contradictory raises UserError naming the file and the key.
+
+    notes: what a reader of any result should know of the file.
+    """
 
     def __init__(self, file: GGUFFile) -> None:
         self.file = file
@@ -34,6 +43,9 @@ class Source:
         self._read: set[str] = set()
         self._named: dict[str, list[str]] = {}
         self._values_of: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self._assumed: dict[str, float] = {}
+        self._asked: set[str] = set()
+        self.notes: list[str] = []
 
     # --- hyper-parameters -------------------------------------------------------------------------------------
 
@@ -62,6 +74,13 @@ class Source:
             raise self._unfit(key, value, "a finite number")
         return float(value)
 
+    def positive(self, key: str, default: float | None = None) -> float:
+        """A finite float above 0."""
+        value = self.number(key, default)
+        if value <= 0:
+            raise self._unfit(key, value, "above 0")
+        return value
+
     def text(self, key: str, default: str) -> str:
         value = self._get(key)
         if value is None:
@@ -89,6 +108,13 @@ class Source:
             raise self._unfit(key, f"{len(value)} entries", f"one per layer (layer {layer} has none)")
         return int(value[layer])
 
+    def sections(self) -> list[int]:
+        """How many pairs rotate by time, height, width and by no position; files of Ollama's leave out the last."""
+        key = "rope.dimension_sections"
+        value = self._get(key)
+        n = len(value) if isinstance(value, list | np.ndarray) else 4
+        return [self.per_layer(key, k) if k < n else 0 for k in range(4)]
+
     def number_of_layer(self, key: str, layer: int) -> float:
         """A finite float that a file gives once, or once per layer, under a key without the architecture's prefix."""
         value = self.file.metadata.get(key)
@@ -99,7 +125,26 @@ class Source:
         return float(value)
 
     def has_key(self, key: str) -> bool:
+        self._asked.add(key)
         return self._full(key) in self.file.metadata
+
+    def assume(self, values: Mapping[str, float], why: str) -> None:
+        """What keys are that the file leaves out. A note says it, and why."""
+        missing = {key: value for key, value in values.items() if not self.has_key(key)}
+        self._assumed.update(missing)
+        told = ", ".join(f"{key} ({value:g} is assumed)" for key, value in missing.items())
+        self.note(f"the file leaves out {told}: {why}")
+
+    def note(self, text: str) -> None:
+        """Something that a reader should know of the file, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def unasked(self, ending: str) -> list[str]:
+        """The architecture's keys that end so and that nothing asked for."""
+        own = f"{self.architecture}."
+        names = (key.removeprefix(own) for key in self.file.metadata if key.startswith(own))
+        return [name for name in names if name.endswith(ending) and name not in self._asked]
 
     def is_array(self, key: str) -> bool:
         return isinstance(self._get(key), list | np.ndarray)
@@ -108,7 +153,8 @@ class Source:
         return f"{self.architecture}.{key}"
 
     def _get(self, key: str) -> object:
-        return self.file.metadata.get(self._full(key))
+        self._asked.add(key)
+        return self.file.metadata.get(self._full(key), self._assumed.get(key))
 
     def _unfit(self, key: str, value: object, wanted: str) -> UserError:
         found = "is missing" if value is None else f"is {value!r}"
@@ -143,6 +189,19 @@ class Source:
             self._placed.pop(device, None)  # what stays there for the one before makes room
             found = Placed.on(device, memory, self.weight_bytes)
             self._placed[device] = memory, found
+        return found
+
+    @cached_property
+    def empty_matrices(self) -> list[str]:
+        """The matrices that hold nothing but zeros, as the holes of an unfinished download do."""
+        found = []
+        for name, info in self.file.tensors.items():
+            if len(info.plain_shape) < 2 or info.type in INTEGERS:
+                continue
+            data = self.file.data(name)
+            some = data[[0, len(data) // 2, len(data) - 1]]  # three rows tell most of them
+            if not some.any() and not data.any():
+                found.append(name)
         return found
 
     def passes(self, prefix: str) -> bool:
@@ -190,9 +249,40 @@ class Source:
         """Leave the tensors whose names start so out of the map: they are known, and do not reach the logits."""
         self._read.update(name for name in self.file.tensors if name.startswith(prefix))
 
+    def skip_predictor(self, i: int) -> None:
+        """Leave out block i, which guesses the tokens after the next one.
+
+        Raises UserError where it has the tensors of an ordinary block alone.
+        """
+        mine = list(self._under(f"blk.{i}."))
+        if mine and not any(name.startswith(f"blk.{i}.nextn.") for name in mine):
+            n, k = self.count("block_count"), self.integer("nextn_predict_layers", 0)
+            raise UserError(
+                f"{self.file.path}: {self._full('nextn_predict_layers')} is {k}, so of {n} blocks the last {k} should "
+                f"guess later tokens, but block {i} has no nextn tensors: it is an ordinary block, and one of the two "
+                "numbers is wrong"
+            )
+        self.skip(f"blk.{i}.")
+
+    def skip_towers(self) -> None:
+        """Leave out the parts that text does not pass; a note says so."""
+        found: dict[str, int] = {}
+        for name in self.file.tensors:
+            kind = next((kind for prefix, kind in TOWERS.items() if name.startswith(prefix)), None)
+            if kind is not None and name not in self._read:
+                found[kind] = found.get(kind, 0) + 1
+                self._read.add(name)
+        if found:
+            told = " and ".join(f"{n} tensor{'s' * (n > 1)} of {kind}" for kind, n in found.items())
+            self.note(
+                f"{told} left out: only the text part is explained; llama.cpp loads no file that holds both, so it "
+                "cannot judge this one"
+            )
+
     def refuse_unread(self) -> None:
         """Raise UserError if the file has tensors that were never asked for: it is no model of this kind then."""
-        unread = [name for name in self.file.tensors if name not in self._read]
+        # One without elements is a converter's flag, and can change nothing.
+        unread = [name for name, info in self.file.tensors.items() if name not in self._read and info.n_weights]
         if unread:
             more = f" and {len(unread) - 1} more are" if len(unread) > 1 else " is"
             raise UserError(
@@ -205,6 +295,8 @@ class Source:
         info = self.file.tensors.get(name)
         if info is None:
             raise UserError(f"{self.file.path}: the tensor {name!r} is missing; {self.architecture} models need it")
+        if not info.n_weights:
+            raise UserError(f"{self.file.path}: the tensor {name!r} is empty ({_times(info.shape)})")
         if info.plain_shape != plain(shape):
             raise UserError(
                 f"{self.file.path}: the tensor {name!r} has the shape {_times(info.shape)}; "

@@ -4,7 +4,7 @@ from ggufjac.families.parts.attention import Attention, Temperature
 from ggufjac.families.parts.continued import Continued, Past
 from ggufjac.families.parts.delta import GatedDeltaNet
 from ggufjac.families.parts.elementary import Bias, Elementwise, Gated, LayerNorm, Linear, RMSNorm, Scale
-from ggufjac.families.parts.interleave import interleaved
+from ggufjac.families.parts.interleave import interleaved, per_head
 from ggufjac.families.parts.joins import Named, Parallel, Residual, Sequential
 from ggufjac.families.parts.lanes import Append, Copies, Inside, NamedSlice, ResidualAt, Slice
 from ggufjac.families.parts.mlp import GatedMLP, PlainMLP
@@ -57,4 +57,5 @@ __all__ = [
     "Watch",
     "Yarn",
     "interleaved",
+    "per_head",
 ]

@@ -78,6 +78,15 @@ def relu(u: Tensor) -> Tensor:
     return (u > 0).to(u)
 
 
+def limited_silu(limit: float) -> Ratio:
+    """f(u) = min(u sigmoid(u), limit)."""
+
+    def ratio(u: Tensor) -> Tensor:
+        return torch.sigmoid(u).minimum(limit / u.clamp(min=limit))
+
+    return ratio
+
+
 def relu_squared(u: Tensor) -> Tensor:
     """f(u) = max(u, 0)^2 (So et al., arXiv 2109.08668)."""
     return u.clamp(min=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -66,8 +67,8 @@ class Attention(Part):
     limits the scaled ones to +-softcap. window: the number of positions a query sees, itself included (None: all
     before it). chunk: positions are cut into chunks of this size, and a query sees its own chunk alone. sinks [n_head]:
     a score per head that takes its share of the probability and gives nothing. alibi: the largest slope's exponent of
-    the linear biases that take the place of rotations (0: none). gate: its sigmoid, a coefficient, multiplies what the
-    heads read.
+    the linear biases that take the place of rotations (0: none). gate: what `gating` makes of it, a coefficient,
+    multiplies what the heads read.
     """
 
     q: Part
@@ -88,6 +89,7 @@ class Attention(Part):
     rope_first: bool = False
     alibi: float = 0.0
     gate: Part | None = None
+    gating: Callable[[Tensor], Tensor] = torch.sigmoid
 
     mixes = True
     keeps = True
@@ -102,7 +104,7 @@ class Attention(Part):
         if self.gate is not None:
             keep = kept(run, x)
             before, u = self.gate.build(run, keep.apply(x))
-            read, y = multiplied(run, (read, y), (Sequential([keep, before]), u), torch.sigmoid)
+            read, y = multiplied(run, (read, y), (Sequential([keep, before]), u), self.gating)
         out, y = self.out.build(run, y)
         return Sequential([read, out]), y
 

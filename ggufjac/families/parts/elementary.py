@@ -65,27 +65,36 @@ def normed(run: Run, scale: ops.Scale, x: Tensor, length: Tensor, groups: int = 
 
 
 class Linear(Part):
-    """y = x W^T + b, with the weight as it lies in the file.
+    """y = s (x W^T) + b, with the weight as it lies in the file.
 
-    name: what b is called there, where it is not called like the weight.
+    name: what b is called there, where it is not called like the weight. scale: s, one number [1] or one for each
+    output [n_out], which files with NVFP4 weights have beside them.
     """
 
-    def __init__(self, weight: QuantTensor, bias: Tensor | None = None, name: str = "") -> None:
+    def __init__(
+        self, weight: QuantTensor, bias: Tensor | None = None, name: str = "", scale: Tensor | None = None
+    ) -> None:
         self.weight = weight
         self.bias = bias
         self.name = name or weight.name.removesuffix(".weight") + ".bias"
+        self.scale = scale
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = run.product(self.weight, x)
-        if self.bias is None:
-            return op, y
-        bias = ops.Bias(run.fitted(self.bias, x), self.name)
-        return ops.Sequential([op, bias]), bias.apply(y, 1.0)
+        operators = [op]
+        if self.scale is not None:
+            operators.append(scale := ops.Scale(run.fitted(self.scale, x)))
+            y = scale.apply(y)
+        if self.bias is not None:
+            operators.append(bias := ops.Bias(run.fitted(self.bias, x), self.name))
+            y = bias.apply(y, 1.0)
+        return (op if len(operators) == 1 else ops.Sequential(operators)), y
 
     def rows(self, start: int, stop: int) -> Linear:
         """The outputs [start, stop) alone; this takes fused projections apart."""
         bias = None if self.bias is None else self.bias[start:stop]
-        return Linear(self.weight.rows(start, stop), bias, self.name)
+        scale = self.scale if self.scale is None or len(self.scale) == 1 else self.scale[start:stop]
+        return Linear(self.weight.rows(start, stop), bias, self.name, scale)
 
 
 class Pick(Part):

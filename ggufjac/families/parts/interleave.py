@@ -17,3 +17,8 @@ def interleaved(projection: Linear, start: int, stop: int, period: int, pieces: 
     n = projection.weight.n_out
     chosen = torch.arange(n).unflatten(0, (-1, period))[:, start:stop].unflatten(1, (pieces, -1))
     return Sequential(projection, Pick(chosen.transpose(0, 1).flatten(), n))
+
+
+def per_head(gate: Part, n_head: int, d_head: int) -> Part:
+    """A gate of one entry per head, [n_head], spread over all d_head entries of each."""
+    return Sequential(gate, Pick(torch.arange(n_head).repeat_interleave(d_head), n_head))

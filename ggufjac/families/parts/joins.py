@@ -35,11 +35,12 @@ class Sequential(Part):
 
 
 class Residual(Part):
-    """x + branch(x): what one block writes into the residual stream, under a name."""
+    """scale x + branch(x): what one block writes into the residual stream, under a name."""
 
-    def __init__(self, name: str, *parts: Part) -> None:
+    def __init__(self, name: str, *parts: Part, scale: float = 1.0) -> None:
         self.name = name
         self.branch = Sequential(*parts)
+        self.scale = scale
 
     @property
     def children(self) -> tuple[Part, ...]:
@@ -48,6 +49,8 @@ class Residual(Part):
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.branch.build(run, x)
         skip = _skip(run, x, self.narrows)
+        if self.scale != 1.0:
+            skip = ops.Sequential([skip, ops.Scale(x.new_full((), self.scale))])
         return ops.Residual(op, skip, self.name), skip.apply(x) + y
 
 

@@ -11,12 +11,13 @@ import torch
 
 from ggufjac.families import Family
 from ggufjac.families.parts import Run
-from ggufjac.llamacpp.recording import Recorder
+from ggufjac.llamacpp.recording import Recorder, Recording
 from ggufjac.llamacpp.run import Runner
 from ggufjac.network.followed.run import FollowedRun
 from ggufjac.network.followed.settings import LlamaSettings
 
 if TYPE_CHECKING:
+    from ggufjac.llamacpp.tensors import Array
     from ggufjac.network.forward import ForwardPass
 
 #: llama.cpp's name for the final state, after the output norm.
@@ -57,9 +58,17 @@ def concluded(done: ForwardPass) -> ForwardPass:
     recording = done.run.recording
     return replace(
         done,
-        output=torch.from_numpy(recording.named[RESULT]).to(done.output),
+        output=torch.from_numpy(_result(recording)).to(done.output),
         logits=torch.from_numpy(recording.logits).to(done.logits),
     )
+
+
+def _result(recording: Recording) -> Array:
+    """The final state; where llama.cpp gives it no name (plamo3), it is what entered the head."""
+    if RESULT in recording.named:
+        return recording.named[RESULT]
+    (entered,) = recording.inputs.get("output.weight") or recording.inputs["token_embd.weight"]
+    return entered
 
 
 def recorder(family: Family, n_tokens: int) -> Recorder:

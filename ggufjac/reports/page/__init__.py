@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import readable
+from ggufjac.readable import readable
 from ggufjac.reports import terminal
 from ggufjac.reports.page.convert import from_rich
 from ggufjac.reports.page.markup import Markup, escape, join, tag

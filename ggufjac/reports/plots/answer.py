@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ggufjac.analyses.answer.answering import Answer
-from ggufjac.analyses.common.tokens import readable
+from ggufjac.readable import readable
 from ggufjac.reports import answer
 from ggufjac.reports.plots import shapes
 from ggufjac.reports.plots.picture import Picture

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ggufjac.analyses.common.tokens import readable
 from ggufjac.analyses.compare.changes import Change, LogitChange
 from ggufjac.analyses.compare.comparison import Comparison
+from ggufjac.readable import readable
 from ggufjac.reports.phrases import side
 from ggufjac.reports.plots import shapes
 from ggufjac.reports.plots.picture import Picture
@@ -32,7 +32,7 @@ def pictures(c: Comparison) -> Iterator[Picture]:
 def _name(c: Comparison, number: int) -> str:
     """What tells a side from the others."""
     s = c.sides[number]
-    model = c.models[s.model].file.removesuffix(".gguf") if len(c.models) > 1 else ""
+    model = readable(c.models[s.model].file.removesuffix(".gguf")) if len(c.models) > 1 else ""
     prompt = readable(c.prompts[s.prompt]) if len(c.prompts) > 1 else ""
     return f"{side(number)}  {shortened(' · '.join(filter(None, (model, prompt))), LONGEST)}"
 

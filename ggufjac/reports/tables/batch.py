@@ -8,8 +8,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import readable
 from ggufjac.batch.summary import Failure, Group, Summary
+from ggufjac.readable import readable, visible
 from ggufjac.reports import words
 from ggufjac.reports.terminal import layout
 from ggufjac.reports.terminal.layout import ROOMY
@@ -25,6 +25,7 @@ def report(summary: Summary) -> RenderableType:
 
 
 def _draw(s: Summary, width: int) -> Iterable[RenderableType]:
+    folder = visible(s.folder)
     yield _head(s)
     yield from layout.titled("Models", "one row for each analysis", _groups(s, width))
     if s.failures:
@@ -33,7 +34,7 @@ def _draw(s: Summary, width: int) -> Iterable[RenderableType]:
         yield from layout.titled("Failures", explained, _failures(shown, width))
     yield layout.notes(
         "misses: mean ≤ largest relative error of the linear maps; llama.cpp: its first token beside the exact",
-        f"rows: {s.folder}/batch.sqlite; reports: ggufjac show {s.folder}/results/KEY.safetensors",
+        f"rows: {folder}/batch.sqlite; reports: ggufjac show {folder}/results/KEY.safetensors",
     )
 
 
@@ -42,7 +43,7 @@ def _head(s: Summary) -> RenderableType:
     counts.append(f"   {s.failed} failed", style=words.BAD if s.failed else words.DIM)
     counts.append(f"   {s.pending} to do", style=words.FAIR if s.pending else words.DIM)
     time = Text(words.duration(sum(group.seconds for group in s.groups)))
-    return layout.frame("ggufjac run", [("folder", Text(s.folder)), ("units", counts), ("computing", time)])
+    return layout.frame("ggufjac run", [("folder", Text(visible(s.folder))), ("units", counts), ("computing", time)])
 
 
 def _groups(s: Summary, width: int) -> Table:
@@ -74,7 +75,7 @@ def _group(s: Summary, g: Group, roomy: bool) -> list[RenderableType]:
     verdicts = Text("\n").join([Text(f"{n} {verdict}", style=VERDICTS[verdict]) for verdict, n in g.verdicts.items()])
     computed = g.done + g.failed
     cells: list[RenderableType] = [
-        Text(g.model.removesuffix(".gguf")),
+        Text(readable(g.model.removesuffix(".gguf"))),
         g.analysis,
         str(g.done),
         *([Text(str(g.failed), style=words.BAD if g.failed else words.DIM)] if s.failed else []),
@@ -97,9 +98,16 @@ def _failures(failures: Iterable[Failure], width: int) -> Table:
     table.add_column("why", overflow="fold")
     for failure in failures:
         shown = readable(failure.prompt)
-        named = Text(failure.id, style="bold") if failure.id is not None else Text(_short(shown), style="italic")
+        named = (
+            Text(readable(failure.id), style="bold") if failure.id is not None else Text(_short(shown), style="italic")
+        )
         prompt = [named] if width >= ROOMY else []
-        table.add_row(str(failure.line), *prompt, Text(failure.model.removesuffix(".gguf")), Text(failure.error))
+        table.add_row(
+            str(failure.line),
+            *prompt,
+            Text(readable(failure.model.removesuffix(".gguf"))),
+            Text(visible(failure.error)),
+        )
     return table
 
 

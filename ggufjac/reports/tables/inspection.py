@@ -8,16 +8,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import readable, visible
 from ggufjac.analyses.inspect import Inspection
+from ggufjac.readable import readable, visible
 from ggufjac.reports import words
 
 
 def inspection_report(found: Inspection, *, tensors: bool = False) -> RenderableType:
     parts: list[RenderableType] = [
         Panel(_head(found), title=Text("ggufjac inspect", style="bold"), title_align="left", box=box.ROUNDED),
-        _pairs(f"{found.facts.architecture}.*", found.hyper),
-        _pairs("tokenizer.ggml.*", found.tokenizer),
+        *_keys(found),
         *_chat(found),
         _types(found),
     ]
@@ -33,14 +32,26 @@ def _head(found: Inspection) -> Table:
     grid.add_column(overflow="fold")
     grid.add_row("model", Text(readable(facts.name), style="bold"))
     for path in found.files:
-        grid.add_row("file", Text(path))
+        grid.add_row("file", Text(readable(path)))
     size = f"{words.count(facts.weights)} weights, {words.byte_size(facts.bytes)}, GGUF version {found.version}"
     grid.add_row("size", Text(size))
     if found.refusal is None:
-        grid.add_row("analysis", Text(f"yes: the family {facts.architecture} is supported", style=words.GOOD))
+        grid.add_row("analysis", Text(f"yes: the family {readable(facts.architecture)} is supported", style=words.GOOD))
     else:
-        grid.add_row("analysis", Text(f"no: {found.refusal}", style=words.BAD))
+        grid.add_row("analysis", Text(readable(f"no: {found.refusal}"), style=words.BAD))
+    for note in found.notes:
+        grid.add_row("note", Text(readable(note), style=words.FAIR))
     return grid
+
+
+def _keys(found: Inspection) -> list[RenderableType]:
+    """The metadata: of a model its own, of a file that is none whatever it says of itself."""
+    own = [_pairs(f"{readable(found.facts.architecture)}.*", found.hyper)] if found.hyper or not found.refusal else []
+    others = [_pairs("other keys", found.others)] if found.refusal and found.others else []
+    tokenizer = (
+        [] if found.refusal and "tokens" not in found.tokenizer else [_pairs("tokenizer.ggml.*", found.tokenizer)]
+    )
+    return [*own, *others, *tokenizer]
 
 
 def _pairs(title: str, pairs: dict[str, str]) -> Table:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import readable
+from ggufjac.readable import readable, visible
 from ggufjac.reports import words
 from ggufjac.reports.terminal import layout
 
@@ -26,9 +26,9 @@ def tokens_report(told: dict[str, Any]) -> RenderableType:
             str(row["position"]),
             str(row["id"]),
             Text(readable(row["text"]), style="" if row["special"] else words.TOKEN),
-            ("special" if row["special"] else "") if row["role"] is None else row["role"],
+            ("special" if row["special"] else "") if row["role"] is None else readable(row["role"]),
         )
     count = f"{len(rows)} token" + ("" if len(rows) == 1 else "s")
     what = "; those of the messages have their role beside them" if chat else ""
-    notes = [Text(f"note: {note}", style=words.FAIR) for note in told["notes"]]
+    notes = [Text(f"note: {visible(note)}", style=words.FAIR) for note in told["notes"]]
     return Group(table, Text(count + what, style=words.DIM), *notes)

@@ -9,8 +9,9 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import Piece, Speller, readable
+from ggufjac.analyses.common.tokens import Piece, Speller
 from ggufjac.analyses.judge.verify import PromptCheck, Verification
+from ggufjac.readable import readable
 from ggufjac.reports import words
 
 #: Cells of a prompt that a table shows at most, and the cells that the other columns take.

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.ablate import Ablation, AblationOutcome, ComponentAblation, TokenAblation
-from ggufjac.analyses.common.tokens import readable
+from ggufjac.readable import readable
 from ggufjac.reports import phrases, words
 from ggufjac.reports.correlation import spearman
 from ggufjac.reports.terminal import layout, phrase, runs

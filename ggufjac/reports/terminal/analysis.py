@@ -13,6 +13,7 @@ from rich.text import Text
 from ggufjac.analyses.analyze import Analysis, TokenRow
 from ggufjac.analyses.common.agreement import Agreement
 from ggufjac.analyses.common.predictions import Triplet
+from ggufjac.readable import visible
 from ggufjac.reports import account, phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.constants import mostly
@@ -74,7 +75,7 @@ def _judgement(a: Analysis) -> Text:
     if a.llama is not None and g is not None and g.verdict != "MATCH":
         return agreement_line(g, words.token(a.predictions[0].token))
     if g is None:
-        return Text(f"not asked: {a.agreement_note}", style=words.DIM)
+        return Text(f"not asked: {visible(a.agreement_note)}", style=words.DIM)
     return agreement_line(g, Text() if a.llama_prediction is None else words.token(a.llama_prediction))
 
 

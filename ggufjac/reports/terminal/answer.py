@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ggufjac.analyses.answer.answering import Answer, Said
 from ggufjac.analyses.answer.spans import TEMPLATE
-from ggufjac.analyses.common.tokens import readable
+from ggufjac.readable import readable, visible_lines
 from ggufjac.reports import account, answer, phrases, words
 from ggufjac.reports.answer import Giver
 from ggufjac.reports.terminal import layout, runs
@@ -50,7 +50,7 @@ def _head(a: Answer, width: int) -> RenderableType:
             ("model", layout.model_line(a.model)),
             *layout.prompt_facts(a.prompt, a.turns, a.notes),
             *runs.run_facts(a.llama, a.device),
-            ("answer", Text(a.text.strip() or readable(a.text), style="bold")),
+            ("answer", Text(visible_lines(a.text.strip()) or readable(a.text), style="bold")),
             ("said", Text(answer.said_how(a))),
             *([] if opinion is None else [("llama.cpp", Text(opinion, style="" if agrees else words.BAD))]),
             ("exactness", runs.exactness_line(a.reconstruction, a.dtype, a.llama, a.rules)),

@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.common.predictions import Prediction
-from ggufjac.analyses.common.tokens import Piece, readable
+from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.compare.changes import Change
 from ggufjac.analyses.compare.comparison import Comparison
 from ggufjac.analyses.compare.sides import ComparedSide
+from ggufjac.readable import readable, visible
 from ggufjac.reports import phrases, words
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.changes import RELATED, SAME, details
@@ -56,7 +57,7 @@ def _head(c: Comparison, width: int) -> RenderableType:
         facts.append(("" if i else name, Text(readable(prompt), style="italic")))
     if len(c.prompts) > PROMPTS:
         facts.append(("", Text(f"and {len(c.prompts) - PROMPTS} more", style=words.DIM)))
-    facts += [("note", Text(note, style=words.FAIR)) for note in c.notes]
+    facts += [("note", Text(visible(note), style=words.FAIR)) for note in c.notes]
     worst = max(c.sides, key=lambda side: side.reconstruction)
     facts += runs.run_facts(worst.llama, c.device)
     exactness = runs.exactness_line(worst.reconstruction, c.dtype, worst.llama, c.rules)
@@ -91,7 +92,7 @@ def _sides(c: Comparison, width: int) -> Table:
 def _side(c: Comparison, side: ComparedSide, followed: Piece | None, width: int) -> list[RenderableType]:
     cells: list[RenderableType] = []
     if len(c.models) > 1:
-        cells.append(Text(_short(c.models[side.model].file.removesuffix(".gguf"))))
+        cells.append(Text(_short(readable(c.models[side.model].file.removesuffix(".gguf")))))
     if len(c.prompts) > 1:
         cells.append(Text(_short(readable(c.prompts[side.prompt]), last=True), style="italic"))
     cells.append(layout.predictions_line(side.predictions[: 3 if width >= ROOMY else 1], width))

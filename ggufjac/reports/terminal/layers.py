@@ -9,10 +9,12 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import Piece, readable
+from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.exactness import EXACT
 from ggufjac.analyses.layers import EMBEDDING, BlockWrite, Emergence, LayerReading, Layers, LayerTriplet, Spectrum
 from ggufjac.chat.prompt import contents_first
 from ggufjac.maps.within.sites import LAYER
+from ggufjac.readable import readable
 from ggufjac.reports import phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.terminal import layout, phrase, runs
@@ -77,7 +79,7 @@ def _draw(a: Layers, width: int) -> Iterable[RenderableType]:
 
 def _head(a: Layers, width: int) -> RenderableType:
     worst = max(c.residual for r in a.readings for c in r.cumulative.concepts if c.sigma > 0)
-    exact = a.reconstruction < layout.EXACT[a.dtype]
+    exact = a.reconstruction < EXACT[a.dtype]
     exactness = Text.assemble(
         (words.small(a.reconstruction), words.GOOD if exact else words.BAD),
         f"  is the most by which a layer's shares miss 1 ({a.dtype})",

@@ -14,8 +14,10 @@ from rich.text import Text
 
 from ggufjac.analyses.common.facts import ModelFacts
 from ggufjac.analyses.common.predictions import Prediction
-from ggufjac.analyses.common.tokens import Piece, readable, visible
+from ggufjac.analyses.common.tokens import Piece
+from ggufjac.analyses.exactness import EXACT
 from ggufjac.chat.prompt import Turn
+from ggufjac.readable import readable, visible
 from ggufjac.reports import words
 from ggufjac.reports.cells import CUT, Bar
 
@@ -25,9 +27,9 @@ ROOMY, WIDE = 100, 130
 EVERYTHING = 1000
 #: The width of a terminal that nobody has changed, and of none at all.
 USUAL = 80
-#: Relative error up to which a reconstruction counts as exact, by dtype; it is checked in every run.
-EXACT = {"float32": 1e-5, "float64": 1e-13, "bfloat16": 5e-2}
 
+#: Letters of a model's own name that a report shows.
+LONGEST_NAME = 80
 #: What the end of a cut bar means.
 CUT_BARS = f"{CUT}: the bar is longer than its place, which the longest of the others fill"
 #: Columns of tokens in a table at most; of a long prompt the tokens that matter most have one.
@@ -172,15 +174,21 @@ def _letters(name: str) -> str:
     return "".join(filter(str.isalnum, name)).casefold()
 
 
+def shortened(name: str) -> str:
+    """A name of a stranger's choosing, at a length that leaves room for the rest of its line."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
 def model_line(m: ModelFacts) -> Text:
     mix = ", ".join(f"{kind} {words.percent(share)}" for kind, share in m.mix.items() if share >= 0.005)
-    return name_of(m).append(f"  {m.architecture}, {words.count(m.weights)} weights, {mix}, {words.byte_size(m.bytes)}")
+    size = f"{words.count(m.weights)} weights, {mix}, {words.byte_size(m.bytes)}"
+    return name_of(m).append(f"  {readable(m.architecture)}, {size}")
 
 
 def name_of(m: ModelFacts) -> Text:
     """The file's name, which is what was asked for, and the model's own where that is another."""
-    stem = m.file.removesuffix(".gguf")
-    own = "" if _letters(m.name) == _letters(stem) else f" ({m.name})"
+    stem = readable(m.file.removesuffix(".gguf"))
+    own = "" if _letters(m.name) == _letters(stem) else f" ({shortened(readable(m.name))})"
     return Text.assemble((stem, "bold"), (own, words.DIM))
 
 
@@ -191,10 +199,10 @@ def prompt_facts(
     and what there is to know of it."""
     facts: list[tuple[str, RenderableType]] = [("prompt", _prompt(prompt, turns))]
     if turns:
-        tokens = [Text(f"{turn.role} {words.positions(turn.start, turn.stop)}") for turn in turns]
+        tokens = [Text(f"{readable(turn.role)} {words.positions(turn.start, turn.stop)}") for turn in turns]
         explained = Text(" are the messages' tokens, all others the template's", style=words.DIM)
         facts.append(("turns", Text(", ").join(tokens).append_text(explained)))
-    return facts + [("note", Text(note, style=words.FAIR)) for note in notes]
+    return facts + [("note", Text(visible(note), style=words.FAIR)) for note in notes]
 
 
 def _prompt(prompt: str, turns: Sequence[Turn]) -> Text:

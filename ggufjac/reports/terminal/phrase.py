@@ -11,8 +11,9 @@ from rich.text import Text
 
 from ggufjac.analyses.ablate import PhraseChange
 from ggufjac.analyses.answer.phrase import Phrase, PhraseLens
-from ggufjac.analyses.common.tokens import Piece, readable
+from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
+from ggufjac.readable import readable
 from ggufjac.reports import words
 from ggufjac.reports.terminal import layout
 from ggufjac.reports.terminal.terms import BAR, LARGEST, LISTED, NARROW

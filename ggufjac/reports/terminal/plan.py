@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.plan import Plan
+from ggufjac.readable import readable
 from ggufjac.reports import words
 from ggufjac.reports.terminal import layout, runs
 
@@ -22,7 +23,7 @@ def report(plan: Plan) -> RenderableType:
 def _head(plan: Plan) -> RenderableType:
     m = plan.model
     facts: list[tuple[str, RenderableType]] = [
-        ("model", layout.name_of(m).append(f"  {m.architecture}, {words.byte_size(m.bytes)}")),
+        ("model", layout.name_of(m).append(f"  {readable(m.architecture)}, {words.byte_size(m.bytes)}")),
         ("analysis", f"{NAMES.get(plan.what, plan.what)}, {plan.n_tokens} tokens, {plan.dtype}"),
         *runs.run_facts(None, plan.device),
         ("memory", _memory(plan)),

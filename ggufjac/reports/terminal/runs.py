@@ -6,6 +6,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from ggufjac.analyses.common.followed import Followed
+from ggufjac.analyses.exactness import EXACT
 from ggufjac.network.followed.run import Remainder
 from ggufjac.reports import words
 from ggufjac.reports.terminal import layout
@@ -40,7 +41,7 @@ def exactness_line(reconstruction: float, dtype: str, run: Followed | None, rule
         )
     if run is None:
         return layout.exactness_line(reconstruction, dtype)
-    limit = max(FOLLOWED, layout.EXACT[dtype])
+    limit = max(FOLLOWED, EXACT[dtype])
     good = reconstruction < limit and run.logits < FOLLOWED_LOGITS and run.same_first
     out = Text.assemble(
         (words.small(reconstruction), words.GOOD if good else words.BAD),

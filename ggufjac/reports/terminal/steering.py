@@ -8,10 +8,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.common.tokens import readable
 from ggufjac.analyses.steer.control import Exported
 from ggufjac.analyses.steer.leverage import POSITIONS, PRICE, Candidate
 from ggufjac.analyses.steer.steering import Continuation, Steered
+from ggufjac.readable import readable, visible
 from ggufjac.reports import phrases, words
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY
@@ -142,11 +142,11 @@ def _control(control: Exported) -> Table:
     what = {"left": "leading left vectors", "written": "what the concept's tokens write"}[control.kind]
     sizes = f"{min(control.lengths):.3g} to {max(control.lengths):.3g} long"
     agree = f"cosine {min(control.cosines):.2f} to {max(control.cosines):.2f} with what the concept's tokens write"
-    grid.add_row("file", Text(control.file))
+    grid.add_row("file", Text(visible(control.file)))
     grid.add_row("layers", f"{_ranges(control.layers)}: {what}, {sizes}, {agree}")
     if control.left_out:
         grid.add_row("left out", f"{_ranges(control.left_out)}: llama.cpp does not steer there")
-    grid.add_row("use", Text(f"llama-cli --control-vector-scaled {control.file} 1.0 ..."))
+    grid.add_row("use", Text(f"llama-cli --control-vector-scaled {visible(control.file)} 1.0 ..."))
     return grid
 
 

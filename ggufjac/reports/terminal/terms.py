@@ -13,6 +13,7 @@ from ggufjac.analyses.common.questions import Question
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
 from ggufjac.chat.prompt import Turn, role_at
+from ggufjac.readable import visible
 from ggufjac.reports import account, constants, phrases, words
 from ggufjac.reports.account import CONSTANTS, WordRow
 from ggufjac.reports.terminal import layout
@@ -59,7 +60,7 @@ def of_words(
         start, stop = row.word.start, row.word.stop
         made.add_row(
             words.positions(start, stop),
-            *([role_at(turns, start) or ""] if turns else []),
+            *([visible(role_at(turns, start) or "")] if turns else []),
             words.token(row.word, longest=LONGEST if width >= ROOMY else words.LONGEST),
             words.signed(row.terms[0]),
             words.bar(row.terms[0], largest, cells if width >= layout.USUAL else NARROW),

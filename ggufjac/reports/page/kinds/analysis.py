@@ -7,6 +7,7 @@ import math
 from ggufjac.analyses.analyze import Analysis
 from ggufjac.analyses.common.words import Word
 from ggufjac.chat.prompt import role_at
+from ggufjac.readable import readable
 from ggufjac.reports import account, words
 from ggufjac.reports.page.sections import PROMPT, Section
 from ggufjac.reports.page.tokens import Card, phrase, shaded_words, word, words_of
@@ -47,7 +48,7 @@ def _card(a: Analysis, of: Word) -> Card:
             ("share of the output", words.percent(row.output_share)),
         ]
         if whose is not None:
-            card.append(("turn", whose))
+            card.append(("turn", readable(whose)))
         if not math.isnan(row.stable_rank):
             card.append(("stable rank", f"{row.stable_rank:.4g}"))
     return tuple(card)

@@ -17,7 +17,7 @@ from ggufjac.analyses.answer.answering import CLOSE, Answer, Said
 from ggufjac.analyses.answer.spans import ANSWER, PROMPT, TEMPLATE, Passage
 from ggufjac.analyses.common.account import Account
 from ggufjac.analyses.common.questions import Question
-from ggufjac.analyses.common.tokens import readable
+from ggufjac.readable import readable
 from ggufjac.reports import answer, words
 from ggufjac.reports.cells import ColourScale
 from ggufjac.reports.page.markup import Markup, tag
@@ -111,7 +111,9 @@ def _tokens(a: Answer, given: dict[int, float], scale: ColourScale) -> Iterator[
 def _drawn(a: Answer, row: _Row, tokens: Sequence[Markup], scale: ColourScale) -> Markup:
     text = tag("div", *tokens[row.start : row.stop], class_="speech")
     if row.role != TEMPLATE:
-        return tag("div", tag("span", row.role, class_="who"), text, class_=f"turn{' reply' * (row.role == ANSWER)}")
+        return tag(
+            "div", tag("span", readable(row.role), class_="who"), text, class_=f"turn{' reply' * (row.role == ANSWER)}"
+        )
     whole, n = a.whole, row.stop - row.start
     names, style = _shade(sum(whole[t] for t in range(row.start, row.stop) if t not in a.sinks), scale)
     summary = tag("span", f"template, {n} token{'s' * (n > 1)}", class_=names or None, style=style)

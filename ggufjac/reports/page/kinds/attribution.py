@@ -5,6 +5,7 @@ from __future__ import annotations
 from ggufjac.analyses.attribute import Attribution
 from ggufjac.analyses.common.words import Word
 from ggufjac.chat.prompt import role_at
+from ggufjac.readable import readable
 from ggufjac.reports import account
 from ggufjac.reports.page.sections import PROMPT, Section
 from ggufjac.reports.page.tokens import Card, phrase, shaded_words, word
@@ -25,7 +26,7 @@ def _card(a: Attribution, of: Word) -> Card:
         card += [(f"token {t}", word(row.token)), ("id", str(row.token.id))]
         card += [(phrase(question(a.questions[i])), f"{term:+.4f}") for i, term in enumerate(row.terms)]
         if whose is not None:
-            card.append(("turn", whose))
+            card.append(("turn", readable(whose)))
         if a.writes:
             best = max(a.writes, key=lambda write: abs(write.tokens[t]))
             through = best.part if best.layer is None else f"{best.part} {best.layer}"

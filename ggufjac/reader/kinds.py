@@ -1,0 +1,113 @@
+"""What a GGUF file is that is no model which predicts a next token: what goes with one, and models of other kinds.
+
+Told from what the file says of itself (`general.type`, its architecture) and, where it says nothing, from the names of
+its tensors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ggufjac.reader.file import GGUFFile
+
+_ENCODER = (
+    "an embedding model: it turns a text into one vector and predicts no next token, which is what is explained here"
+)
+_ENCODER_DECODER = "an encoder and a decoder; only models that predict the next token of one text can be analysed"
+_SPEECH = "a model of speech, not one of text"
+_IMAGES = "a diffusion model, which makes images or videos and predicts no tokens"
+_MASKED = (
+    "a diffusion model of text: it fills in masked tokens in any order, and has no next token that could be explained"
+)
+_PROJECTOR = "a projector of images or sounds (mmproj); the language model that it belongs to is another file beside it"
+_CONTROL = "a control vector, as `ggufjac steer` writes them; it is added to a model while that runs"
+_MATRIX = "an importance matrix, made for quantising a model; the model itself is another file"
+_VOCABULARY = "a vocabulary alone, without weights"
+_DRAFT = "a draft model's head, which guesses ahead for another model and does nothing without it"
+_RANKER = "a model that rates texts (a reranker or classifier): in place of logits of tokens it has scores"
+
+_ARCHITECTURES = {
+    **dict.fromkeys(("bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "eurobert"), _ENCODER),
+    **dict.fromkeys(
+        ("jina-bert-v2", "jina-bert-v3", "gemma-embedding", "t5encoder", "llama-embed", "lfm2-bidir"), _ENCODER
+    ),
+    "t5": _ENCODER_DECODER,
+    **dict.fromkeys(("wavtokenizer-dec", "whisper", "kokoro", "parler-tts", "dia"), _SPEECH),
+    **dict.fromkeys(("flux", "sd1", "sdxl", "sd3", "aura", "ltxv", "hyvid", "wan", "hidream", "cosmos"), _IMAGES),
+    **dict.fromkeys(("lumina2", "qwen_image", "pig"), _IMAGES),
+    **dict.fromkeys(("dream", "llada", "llada-moe", "rnd1"), _MASKED),
+    "clip": _PROJECTOR,
+    "controlvector": _CONTROL,
+    **dict.fromkeys(("eagle3", "dflash"), _DRAFT),
+}
+
+#: What `general.type` says of files that are no models; an adapter is told more about below.
+_TYPES = {"mmproj": _PROJECTOR, "imatrix": _MATRIX, "vocab": _VOCABULARY}
+
+#: How tensors are called in files that say nothing of themselves; the first that all or any of them fit.
+_TENSORS = (
+    (re.compile(r"direction\.\d+$"), _CONTROL),
+    (re.compile(r".*\.(in_sum2|in_sum|counts)$"), _MATRIX),
+    (re.compile(r"(model\.diffusion_model|double_blocks|joint_blocks|input_blocks|transformer_blocks)\."), _IMAGES),
+    (re.compile(r"(cls|classifier)\."), _RANKER),
+    (re.compile(r"enc\.blk\."), _ENCODER_DECODER),
+)
+#: Language models that were trained on to be something else: what they make of the states of a text (llama.cpp's mean,
+#: first, last and rank).
+_POOLED = {**dict.fromkeys((1, 2, 3), _ENCODER), 4: _RANKER}
+
+_LORA = re.compile(r".*\.lora_[ab]$")
+_TOWER = re.compile(r"(v|a|mm)\.")
+_LONGEST_NAME = 63
+
+#: Architectures that Ollama names in its own way: the same models come under another name for llama.cpp.
+_OLLAMA = {
+    "gptoss": "gpt-oss",
+    "mllama": "Llama 3.2 Vision",
+    "qwen25vl": "Qwen 2.5 VL",
+    "olmo3": "OLMo 3",
+    "glm4moelite": "GLM 4.7 Flash",
+}
+
+
+def other_kind(file: GGUFFile) -> str | None:
+    """What this file is in place of a language model, and what would work, to be put behind "this is"; None for what
+    may be one."""
+    architecture = file.metadata.get("general.architecture")
+    kind = file.metadata.get("general.type")
+    if kind == "adapter" or _any(_LORA, file.tensors):
+        of = f" for {architecture}" if architecture else ""
+        return (
+            f"a LoRA adapter{of}, not a model; merge it into the model that it was made for with llama.cpp's "
+            "llama-export-lora, and analyse the result"
+        )
+    if isinstance(kind, str) and kind in _TYPES:
+        return _TYPES[kind]
+    if isinstance(architecture, str) and architecture in _ARCHITECTURES:
+        return _ARCHITECTURES[architecture]
+    pooling = file.metadata.get(f"{architecture}.pooling_type")
+    if isinstance(pooling, int) and pooling in _POOLED:
+        return _POOLED[pooling]
+    if not file.tensors:
+        return _VOCABULARY if "tokenizer.ggml.tokens" in file.metadata else "a file without tensors"
+    if all(map(_TOWER.match, file.tensors)):
+        return _PROJECTOR
+    for pattern, what in _TENSORS:
+        if _any(pattern, file.tensors):
+            return what
+    if any(len(name.encode()) > _LONGEST_NAME for name in file.tensors):
+        return (
+            f"a model whose tensors have names of more than {_LONGEST_NAME} bytes, which no language model for "
+            "llama.cpp has; it is probably a diffusion model"
+        )
+    return None
+
+
+def ollamas_own(architecture: str) -> str | None:
+    """The model that Ollama stores under an architecture of its own, which llama.cpp cannot read; None for others."""
+    return _OLLAMA.get(architecture)
+
+
+def _any(pattern: re.Pattern[str], names: Iterable[str]) -> bool:
+    return any(pattern.match(name) for name in names)

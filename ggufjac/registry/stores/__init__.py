@@ -1,0 +1,1 @@
+"""What other programs have downloaded: a file for each way of keeping models."""
