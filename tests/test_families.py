@@ -187,6 +187,16 @@ def test_gemma2_has_a_window_also_where_the_file_gives_none(tmp_path: Path) -> N
         assert relative(ours[-100:], runner.logits(long, all_positions=True)[-100:]) < ROUNDED
 
 
+def test_smallthinker_has_a_window_of_4096_whatever_the_file_says(tmp_path: Path) -> None:
+    """RoPE is stretched as in the test of llama4."""
+    small = {"n_layer": 2, "n_embd": 64, "n_ff": 64, "n_head": 1, "n_head_kv": 1, "head_dim": 32, "n_ctx": 8192}
+    path = make("smallthinker", tmp_path / "tiny.gguf", **small, keys={"rope.scaling.factor": 4096.0})
+    long = [BOS, *np.random.default_rng(9).integers(3, VOCAB_SIZE, 4199).tolist()]
+    with Model.open(path) as model, Runner(path, len(long), kv="f32", threads=1) as runner:
+        ours = logits_of(model, long, n_ctx=4352)
+        assert relative(ours[-100:], runner.logits(long, all_positions=True)[-100:]) < TOLERANCE
+
+
 def test_llama4_has_chunks_and_a_temperature_in_long_prompts(tmp_path: Path) -> None:
     """RoPE is stretched until all angles are small: llama.cpp's, in float32, are off by 5e-4 at position 8192."""
     small = {"n_layer": 4, "n_embd": 32, "n_ff": 32, "n_head": 1, "n_head_kv": 1, "head_dim": 32, "n_ctx": 16384}
@@ -382,9 +392,11 @@ STRUCTURE = {
     "expert_shared_count",
     "interleave_moe_layer_step",
     "nextn_predict_layers",
+    "expert_chunk_feed_forward_length",
     "expert_count",
     "expert_feed_forward_length",
     "expert_shared_feed_forward_length",
+    "experts_per_group",
     "rope.dimension_count",
     "attention.recurrent_layers",
     "attention.indexer.head_count",
@@ -439,6 +451,7 @@ OTHERWISE: dict[str, Any] = {
     "attn_res.block_size": 1,
     "embedding_scale": None,
     "expert_group_count": None,
+    "expert_group_scale": 0.05,
     "expert_group_used_count": 1,
     "expert_gating_func": 4,
     "expert_used_count": 1,

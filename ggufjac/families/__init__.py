@@ -50,6 +50,7 @@ from ggufjac.families.granite import Granite
 from ggufjac.families.granite_hybrid import GraniteHybrid
 from ggufjac.families.granite_swa import GraniteSWA
 from ggufjac.families.grok import Grok
+from ggufjac.families.grovemoe import GroveMoE
 from ggufjac.families.hunyuan import HunyuanDense, HunyuanMoE, HunyuanVL
 from ggufjac.families.hy_v3 import HyV3
 from ggufjac.families.hy_v4 import HyV4
@@ -204,6 +205,7 @@ FAMILIES: tuple[type[Family], ...] = (
     ExaoneMoE,
     SmallThinker,
     Arctic,
+    GroveMoE,
     Grok,
     Jais,
     Jais2,

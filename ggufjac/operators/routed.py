@@ -13,7 +13,7 @@ from ggufjac.operators.base import One, Operator, Tally
 class Routed(Operator):
     """y[t] = sum over the routes that t takes of (A_r x)[t]: every route's operator sees its own tokens only.
 
-    routes: (tokens, operator) pairs; tokens [m] are distinct positions in the flattened axes `shape` (usually (T,)),
+    routes: (tokens, operator) pairs; tokens [m] are positions in the flattened axes `shape` (usually (T,)),
     the operator maps [..., m, n_in] to [..., m, n_out]. Blocks are [..., *shape, n]. All columns of a block go through
     a route together, so each expert's weights are met once per block.
     """
@@ -47,7 +47,7 @@ class Routed(Operator):
 
         def placed(name: str, worth: Tensor) -> None:
             everywhere = worth.new_zeros(*worth.shape[:-1], math.prod(self.shape))
-            everywhere.index_copy_(-1, tokens.to(worth.device), worth)
+            everywhere.index_add_(-1, tokens.to(worth.device), worth)
             tally(name, everywhere.unflatten(-1, self.shape))
 
         return placed
@@ -89,7 +89,7 @@ def routes_of(chosen: Tensor) -> Iterable[tuple[int, Tensor, Tensor]]:
     """(route, tokens [m], rank [m]) for every number that occurs in chosen [n_tokens, k], in ascending order.
 
     tokens are the rows that chose the route, ascending, rank the column in which each did; both are where `chosen` is.
-    No row may choose a route twice.
+    A row that chooses a route twice is there twice.
     """
     # sorted on the CPU: a device would have to be asked anew for the tokens of every route
     routes, order = chosen.cpu().flatten().sort(stable=True)

@@ -586,6 +586,9 @@ FAMILIES: dict[str, Family] = {
         sizes=OTHER_SIZES,
     ),
     "arctic": Family(relatives.arctic),
+    "grovemoe": Family(
+        mixtures.grovemoe, Shape(n_ff=768, head_dim=128), variants={"size left out": {"n_ff_common": 0}}
+    ),
     "grok": Family(
         relatives.grok,
         variants={"1": {"dense": False, "given": False}},

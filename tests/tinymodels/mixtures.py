@@ -70,3 +70,18 @@ def gpt_oss(t: Tiny, *, window: int = 12, yarn: bool = True) -> None:
         t.factors(f"{block}.attn_sinks", s.n_head, 2.0, 4.0)
         t.norm(f"{block}.post_attention_norm", s.n_embd)
         expert_mlps(t, block, experts=4, used=2, bias=True, hidden=4.0)
+
+
+def grovemoe(t: Tiny, *, n_ff_common: int = 256) -> None:
+    """GroveMoE: pairs of experts have a small one in common, which reads what the routed ones give."""
+    s = t.shape
+    qwen3moe(t)
+    t.kv("experts_per_group", 2)
+    t.kv("expert_group_scale", 0.6)
+    if n_ff_common:
+        t.kv("expert_chunk_feed_forward_length", n_ff_common)
+    n_ff = n_ff_common or s.head_dim
+    for block in blocks(t):
+        t.stack(f"{block}.ffn_gate_chexps", 4, n_ff, s.n_embd)
+        t.stack(f"{block}.ffn_up_chexps", 4, n_ff, s.n_embd)
+        t.stack(f"{block}.ffn_down_chexps", 4, s.n_embd, n_ff, 1.5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from ggufjac import operators as ops
@@ -89,6 +91,20 @@ class Named(Part):
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         op, y = self.part.build(run, x)
         return op, run.value(self.name, y)
+
+
+class Unnamed(Part):
+    """A part inside of which nothing is announced."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+
+    @property
+    def children(self) -> tuple[Part, ...]:
+        return (self.part,)
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        return self.part.build(replace(run, watch=None), x)
 
 
 def _skip(run: Run, x: Tensor, narrowed: bool) -> Operator:
