@@ -20,6 +20,7 @@ from ggufjac.families.bitnet import BitNet
 from ggufjac.families.bloom import Bloom
 from ggufjac.families.chatglm import ChatGLM
 from ggufjac.families.codeshell import CodeShell
+from ggufjac.families.cogvlm import CogVLM
 from ggufjac.families.cohere import Cohere2, CommandR
 from ggufjac.families.cohere2moe import Cohere2MoE
 from ggufjac.families.dbrx import DBRX
@@ -182,6 +183,7 @@ FAMILIES: tuple[type[Family], ...] = (
     Qwen3VLMoE,
     HunyuanVL,
     PaddleOCR,
+    CogVLM,
     Mistral4,
     DeepSeek2OCR,
     PhiMoE,

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _CACHE_TYPES = {"f32": 0, "f16": 1}  # enum ggml_type
+#: Architectures whose graphs give the logits of all positions, whichever were asked for. llama.cpp then hands out those
+#: of the first positions for them, so that all must be asked for.
+_WHOLE = frozenset({"cogvlm"})
 _BUCKET = 64  # prompts of similar length share a context
 
 
@@ -74,6 +77,7 @@ class Runner:
             raise UserError(f"{path}: encoder models cannot be run on a prompt alone; give a decoder-only model")
         self._n_ctx = n_ctx
         self.n_vocab = int(api.llama_vocab_n_tokens(api.llama_model_get_vocab(model)))
+        self._whole = _architecture(self._library, model) in _WHOLE
         self._watched = watched
         self._watching = _Watching(self._library)
         self._callback = api.ggml_backend_sched_eval_callback(self._watching.on_tensor)
@@ -224,7 +228,7 @@ class Runner:
                 batch.pos[position] = before + position
                 batch.n_seq_id[position] = 1
                 batch.seq_id[position][0] = 0
-                batch.logits[position] = position in wanted
+                batch.logits[position] = self._whole or position in wanted
             log.clear()
             status = api.llama_decode(context, batch)
             api.llama_synchronize(context)
@@ -341,6 +345,13 @@ class _Watching:
             self._failure = failure
             return False
         return True
+
+
+def _architecture(library: Library, model: Any) -> str:
+    """The architecture of a loaded model, as its file calls it."""
+    buffer = ctypes.create_string_buffer(128)
+    library.api.llama_model_meta_val_str(model, b"general.architecture", buffer, len(buffer))
+    return buffer.value.decode()
 
 
 def _available_cpus() -> int:

@@ -91,6 +91,9 @@ OTHER_SIZES = ("embedding_length", "attention.head_count", "block_count")
 #: A model of many layers.
 NARROW: dict[str, Any] = {"n_embd": 64, "n_ff": 64, "n_head": 2, "n_head_kv": 2, "head_dim": 32}
 
+#: What CogVLM's layers have for images.
+VISION = tuple(f"blk.{i}.vis_" for i in range(2))
+
 YARN: dict[str, Value | None] = {
     "rope.scaling.type": "yarn",
     "rope.scaling.factor": 4.0,
@@ -519,6 +522,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "hunyuan_vl": Family(relatives.hunyuan_vl, variants={"no sections": {"sections": False}}),
     "paddleocr": Family(relatives.paddleocr, variants={"biases": {"bias": True}}),
+    "cogvlm": Family(relatives.cogvlm, Shape(n_head_kv=4), ignored=frozenset({"rope.freq_base"}), idle=VISION),
     "mistral4": Family(
         partial(shared_experts.deepseek2, temperature=0.1), Shape(n_head_kv=4), variants={"apart": {"q_rank": 0}}
     ),

@@ -91,6 +91,18 @@ def paddleocr(t: Tiny, *, bias: bool = False) -> None:
     t.kv("rope.dimension_sections", SECTIONS)
 
 
+def cogvlm(t: Tiny) -> None:
+    """CogVLM: every layer has its matrices twice, once for images."""
+    s = t.shape
+    decoder(t, fused=True)
+    for block in blocks(t):
+        t.matrix(f"{block}.vis_attn_qkv", 3 * s.n_q, s.n_embd)
+        t.matrix(f"{block}.vis_attn_output", s.n_embd, s.n_q)
+        t.matrix(f"{block}.vis_gate", s.n_ff, s.n_embd)
+        t.matrix(f"{block}.vis_up", s.n_ff, s.n_embd)
+        t.matrix(f"{block}.vis_down", s.n_embd, s.n_ff)
+
+
 # --- others -------------------------------------------------------------------------------------------------------
 
 

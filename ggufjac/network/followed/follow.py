@@ -56,9 +56,12 @@ def concluded(done: ForwardPass) -> ForwardPass:
     if not isinstance(done.run, FollowedRun):
         return done
     recording = done.run.recording
+    output = _result(recording)
+    if len(output) > len(recording.logits):  # a graph that keeps every position
+        output = output[list(done.run.kept)]
     return replace(
         done,
-        output=torch.from_numpy(_result(recording)).to(done.output),
+        output=torch.from_numpy(output).to(done.output),
         logits=torch.from_numpy(recording.logits).to(done.logits),
     )
 
