@@ -605,7 +605,7 @@ def test_two_runs_at_once_do_not_meet(
     same(folder, whole)
 
 
-@pytest.mark.parametrize("said", ["", "1 another-host", f"{os.getpid()} {socket.gethostname()}"])
+@pytest.mark.parametrize("said", ["", "1 another-host", f"{os.getpid()} {socket.gethostname()}"], ids=["", "other", "own"])
 def test_a_lock_that_nobody_holds_is_none(units: Sequence[Unit], tmp_path: Path, said: str) -> None:
     """Whoever it names, and whether such a process lives: the first one of a container always does."""
     folder = tmp_path / "out"
