@@ -32,8 +32,8 @@ from ggufjac.errors import UserError
 from ggufjac.version import __version__
 
 EPILOG = """\
-MODEL is a path to a GGUF file, a name from `ggufjac models`, or the name of a model that Ollama, LM Studio or the
-Hugging Face cache already has on this disk.
+MODEL is a path to a GGUF file, a name from `ggufjac models`, or the name of a model that llama.cpp, Ollama, LM Studio,
+Hugging Face's cache, Jan or GPT4All already has on this disk.
 
 examples:
   ggufjac pull smollm2-135m
