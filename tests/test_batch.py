@@ -279,8 +279,7 @@ def test_a_fingerprint_is_of_the_content(tiny_path: Path, tmp_path: Path) -> Non
     with GGUFFile.open(copy) as file:
         weights = file.tensors["blk.1.ffn_down.weight"]
         norm = file.tensors["output_norm.weight"]
-    assert weights.nbytes > 8 * 4096
-    for place in (weights.offset, weights.offset + weights.nbytes - 1, norm.offset + norm.nbytes // 2):
+    for place in (weights.offset, weights.offset + weights.nbytes // 3 + 5, norm.offset + norm.nbytes // 2):
         copy.write_bytes(raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :])
         assert printed(copy) != first
     copy.write_bytes(raw.replace("▁bridge".encode(), "▁Bridge".encode()))
@@ -605,7 +604,9 @@ def test_two_runs_at_once_do_not_meet(
     same(folder, whole)
 
 
-@pytest.mark.parametrize("said", ["", "1 another-host", f"{os.getpid()} {socket.gethostname()}"], ids=["", "other", "own"])
+@pytest.mark.parametrize(
+    "said", ["", "1 another-host", f"{os.getpid()} {socket.gethostname()}"], ids=["", "other", "own"]
+)
 def test_a_lock_that_nobody_holds_is_none(units: Sequence[Unit], tmp_path: Path, said: str) -> None:
     """Whoever it names, and whether such a process lives: the first one of a container always does."""
     folder = tmp_path / "out"

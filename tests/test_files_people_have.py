@@ -278,6 +278,14 @@ def test_a_scale_that_is_infinite_is_found(tmp_path: Path) -> None:
         model.linearize(IDS)
 
 
+def test_norms_of_states_whose_squares_overflow(tmp_path: Path) -> None:
+    def large(t: Tiny) -> None:
+        t._tensors["blk.1.ffn_down.weight"] *= 1e28
+
+    with Model.open(tiny("llama", large, tmp_path)) as model, pytest.raises(UserError, match=r"last norm overflows"):
+        model.linearize(IDS)
+
+
 def test_states_that_overflow_are_told_from_bad_weights(tmp_path: Path) -> None:
     def huge(t: Tiny) -> None:
         t._tensors["blk.0.ffn_down.weight"] *= 1e38
@@ -304,7 +312,7 @@ def test_holes_in_a_file_are_told(tmp_path: Path) -> None:
         t._tensors["blk.1.ffn_down.weight"][:] = 0
 
     with Model.open(tiny("llama", holed, tmp_path)) as model:
-        assert any("blk.1.ffn_down.weight of the file" in note for note in ggufjac.attribute(model, IDS).notes)
+        assert any("blk.1.ffn_down.weight holds only zeros" in note for note in ggufjac.attribute(model, IDS).notes)
 
     def headless(t: Tiny) -> None:
         t._tensors["output.weight"][:] = 0

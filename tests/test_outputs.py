@@ -192,3 +192,39 @@ class TestStreams:
             done = shell(f"$G {command}", tmp_path, **where)
             assert done.returncode == 0, done.stderr
             assert json.loads(done.stdout.decode(encoding))["prompt"] == "日本 😀"  # JSON loses nothing
+
+
+class TestApart:
+    """No output replaces what the command reads."""
+
+    @POSIX
+    def test_a_model_is_no_output(self, tiny_path: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "copy.gguf"
+        copy.write_bytes(tiny_path.read_bytes())
+        (tmp_path / "link").symlink_to(copy)
+        for options in ("--json copy.gguf", "--save link", "--html copy.gguf", "--svg ./copy.gguf"):
+            done = shell(f"cd {tmp_path}; $G attribute copy.gguf the {options}", tmp_path)
+            assert done.returncode == 2
+            one_line(done, "is a GGUF file")
+        assert copy.read_bytes() == tiny_path.read_bytes()
+
+    @POSIX
+    @pytest.mark.parametrize(
+        ("arguments", "word"),
+        [
+            ("attribute M --prompt-file p.csv --json p.csv", "p.csv is read by this command"),
+            ("run p.csv M --out o --csv p.csv", "p.csv is read by this command"),
+            ("verify M --messages p.csv --json p.csv", "p.csv is read by this command"),
+            ("attribute M the --json x --html x", "x is named for two outputs"),
+            ("attribute M the --html -", "goes with --json"),
+        ],
+    )
+    def test_nor_are_prompts_nor_one_file_twice(
+        self, tiny_path: Path, tmp_path: Path, arguments: str, word: str
+    ) -> None:
+        (tmp_path / "p.csv").write_text("prompt\nthe\n")
+        done = shell(f"cd {tmp_path}; $G {arguments.replace(' M', f' {tiny_path}')}", tmp_path)
+        assert done.returncode == 2
+        one_line(done, word)
+        assert (tmp_path / "p.csv").read_text() == "prompt\nthe\n"
+        assert not (tmp_path / "x").exists()

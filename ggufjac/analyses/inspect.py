@@ -66,11 +66,13 @@ class Inspection:
 def inspect(file: GGUFFile) -> Inspection:
     """Everything that `ggufjac inspect` tells. Raises UserError for a file whose architecture is no text."""
     from ggufjac.families import family_of
+    from ggufjac.maps.model import Model
+    from ggufjac.maps.notes import notes_of_file
 
     refusal: str | None = None
     notes: tuple[str, ...] = ()
     try:
-        notes = family_of(file).notes
+        notes = notes_of_file(Model(file, family_of(file)))
     except UserError as error:
         refusal = str(error).removeprefix(f"{file.path}: ")
     chat, chat_refusal = _chat(file)

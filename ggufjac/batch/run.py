@@ -16,6 +16,7 @@ from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.readable import name_of
 from ggufjac.reader.fingerprint import fingerprint
+from ggufjac.registry.stores.ollama import name_of_blob
 
 #: Told how many units there are and how many of them are done or failed already, then of each one that follows.
 Told: TypeAlias = "Callable[[Unit | None, int, int], None]"
@@ -27,7 +28,7 @@ def sources(paths: Iterable[str | Path]) -> tuple[BatchModel, ...]:
     for path in paths:
         with Model.open(path) as model:
             # the first file of a split model opens all of them, on every machine
-            name = name_of(model.file.path)
+            name = name_of_blob(model.file.path) or name_of(model.file.path)
             found.append(BatchModel(name, str(model.file.path.absolute()), fingerprint(model.file)))
     return tuple(found)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ggufjac.analyses.options import BatchOptions
 from ggufjac.batch.units import ANALYSES
 from ggufjac.cli import common, options
-from ggufjac.cli.outputs import each
+from ggufjac.cli.outputs import each, require_apart
 from ggufjac.cli.standard import complain, say, say_json, say_text
 from ggufjac.errors import UserError
 from ggufjac.readable import visible
@@ -68,6 +68,7 @@ def execute(args: argparse.Namespace) -> int:
 
     options.given(args, BatchOptions)
     require_writable(args.json, args.csv)
+    require_apart(args, args.json, args.csv)
     if args.json == args.csv == "-":
         raise UserError("--json - and --csv - cannot both go to standard output")
     if args.status is not None:

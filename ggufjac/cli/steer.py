@@ -41,7 +41,7 @@ def execute(args: argparse.Namespace) -> int:
     if "export" not in given and ("export_layers" in given or "directions" in given):
         raise UserError("--export-layers and --direction say what a control vector holds; they go with --export FILE")
     require_writable(given.get("export"))
-    require_outputs(args)
+    require_outputs(args, given.get("export"))
     typed = common.read_prompt(args)
     with common.open_model(args.model) as model:
         import torch

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ggufjac.analyses.options import ExplainOptions
 from ggufjac.cli import common, options, prompts
-from ggufjac.cli.outputs import each
+from ggufjac.cli.outputs import each, require_apart
 from ggufjac.cli.standard import say, say_json
 from ggufjac.errors import UserError
 
@@ -59,11 +59,17 @@ def execute(args: argparse.Namespace) -> int:
     if args.explain and args.twin and not args.direct:
         raise UserError("--explain is about the file as it is; it does not go with --twin alone")
     require_writable(args.json)
+    require_apart(args, args.json)
     typed = prompts.several(args, args.prompts)
     with common.open_model(args.model) as model:
+        from rich.text import Text
+
         from ggufjac.analyses.common.records import to_plain
         from ggufjac.analyses.common.tokens import Speller
         from ggufjac.analyses.judge.verify import PROMPTS, direct, twin
+        from ggufjac.maps.notes import notes_of_file
+        from ggufjac.readable import visible
+        from ggufjac.reports import words
         from ggufjac.reports.tables.verification import VerificationReport
         from ggufjac.reports.views import VIEWS
 
@@ -92,15 +98,16 @@ def execute(args: argparse.Namespace) -> int:
                         directory=None if args.tmp is None else Path(args.tmp),
                     )
                 )
-        agrees = all(result.agrees for result in results)
-        told = {"schema": "ggufjac.verify/1", "agrees": agrees, "results": to_plain(results)}
+        agrees, notes = all(result.agrees for result in results), notes_of_file(model)
+        told = {"schema": "ggufjac.verify/1", "agrees": agrees, "notes": list(notes), "results": to_plain(results)}
         if args.explain:
             told["explanations"] = [explanation.to_dict() for explanation in explanations]
         text = json.dumps(told, indent=1)
         if args.json == "-":
             say_json(text)
             return 0 if agrees else 1
-        parts: list[RenderableType] = [VIEWS.terminal(explanation) for explanation in explanations]
+        parts: list[RenderableType] = [Text(f"note: {visible(note)}", style=words.FAIR) for note in notes]
+        parts += [VIEWS.terminal(explanation) for explanation in explanations]
         if args.explain and not explanations:
             parts.append("All first tokens agree; with a PROMPT, --explain says what rounding did to its logit.")
         parts.append(VerificationReport(results, Speller(model.vocab)))

@@ -23,15 +23,22 @@ def text_of(model: Model, prompt: PromptLike, ids: Sequence[int]) -> str:
     return prompt if isinstance(prompt, str) else model.detokenize(ids)
 
 
-def notes_of(model: Model, prompt: PromptLike, ids: Sequence[int]) -> tuple[str, ...]:
-    """Notes on the file, on a prompt and on its tokens."""
+def notes_of_file(model: Model) -> tuple[str, ...]:
+    """Notes on the file."""
     notes = list(model.family.notes)
     if empty := model.family.source.empty_matrices:
-        more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
-        notes.append(f"{empty[0]}{more} of the file's matrices hold only zeros: perhaps the download is unfinished")
+        n = len(empty) - 1
+        which = f"{empty[0]} and {n} more matrices hold" if n else f"the matrix {empty[0]} holds"
+        notes.append(f"{which} only zeros: perhaps the download is unfinished")
+    if isinstance(model.vocab, BareVocab):
+        notes.append(model.vocab.note)
+    return tuple(notes)
+
+
+def notes_of(model: Model, prompt: PromptLike, ids: Sequence[int]) -> tuple[str, ...]:
+    """Notes on the file, on a prompt and on its tokens."""
+    notes = list(notes_of_file(model))
     vocab = model.vocab
-    if isinstance(vocab, BareVocab):
-        notes.append(vocab.note)
     if vocab.bos is not None and list(ids[:2]) == [vocab.bos] * 2:
         name = vocab.piece(vocab.bos).decode("utf-8", "replace")
         notes.append(f"the prompt begins with BOS twice ({name}): --bos no leaves one out")

@@ -27,7 +27,7 @@ def require_finite(family: Family, states: Sequence[Tensor], output: Tensor, log
     if bool(torch.isfinite(logits).all()):
         if bool(output.any()) and bool(logits.any()):
             return
-        raise _empty(family.source)
+        raise _empty(family.source, logits)
     source = family.source
     bad = next((i for i, state in enumerate(states) if not bool(torch.isfinite(state).all())), len(states))
     if bad == 0:
@@ -40,18 +40,24 @@ def require_finite(family: Family, states: Sequence[Tensor], output: Tensor, log
     found = next((what for name in _named(source, prefixes) if (what := _bad_weight(source, name))), None)
     if found is not None:
         raise UserError(f"{source.file.path}: {found}: the file is damaged or was converted wrongly; get another one")
+    raise _too_large(source, where, logits)
+
+
+def _too_large(source: Source, where: str, logits: Tensor) -> UserError:
     precision = str(logits.dtype).removeprefix("torch.")
-    raise UserError(
-        f"{source.file.path}: {where} overflows {precision}, though the weights there are finite; a wider --dtype may "
-        "hold it"
+    return UserError(
+        f"{source.file.path}: {where} overflows {precision}, though the weights there are finite; --dtype float64 may "
+        "hold it, and what was steered must be steered less"
     )
 
 
-def _empty(source: Source) -> UserError:
+def _empty(source: Source, logits: Tensor) -> UserError:
     zero = source.empty_matrices
-    why = f", for {', '.join(map(repr, zero[:2]))} hold{'s' * (len(zero) == 1)} only zeros" if zero else ""
+    if not zero:  # a norm divides by a length that is infinite
+        return _too_large(source, "the square of what enters the last norm", logits)
     return UserError(
-        f"{source.file.path}: every logit is zero{why}; the download is probably unfinished: get the file again"
+        f"{source.file.path}: every logit is zero, for {', '.join(map(repr, zero[:2]))} "
+        f"{'holds' if len(zero) == 1 else 'hold'} only zeros; the download is probably unfinished: get the file again"
     )
 
 

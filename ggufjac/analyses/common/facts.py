@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from ggufjac.readable import name_of
 from ggufjac.reader import GGUFFile
+from ggufjac.registry.stores.ollama import name_of_blob
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """name: the file's own, or its file name; file: that name; architecture: as the file says; bytes: its size;
-    weights: number of parameters; mix: share of the weights per type."""
+    """name: the file's own, or its file name; file: that name, of Ollama's files what Ollama calls it; architecture: as
+    the file says; bytes: its size; weights: number of parameters; mix: share of the weights per type."""
 
     name: str
     file: str
@@ -35,9 +36,10 @@ def facts_of(file: GGUFFile) -> ModelFacts:
         counts[info.type.name] += n
     total = sum(counts.values())
     name = file.metadata.get("general.name")
+    called = name_of_blob(file.path) or name_of(file.path)
     return ModelFacts(
-        name=name if isinstance(name, str) and name else name_of(file.path).removesuffix(".gguf"),
-        file=name_of(file.path),
+        name=name if isinstance(name, str) and name else called.removesuffix(".gguf"),
+        file=called,
         architecture=file.metadata.optional("general.architecture", str, ""),
         bytes=file.size,
         weights=total,

@@ -120,8 +120,21 @@ def compare(
         written=_matrix(len(sides), lambda i, j: word_overlap(sides[i], sides[j], "written")),
         kl=_matrix(len(sides), kl),
         seconds=watch.stop(),
-        notes=tuple(dict.fromkeys(note for place in places for note in place.subject().notes)),
+        notes=_notes(places),
         arrays={name: array for i, worked in enumerate(sides) for name, array in _arrays(i, worked)},
+    )
+
+
+def _notes(places: Sequence[_PlannedSide]) -> tuple[str, ...]:
+    """What a reader should know; of several models whose it is, where it is not everybody's."""
+    found: dict[str, list[str]] = {}
+    names = [place.subject().model.file.path.name for place in places]
+    for place, name in zip(places, names, strict=True):
+        for note in place.subject().notes:
+            found.setdefault(note, []).append(name)
+    return tuple(
+        note if len(whose) == len(names) else f"{', '.join(dict.fromkeys(whose))}: {note}"
+        for note, whose in found.items()
     )
 
 

@@ -54,6 +54,19 @@ def _models(root: Path) -> Iterator[LocalModel]:
             yield LocalModel(name, manifest, "Ollama", size, tuple(aliases), _TENSORS)
 
 
+def name_of_blob(path: Path) -> str | None:
+    """What Ollama calls the model whose weights are in one of its blobs; None where no manifest has them."""
+    if not path.name.startswith(("sha256-", "sha256:")) or path.parent.name != "blobs":
+        return None
+    digest, root = path.name[len("sha256-") :], path.parent.parent
+    for manifest in walk(root / "manifests"):
+        host, *middle = manifest.relative_to(root / "manifests").parts
+        if len(middle) > 1 and any(one.kind == MODEL_LAYER and one.digest == digest for one in _layers(manifest)):
+            *repository, tag = middle
+            return _names(host, repository, tag)[0]
+    return None
+
+
 _TENSORS = (
     "Ollama keeps it tensor by tensor for MLX, and not as a GGUF file; pull another tag of it, or the GGUF file from "
     "Hugging Face"
