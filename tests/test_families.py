@@ -7,6 +7,7 @@ gave meaning to a key that llama.cpp does not read, fails on the second even if 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -588,7 +589,7 @@ def test_every_tensor_matters(case: Case, model: Model, tiny: Tiny) -> None:
             try:
                 found = logits_of(changed, PROMPT)
             except UserError as error:  # without embeddings or a head nothing is left
-                if "every logit is zero" not in str(error):
+                if not re.search("every logit is zero|the last norm", str(error)):
                     raise
                 continue
             assert relative(found, expected) > MOVED, name

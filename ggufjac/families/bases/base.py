@@ -200,7 +200,9 @@ class Family(Hyperparameters, ABC):
     ) -> Experts:
         """The mixture of experts of layer i, each a gated MLP with n_ff hidden entries; after_up: elementwise parts."""
         b, d, n = f"blk.{i}.", self.d, self.n_expert
-        router = self.linear(b + "ffn_gate_inp", n, d)
+        # its .scale, where there is one, is Gemma 4's and acts on what enters
+        weight = self.source.matrix(b + "ffn_gate_inp.weight", n, d)
+        router = Linear(weight, self.source.optional_vector(b + "ffn_gate_inp.bias", n))
         if self.source.has(b + "ffn_gate.0.weight"):
             return Experts(router, routing, self._experts_apart(i, n_ff, ratio, after_up))
         if self.source.has(b + "ffn_gate_up_exps.weight"):  # of every expert the gate, then up
