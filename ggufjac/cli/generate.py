@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ggufjac import parse
 from ggufjac.cli import common, options
 from ggufjac.cli.options import worded
-from ggufjac.cli.standard import say_text
+from ggufjac.cli.standard import complain, say_text
 from ggufjac.errors import UserError
 from ggufjac.maps.options import MapOptions
 from ggufjac.readable import harmless
@@ -49,10 +49,13 @@ def execute(args: argparse.Namespace) -> int:
     chosen = MapOptions(**options.given(args, MapOptions))
     typed = common.read_prompt(args)
     with common.open_model(args.model) as model:
+        from ggufjac.maps.notes import notes_of_file
         from ggufjac.network.texts import Sampling
 
         common.use_threads(common.threads_of(args))
         ids = model.ids_of(typed.on(model))
+        for note in notes_of_file(model):
+            complain(f"note: {note}")
         sampling = Sampling(args.temperature, args.top_p, args.seed, args.top_k)
         terminal = sys.stdout is not None and sys.stdout.isatty()  # a program gets the text as it is
         for text in said(model, ids, args.tokens, sampling, chosen):
