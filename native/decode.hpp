@@ -120,7 +120,7 @@ static constexpr Format formats[] = {
     entry<Q8_0>(8),     entry<Q2_K>(10),   entry<Q3_K>(11),    entry<Q4_K>(12),  entry<Q5_K>(13),   entry<Q6_K>(14),
     entry<IQ2_XXS>(16), entry<IQ2_XS>(17), entry<IQ3_XXS>(18), entry<IQ1_S>(19), entry<IQ4_NL>(20), entry<IQ3_S>(21),
     entry<IQ2_S>(22),   entry<IQ4_XS>(23), entry<F64>(28),     entry<IQ1_M>(29), entry<BF16>(30),   entry<TQ1_0>(34),
-    entry<TQ2_0>(35),   entry<MXFP4>(39),  entry<NVFP4>(40),   entry<Q1_0>(41), entry<Q2_0>(42),
+    entry<TQ2_0>(35),   entry<MXFP4>(39),  entry<NVFP4>(40),   entry<Q1_0>(41),  entry<Q2_0>(42),
 };
 
 static const Format* find_format(int type) {
