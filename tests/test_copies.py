@@ -29,12 +29,13 @@ def model_path(tiny_path: Path, tmp_path: Path) -> Path:
 
 #: Makes the copy of a model, says where, and waits.
 COPYING = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from ggufjac.analyses.judge.copies import expanded, forget
 from ggufjac.cli.standard import listen
 from ggufjac.maps.model import Model
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever began this run may have had it ignored
 listen()
 with Model.open(sys.argv[1]) as model, expanded(model, Path(sys.argv[2])) as path:
     if len(sys.argv) > 3:
