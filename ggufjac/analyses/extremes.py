@@ -142,7 +142,7 @@ def _described(
     units.scatter_(1, axes[:, :1], 1.0 - 2.0 * axes[:, 1:].to(vectors))
     of_axes = decode_entry(units)
     lengths = vectors.norm(dim=-1)
-    shares = lengths.square() / squared_norms[:, None]
+    shares = (lengths.square() / squared_norms[:, None]).nan_to_num(0.0)  # of a map that is zero there are none
     which, lengths, shares, weights, place = (x.cpu() for x in (which, lengths, shares, weights, place))
     return [
         tuple(

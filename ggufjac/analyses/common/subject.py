@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -26,6 +27,7 @@ from ggufjac.analyses.common.tokens import Piece, Speller
 from ggufjac.analyses.common.words import Word, words_in
 from ggufjac.analyses.options import AnalysisOptions, Token
 from ggufjac.chat.prompt import Prompt, PromptLike, Turn, turns_of
+from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD, LinearMap
 from ggufjac.maps.model import Model
@@ -177,7 +179,15 @@ class Subject:
         }
 
     def map_facts(self, reconstruction: float) -> dict[str, Any]:
-        """The fields of a `MapResult`; reconstruction: the relative error of the map."""
+        """The fields of a `MapResult`; reconstruction: the relative error of the map.
+
+        Raises UserError where that is no number.
+        """
+        if not math.isfinite(reconstruction):
+            raise UserError(
+                f"{self.model.file.path}: the map of this prompt overflows {self.options.dtype_name}, though the pass "
+                "does not; --dtype float64 may hold it"
+            )
         return {**self.facts(), "reconstruction": reconstruction, "llama": followed_of(self.linear)}
 
     def arrays(self, **named: Tensor) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from ggufjac.maps.spectra.eigen import eigh
 from ggufjac.maps.spectra.krylov import NOTHING, block_krylov
 from ggufjac.quants.memory.devices import factorable, widened
 from ggufjac.quants.memory.threads import kernels_first
@@ -129,12 +130,12 @@ class _Search:
         sketch = self._forward(self._random(SKETCH, self.n))
         sketch = sketch - (sketch @ towards.mT) @ towards
         few = min(max(1, self.k - 1), SKETCH)
-        leading = torch.linalg.eigh(factorable(sketch @ sketch.mT)).eigenvectors[..., -few:].to(sketch)
+        leading = eigh(sketch @ sketch.mT)[1][..., -few:].to(sketch)
         rows = torch.cat((towards, leading.mT @ sketch), 1)[:, : self.outputs.shape[1]]
         # the rows of Q in QR have either sign, and the first one must be the output's
         rows = torch.cat((towards, torch.linalg.qr(factorable(rows.mT)).Q.mT[:, 1:].to(rows)), 1)
         images = self._backward(rows)
-        squares, w = (x.to(images) for x in torch.linalg.eigh(factorable(images @ images.mT)))
+        squares, w = (x.to(images) for x in eigh(images @ images.mT))
         scale = torch.where(squares > NOTHING * squares[:, -1:], squares, torch.inf).rsqrt()
         return ((w * scale[:, None]).mT @ images).flatten(0, 1), images[:, 0] * lengths[:, None]
 
@@ -219,7 +220,7 @@ def _directions(rows: Tensor, against: Tensor | None, least: float, most: int) -
     for threshold in (least, 0.5):
         if against is not None:
             rows = rows - (rows @ against.mT) @ against
-        squares, q = torch.linalg.eigh(factorable(widened(rows @ rows.mT)))
+        squares, q = eigh(widened(rows @ rows.mT))
         chosen = torch.nonzero(squares > threshold**2).flatten().flip(0)[: max(0, most)]
         rows = (q[:, chosen] * squares[chosen].rsqrt()).mT.to(rows) @ rows
     return rows

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ggufjac.maps.spectra.eigen import eigh
 from ggufjac.quants.memory.devices import factorable, widened
 from ggufjac.quants.memory.threads import kernels_first
 
@@ -90,7 +91,7 @@ def _leading(below: Tensor, k: int) -> tuple[Tensor, Tensor]:
     NOTHING times the first cannot be told from rounding and count as 0.
     """
     wide = widened(below)
-    squares, w = torch.linalg.eigh(factorable(wide @ wide.mT))
+    squares, w = eigh(wide @ wide.mT)
     k = min(k, w.shape[-1])
     s = squares[..., -k:].flip(-1).clamp_min(0).sqrt()
     s = torch.where(s > NOTHING * s[..., :1], s, 0)

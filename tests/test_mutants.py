@@ -1,0 +1,25 @@
+"""Damaged files on which an analysis once gave a traceback or a number that is none (found by tests/mutants.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mutants import attempt
+
+
+@pytest.mark.parametrize(
+    ("family", "seed"),
+    [
+        ("minimax-m2", 100070),
+        ("glm5-next", 40),
+        ("jamba", 181),
+        ("granitehybrid", 292),
+        ("jais", 1040),
+        ("phi2", 1567),
+        ("command-r", 500626),
+    ],
+)
+def test_a_report_or_a_line(family: str, seed: int, tmp_path: Path) -> None:
+    assert attempt(seed, (family,), tmp_path) in ("report", "refused")
