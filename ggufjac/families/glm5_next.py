@@ -14,17 +14,18 @@ from typing import ClassVar
 from torch import Tensor
 
 from ggufjac.errors import UserError
+from ggufjac.families.bases.hyperconnected import HyperConnected
 from ggufjac.families.bases.limited import Limited, clamped_silu
 from ggufjac.families.kimi_k3 import decay_of
 from ggufjac.families.kimi_linear import KimiLinear
-from ggufjac.families.parts import Copies, LayerNorm, Named, Part, RMSNorm, Routing, Sequential
+from ggufjac.families.parts import Copies, LayerNorm, Named, Part, Routing, Sequential
 from ggufjac.families.parts.activations import Ratio
 from ggufjac.families.parts.hyper import HyperResidual, MeanOfCopies, Merge, Mixing, NamedPlanes, Weights
 from ggufjac.families.parts.indexer import EarlierChoice, PooledIndexer
 from ggufjac.families.parts.latent import LatentAttention
 
 
-class Glm5Next(KimiLinear, Limited):
+class Glm5Next(KimiLinear, Limited, HyperConnected):
     """GLM 5.3 Flash: four planes of the stream that every block reads, mixes and writes with weights of the position's
     own, Kimi delta attention in most layers, latent attention without positions on pools that an indexer chose in the
     others, leading dense layers, then shared experts and routed ones with a selection bias and limits."""
@@ -33,14 +34,6 @@ class Glm5Next(KimiLinear, Limited):
     gating = "sigmoid"
     gate_of_dense: ClassVar[Callable[[float], Ratio]] = clamped_silu
     gate_of_experts: ClassVar[Callable[[float], Ratio]] = clamped_silu
-
-    @property
-    def planes(self) -> int:
-        return self.source.count("hyper_connection.count")
-
-    @property
-    def leaving(self) -> int:
-        return self.planes * self.d
 
     def layer(self, i: int) -> Part:
         b, n = f"blk.{i}.", self.planes
@@ -57,14 +50,9 @@ class Glm5Next(KimiLinear, Limited):
         """What a block writes to the planes, with the weights in the tensors of this name."""
         source, n = self.source, self.planes
         whole = self.linear(f"{tensors}_fn", (2 + n) * n, n * self.d)
-        scales, base = (
-            source.vector(f"{tensors}_scale.weight", 3).tolist(),
-            source.vector(f"{tensors}_base.weight", (2 + n) * n),
-        )
-        eps, norm = (
-            source.number("hyper_connection.epsilon"),
-            RMSNorm(None, source.number("attention.layer_norm_rms_epsilon")),
-        )
+        scales = source.vector(f"{tensors}_scale.weight", 3).tolist()
+        base = source.vector(f"{tensors}_base.weight", (2 + n) * n)
+        eps, norm = source.number("hyper_connection.epsilon"), self.plain_norm()
         read = Weights(norm, whole.rows(0, n), scales[0], base[:n], 1.0, eps)
         write = Weights(norm, whole.rows(n, 2 * n), scales[1], base[n : 2 * n], 2.0, 0.0)
         rounds = source.count("hyper_connection.sinkhorn_iterations")

@@ -11,16 +11,17 @@ from dataclasses import replace
 from typing import ClassVar
 
 from ggufjac.errors import UserError
+from ggufjac.families.bases.hyperconnected import HyperConnected
 from ggufjac.families.bases.limited import Limited, clamped_silu
 from ggufjac.families.deepseek32 import DeepSeek32
-from ggufjac.families.parts import Copies, Named, Part, RMSNorm, Rope, Sequential
+from ggufjac.families.parts import Copies, Named, Part, Rope, Sequential
 from ggufjac.families.parts.activations import Ratio
 from ggufjac.families.parts.hyper import HyperResidual, Merge, NamedPlanes, Weights
 from ggufjac.families.parts.indexer import Indexer
 from ggufjac.families.parts.latent import LatentAttention
 
 
-class HyV4(DeepSeek32, Limited):
+class HyV4(DeepSeek32, Limited, HyperConnected):
     """HY 4: planes of the stream that every block reads and writes with weights of the position's own
     (hyper-connections), latent attention with sinks and sigmoid gates, perhaps on positions that an indexer chose,
     leading dense layers, then shared experts and routed ones with a selection bias and limits."""
@@ -28,14 +29,6 @@ class HyV4(DeepSeek32, Limited):
     architectures = ("hy_v4",)
     indexer_pairing = "adjacent"
     gate_of_experts: ClassVar[Callable[[float], Ratio]] = clamped_silu
-
-    @property
-    def planes(self) -> int:
-        return self.source.count("hyper_connection.count")
-
-    @property
-    def leaving(self) -> int:
-        return self.planes * self.d
 
     def layer(self, i: int) -> Part:
         b, n = f"blk.{i}.", self.planes
@@ -59,14 +52,14 @@ class HyV4(DeepSeek32, Limited):
         whole = self.linear(f"{name}_fn", 2 * n, n * self.d)
         scales, base = source.vector(f"{name}_scale.weight", 2).tolist(), source.vector(f"{name}_base.weight", 2 * n)
         eps, magnitude = source.number("hyper_connection.epsilon"), source.number("hyper_connection.magnitude")
-        norm = self._plain_norm()
+        norm = self.plain_norm()
         read = Weights(norm, whole.rows(0, n), scales[0], base[:n], 1.0, eps)
         return Merge(read, self.d), Weights(norm, whole.rows(n, 2 * n), scales[1], base[n:], magnitude, eps)
 
     def final_norm(self) -> Part:
         source, n = self.source, self.planes
         weights = Weights(
-            self._plain_norm(),
+            self.plain_norm(),
             self.linear("output_hc_fn", n, n * self.d),
             float(source.vector("output_hc_scale.weight", 1)),
             source.vector("output_hc_base.weight", n),
@@ -74,9 +67,6 @@ class HyV4(DeepSeek32, Limited):
             source.number("hyper_connection.epsilon"),
         )
         return Sequential(Named("hc_head", Merge(weights, self.d)), super().final_norm())
-
-    def _plain_norm(self) -> RMSNorm:
-        return RMSNorm(None, self.source.number("attention.layer_norm_rms_epsilon"))
 
     # --- attention --------------------------------------------------------------------------------------------
 
