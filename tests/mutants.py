@@ -187,7 +187,7 @@ def campaign(first: int, files: int, families: tuple[str, ...]) -> Counter[str]:
         worker.join()
         if seed < end:
             counts["wrong"] += 1
-            print(f"--- file {seed}: {wrong} (exit status {worker.exitcode})", flush=True)
+            print(f"--- file {seed} ({families[seed % len(families)]}): {wrong} (exit status {worker.exitcode})", flush=True)
             seed += 1
     return counts
 

@@ -19,6 +19,11 @@ from mutants import attempt
         ("jais", 1040),
         ("phi2", 1567),
         ("command-r", 500626),
+        ("maincoder", 681),
+        ("phimoe", 500088),
+        ("codeshell", 500253),
+        ("deepseek", 500260),
+        ("glm5-next", 500896),
     ],
 )
 def test_a_report_or_a_line(family: str, seed: int, tmp_path: Path) -> None:

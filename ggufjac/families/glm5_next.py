@@ -55,8 +55,7 @@ class Glm5Next(KimiLinear, Limited, HyperConnected):
         eps, norm = source.number("hyper_connection.epsilon"), self.plain_norm()
         read = Weights(norm, whole.rows(0, n), scales[0], base[:n], 1.0, eps)
         write = Weights(norm, whole.rows(n, 2 * n), scales[1], base[n : 2 * n], 2.0, 0.0)
-        rounds = source.count("hyper_connection.sinkhorn_iterations")
-        mixing = Mixing(norm, whole.rows(2 * n, (2 + n) * n), scales[2], base[2 * n :], rounds, eps)
+        mixing = Mixing(norm, whole.rows(2 * n, (2 + n) * n), scales[2], base[2 * n :], self.sinkhorn_rounds, eps)
         return HyperResidual(name, Merge(read, self.d), write, *parts, mixing=mixing)
 
     def final_norm(self) -> Part:

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from ggufjac.errors import UserError
+from ggufjac.llamacpp.distinct import require_distinct_tokens
 from ggufjac.llamacpp.reasons import with_meaning
 
 _ERROR_LEVEL: Final = 4  # GGML_LOG_LEVEL_ERROR
@@ -158,6 +159,7 @@ def load_model(path: str | os.PathLike[str], *, vocab_only: bool, repack: bool =
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
+    require_distinct_tokens(path)
     loaded = library()
     params = loaded.api.llama_model_default_params()
     params.vocab_only = vocab_only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from rich.text import Text
@@ -64,6 +65,11 @@ def worth(value: float) -> bool:
 def small(value: float) -> str:
     """An error in two digits."""
     return f"{value:.1e}"
+
+
+def dimension(stable_rank: float, exact: bool) -> str:
+    """A stable rank, marked where it is estimated; a map that is zero has none."""
+    return "" if math.isnan(stable_rank) else f"{'' if exact else '≈'}{stable_rank:.3g}"
 
 
 def numbered(name: str, n: int) -> str:

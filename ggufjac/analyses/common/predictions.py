@@ -87,7 +87,7 @@ def combined_triplets(
     strongest = svd.V.take_along_dim(positions[:, None, None], 1)[:, 0]
     written = speller.rows(decoder.writes(svd.U, TOKENS_PER_VECTOR, store).ids)
     read = speller.rows(decoder.reads(strongest, TOKENS_PER_VECTOR, store).ids)
-    shares = weights.amax(-1) / weights.sum(-1)
+    shares = weights.amax(-1) / weights.sum(-1).clamp(min=torch.finfo(weights.dtype).tiny)
     sigmas, residuals, logits, places, weighed = (x.tolist() for x in (svd.S, svd.residuals, parts, positions, shares))
     return tuple(
         Triplet(

@@ -153,9 +153,8 @@ def _own(row: TokenRow, exact: bool, width: int, written: int) -> list[Renderabl
     roomy, wide = width >= ROOMY, width >= WIDE
     shown = 3 if wide else 1
     first = row.triplets[0]
-    rank = "" if math.isnan(row.stable_rank) else f"{'' if exact else '≈'}{row.stable_rank:.3g}"
     cells: list[RenderableType] = [
-        rank,
+        words.dimension(row.stable_rank, exact),
         "  ".join(words.sigma(t.sigma) for t in row.triplets[:shown]),
     ]
     for i in range(written):
@@ -191,6 +190,9 @@ def _combined(a: Analysis, width: int) -> Table:
     table.add_column("reads there (v)")
     for i, t in enumerate(a.combined, 1):
         cells: list[RenderableType] = [str(i), words.sigma(t.sigma), words.signed(t.logit)]
+        if t.sigma == 0:  # any pair of vectors is one of a map that has no further dimension
+            table.add_row(*cells, *["—"] * (len(table.columns) - len(cells)), style=words.DIM)
+            continue
         if roomy:
             cells.append(words.small(t.residual))
         cells += [

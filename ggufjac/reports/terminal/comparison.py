@@ -99,7 +99,7 @@ def _side(c: Comparison, side: ComparedSide, followed: Piece | None, width: int)
     if followed is not None:
         t = side.target
         cells += ["·", "·"] if t is None else [words.signed(t.logit), str(t.rank)]
-    cells.append(f"{'' if side.exact else '≈'}{side.stable_rank:.3g}")
+    cells.append(words.dimension(side.stable_rank, side.exact))
     cells.append("  ".join(words.sigma(t.sigma) for t in side.triplets[: 3 if width >= ROOMY else 1]))
     if width >= WIDE:
         cells.append(words.tokens(side.triplets[0].writes, 3))

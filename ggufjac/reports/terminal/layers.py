@@ -78,7 +78,7 @@ def _draw(a: Layers, width: int) -> Iterable[RenderableType]:
 
 
 def _head(a: Layers, width: int) -> RenderableType:
-    worst = max(c.residual for r in a.readings for c in r.cumulative.concepts if c.sigma > 0)
+    residuals = [c.residual for r in a.readings for c in r.cumulative.concepts if c.sigma > 0]
     exact = a.reconstruction < EXACT[a.dtype]
     exactness = Text.assemble(
         (words.small(a.reconstruction), words.GOOD if exact else words.BAD),
@@ -87,7 +87,8 @@ def _head(a: Layers, width: int) -> RenderableType:
     if not rules_called(a.rules).reconstructs:
         left = words.percent(a.reconstruction)
         exactness = Text(f"rules {a.rules!r} do not reconstruct: a layer's shares miss up to {left} of it")
-    exactness.append(f"; singular triplets to a residual of {words.small(worst)}")
+    if residuals:
+        exactness.append(f"; singular triplets to a residual of {words.small(max(residuals))}")
     facts: list[tuple[str, RenderableType]] = [
         ("model", layout.model_line(a.model)),
         *layout.prompt_facts(a.prompt, a.turns, a.notes),
@@ -162,7 +163,7 @@ def _grid(a: Layers, readings: Sequence[LayerReading], width: int, *, layerwise:
 
 def _rank(a: Layers, spectrum: Spectrum, layerwise: bool) -> str:
     exact = layerwise and a.layerwise_exact
-    return f"{'' if exact else '≈'}{spectrum.stable_rank:.3g}"
+    return words.dimension(spectrum.stable_rank, exact)
 
 
 def _said(about: InGrid, width: int, target: Piece) -> Text:

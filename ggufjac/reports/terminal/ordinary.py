@@ -68,7 +68,7 @@ def _both(r: Ordinary) -> Table:
     row("‖J x‖ / ‖y‖", lambda side: f"{side.length:.4f}")
     row(f"terms of the logit of {r.target.token.shown}, added up", lambda side: f"{side.logit:+.2f}")
     row("σ₁", lambda side: words.sigma(side.triplets[0].sigma))
-    row("stable rank", lambda side: f"{'' if side.exact else '≈'}{side.stable_rank:.3g}")
+    row("stable rank", lambda side: words.dimension(side.stable_rank, side.exact))
     table.add_section()
     table.add_row(Text("the model's logit", style=words.DIM), f"{r.target.logit:+.2f}", f"{r.target.logit:+.2f}")
     return table

@@ -28,7 +28,7 @@ def card(_: Analysis, about: object) -> Card | None:
     return (
         (words.numbered("σ", i), f"{triplet.sigma:.5g}"),
         ("term of the logit", f"{triplet.logit:+.4f}"),
-        ("residual", words.small(triplet.residual)),
+        ("residual", words.small(triplet.residual) if triplet.sigma else "—"),
         (f"writes ({words.numbered('u', i)})", words_of(triplet.writes)),
         (f"reads ({words.numbered('v', i)})", words_of(triplet.reads)),
     )

@@ -34,5 +34,5 @@ def card(a: Layers, about: object) -> Card | None:
         ("writes (u)", words_of(c.writes, a.target.token.id)),
         ("position" if about.layerwise else "mostly from", source),
         ("|cos| with the last layer's", f"{c.cosine:.4f}"),
-        ("residual", words.small(c.residual)),
+        ("residual", words.small(c.residual) if c.sigma else "—"),
     )
