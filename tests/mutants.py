@@ -41,7 +41,7 @@ from tinymodels import FAMILIES, make
 INTEGERS = (0, 1, 2, 3, 7, 255, 65535, 2**31 - 1, 2**31, 2**32 - 1)
 FLOATS = (0.0, -1.0, 1e-45, 1e-6, 1.0, 1e6, 3e38, float("inf"), float("-inf"), float("nan"))
 #: What a worker may map beside what the program itself takes.
-MOST_BYTES = 6 << 30
+MOST_GIB = 6
 #: How long a file may take, with the making of the good one.
 SECONDS = 120
 PROMPT = "the bridge over the"
@@ -151,22 +151,23 @@ def attempt(seed: int, families: tuple[str, ...], folder: Path) -> str:
     return "report" if wrong is None else f"{family}: {text[max(0, wrong.start() - 200) : wrong.end() + 50]}"
 
 
-def _work(seeds: range, families: tuple[str, ...], said: Any) -> None:
+def _work(seeds: range, families: tuple[str, ...], most: int, said: Any) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+        if most:
+            resource.setrlimit(resource.RLIMIT_AS, (most << 30, most << 30))
         for seed in seeds:
             said.send((seed, None))
             said.send((seed, attempt(seed, families, Path(folder))))
 
 
-def campaign(first: int, files: int, families: tuple[str, ...]) -> Counter[str]:
+def campaign(first: int, files: int, families: tuple[str, ...], most: int) -> Counter[str]:
     """Try so many files; what is wrong is printed as it is found."""
     counts: Counter[str] = Counter()
     context, seed, end = multiprocessing.get_context("spawn"), first, first + files
     while seed < end:
         ours, theirs = context.Pipe(duplex=False)
-        worker = context.Process(target=_work, args=(range(seed, end), families, theirs), daemon=True)
+        worker = context.Process(target=_work, args=(range(seed, end), families, most, theirs), daemon=True)
         worker.start()
         theirs.close()
         wrong = "died"
@@ -197,9 +198,10 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0, help="of the first file")
     parser.add_argument("--family", action="append", choices=sorted(FAMILIES), help="(default: all of them)")
+    parser.add_argument("--memory", type=int, default=MOST_GIB, help="GiB a worker may map (0: any; for sanitizers)")
     args = parser.parse_args()
     families, since = tuple(args.family or sorted(FAMILIES)), time.monotonic()
-    counts = campaign(args.seed, args.files, families)
+    counts = campaign(args.seed, args.files, families, args.memory)
     told = ", ".join(f"{n} {what}" for what, n in sorted(counts.items()))
     print(f"{counts.total()} files of {len(families)} families in {time.monotonic() - since:.0f} s: {told}")
     return 1 if counts["wrong"] else 0
