@@ -1,8 +1,8 @@
 """qwen4exp: Qwen 3.8 Flash Next, its text part.
 
-As llama.cpp has it: queries whose own blocks of positions are not whole read one block in part, since they read as many
-positions as the others; a query that ends a block reads it, and itself, only where the indexer chooses it; the fourth
-section of RoPE, where a file has one, rotates the keys of blocks by their position, but no query; without
+As llama.cpp has it: a query reads as many positions as fit behind the widest tail, so that most queries read a block
+more than the published model (transformers' modeling_qwen4_exp.py), which reads whole ones, and of it a part alone; the
+fourth section of RoPE, where a file has one, rotates the keys of blocks by their position, but no query; without
 `attention.compress_ratios` queries read all positions, and the indexers are not used.
 """
 
@@ -20,6 +20,9 @@ from ggufjac.families.parts.heads import HeadNorm
 from ggufjac.families.parts.hyper import GatedMerge, HyperResidual, NamedPlanes, Weights
 from ggufjac.families.parts.ngrams import NGrams, NGramWrite
 from ggufjac.families.qwen3next import Qwen35MoE
+
+#: The most positions of a block: llama.cpp marks those that are there in the bits of one number, and ends otherwise.
+LONGEST_BLOCK = 64
 
 
 class Qwen4Exp(Qwen35MoE, HyperConnected):
@@ -95,13 +98,15 @@ class Qwen4Exp(Qwen35MoE, HyperConnected):
         n_rows = (longest - 1) * source.count("ple.heads_per_ngram")
         factors = source.integers("ple.layer_multipliers")[:longest]
         starts, sizes = (source.integers(f"ple.head_{name}")[:n_rows] for name in ("offsets", "vocab_sizes"))
-        if longest < 2 or len(factors) < longest or not len(starts) == len(sizes) == n_rows or min(sizes) < 1:
+        end = source.integer("ple.eos_token_id")
+        whole = 2 <= longest == len(factors) and len(starts) == len(sizes) == n_rows
+        if not whole or min(sizes) < 1 or min(*factors, *starts, end) < 0 or end >= self.n_vocab:
             raise UserError(f"{path}: the keys ple.* do not say {n_rows} rows for the n-grams of 2 to {longest} tokens")
         table = source.matrix_of_rows("per_layer_token_embd.weight", source.count("embedding_length_per_layer_input"))
         needed = max(start + size for start, size in zip(starts, sizes, strict=True))
         if table.n_out < needed:
             raise UserError(f"{path}: {table.name!r} has {table.n_out} rows, and the n-grams need {needed} (ple.*)")
-        return NGrams(table, tuple(factors), tuple(starts), tuple(sizes), source.integer("ple.eos_token_id"))
+        return NGrams(table, tuple(factors), tuple(starts), tuple(sizes), end)
 
     # --- attention and delta nets -----------------------------------------------------------------------------
 
@@ -117,6 +122,8 @@ class Qwen4Exp(Qwen35MoE, HyperConnected):
         n_head, n = source.count("attention.indexer.head_count"), source.count("attention.indexer.key_length")
         if rope.n_rot > n:
             raise UserError(f"{source.file.path}: RoPE cannot rotate {rope.n_rot} of an indexer's {n} entries")
+        if block > LONGEST_BLOCK:
+            raise UserError(f"{source.file.path}: llama.cpp has no blocks of {block} positions; the longest has 64")
         return BlockIndexer(
             q=self.linear(b + "q_proj", n_head * n, self.d),
             k=self.linear(b + "k_proj", n, self.d),

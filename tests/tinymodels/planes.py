@@ -218,7 +218,7 @@ def qwen4exp(
     ngrams: the layer that adds them, None: none. blocks_of: positions of a block, 0: all are read. tables: the weights
     of norms are tables. heads: of the indexer.
     """
-    s, n = t.shape, 64
+    s, n = t.shape, 48
     transformer_keys(t, rope_base=1e5)
     t.kv("rope.dimension_count", 32)
     t.kv("rope.dimension_sections", [6, 5, 5, 0])
