@@ -36,7 +36,7 @@ from ggufjac.reader import GGUFFile
 from ggufjac.reader.types import GGMLType
 from ggufjac.rules import PRESETS
 from judge import pulled_back
-from tinymodels import BOS, FAMILIES, GELU, VOCAB_SIZE, make
+from tinymodels import BOS, EOS, FAMILIES, GELU, VOCAB_SIZE, make
 
 PROMPT = [BOS, *np.random.default_rng(7).integers(3, VOCAB_SIZE, 39).tolist()]
 LENGTHS = (1, 7, 40)
@@ -207,6 +207,16 @@ def test_llama4_has_chunks_and_a_temperature_in_long_prompts(tmp_path: Path) -> 
     with Model.open(path) as model, Runner(path, len(long), kv="f32", threads=1) as runner:
         ours = logits_of(model, long, n_ctx=8448)
         assert relative(ours[-100:], runner.logits(long, all_positions=True)[-100:]) < TOLERANCE
+
+
+@every([Case("qwen4exp"), Case("qwen4exp", "n-grams first")])
+def test_qwen4exps_blocks_and_ngrams_in_a_text_longer_than_llama_cpps_batch(case: Case, tiny: Tiny) -> None:
+    """With tokens that end a text within it, beyond which no n-gram reaches."""
+    long = [BOS, *np.random.default_rng(8).integers(3, VOCAB_SIZE, 599).tolist()]
+    for i in (5, 6, 20, 21, 23, 100):
+        long[i] = EOS
+    with Model.open(tiny(case)) as model, Runner(tiny(case), len(long), kv="f32", threads=1) as runner:
+        assert relative(logits_of(model, long, n_ctx=768), runner.logits(long, all_positions=True)) < TOLERANCE
 
 
 def test_a_layer_of_deci_with_nothing_in_it_hands_on_its_input(tmp_path: Path) -> None:
@@ -409,6 +419,10 @@ STRUCTURE = {
     "attention.indexer.kpool",
     "expert_latent_length",
     "hyper_connection.count",
+    "hyper_connection.low_rank",
+    "ple.conv_kernel",
+    "ple.heads_per_ngram",
+    "ple.ngram_size",
     "full_attention_interval",
     "shortconv.l_cache",
     "ssm.conv_kernel",
@@ -433,6 +447,7 @@ OTHERWISE: dict[str, Any] = {
     "altup.active_idx": 1,
     "altup.num_inputs": 3,
     "attention.clamp_kqv": None,
+    "attention.compress_ratios": 2,
     "attention.indexer.block_size": 8,
     "attention.indexer.local_blocks": 2,
     "attention.indexer.top_k": 4,
@@ -466,6 +481,12 @@ OTHERWISE: dict[str, Any] = {
     "logit_scale": 1.0,
     "n_deepstack_layers": None,
     "num_loops": 3,
+    "ple.eos_token_id": 8,
+    "ple.head_offsets": np.array([9, 50, 1, 100], np.uint64),
+    "ple.head_vocab_sizes": np.array([31, 40, 29, 50], np.uint64),
+    "ple.image_token_id": None,
+    "ple.layer_multipliers": np.array([3, 5, 7], np.uint64),
+    "ple.layers": None,
     "rescale_every_n_layers": None,
     "router_logit_softcapping": None,
     "residual_scale": None,
@@ -660,6 +681,13 @@ def test_glm4s_fourth_section_is_refused(tiny: Tiny) -> None:
         ("arwkv7", "token_shift_count", None, "have token_shift_count 1; it is 2"),
         ("rwkv6", "wkv.head_size", 96, "256 entries do not make whole heads of 96"),
         ("rwkv6qwen2", "attention.head_count_kv", 3, "4 heads cannot share 3 key/value heads"),
+        ("qwen4exp", "ple.layers", [1], "one layer with a delta net"),
+        ("qwen4exp", "ple.ngram_size", 1, "do not say 0 rows"),
+        ("qwen4exp", "ple.head_vocab_sizes", np.array([37, 41, 43, 0], np.uint64), "do not say 4 rows"),
+        ("qwen4exp", "ple.head_offsets", np.array([0, 37, 78, 200], np.uint64), "176 rows, and the n-grams need 247"),
+        ("qwen4exp", "ple.layer_multipliers", 5, "an array of integers"),
+        ("qwen4exp", "rope.dimension_count", 64, "cannot rotate 64 of an indexer's 48"),
+        ("qwen4exp", "attention.compress_ratios", 65, "no blocks of 65 positions"),
     ],
 )
 def test_forms_that_are_not_known_are_refused(family: str, key: str, value: Any, says: str, tiny: Tiny) -> None:

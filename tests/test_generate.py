@@ -43,6 +43,7 @@ RECURRENT = {
     "qwen35",
     "qwen35moe",
     "qwen3next",
+    "qwen4exp",
     "rwkv6",
     "rwkv6qwen2",
     "rwkv7",

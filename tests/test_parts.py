@@ -21,6 +21,8 @@ from ggufjac.families.parts import Sequential as Parts
 from ggufjac.families.parts.activations import Ratio, clamp, relu_squared
 from ggufjac.families.parts.altup import Correct, Gather, Spread
 from ggufjac.families.parts.attention import alibi_slopes
+from ggufjac.families.parts.ngrams import NGrams
+from ggufjac.families.parts.partialsort import partial_sorted
 from ggufjac.families.parts.sparsity import LargestEntries
 from ggufjac.families.parts.tokens import TokenRows
 from ggufjac.network.forward import run_of
@@ -156,3 +158,51 @@ def test_rows_of_the_tokens_are_constant_and_read_once() -> None:
     torch.testing.assert_close(y - x, torch.tensor([[260.0, 270.0], [20.0, 30.0], [260.0, 270.0]]).double())
     torch.testing.assert_close(op.apply(x), x)
     assert run.shared["table"].shape == (3, 6)
+
+
+def test_ngrams_are_numbered_by_their_tokens_and_end_where_a_text_ends() -> None:
+    factors = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)
+    starts, sizes, end = (0, 50, 90, 200), (37, 40, 99, 61), 7
+    table = QuantTensor("table", GGMLType.F32, 1, np.arange(300, dtype=np.float32)[:, None].view(np.uint8))
+    tokens = np.array([[5, 7, 7, 11, 3, 12], [1, 2, 3, 7, 5, 6]])
+    # what stands before a token, by hand: itself, then the one before, then the one before that
+    windows = [
+        [(5, 7, 7), (7, 5, 7), (7, 7, 7), (11, 7, 7), (3, 11, 7), (12, 3, 11)],
+        [(1, 7, 7), (2, 1, 7), (3, 2, 1), (7, 3, 2), (5, 7, 7), (6, 5, 7)],
+    ]
+
+    def row(window: tuple[int, ...], h: int) -> int:
+        mixed = 0
+        for token, factor in list(zip(window, factors, strict=True))[: 2 + h // 2]:
+            mixed ^= token * factor % 2**64
+        return mixed % sizes[h] + starts[h]
+
+    expected = [[[row(window, h) for h in range(4)] for window in text] for text in windows]
+    ngrams = NGrams(table, factors, starts, sizes, end)
+    assert ngrams.rows(tokens).tolist() == expected
+    assert ngrams.rows(tokens[0, :1]).tolist() == expected[0][:1]
+    run = run_of(tokens[0].tolist())
+    assert ngrams.of(run, normal(1)).tolist() == expected[0]
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 8])
+def test_the_largest_come_first(k: int) -> None:
+    values = np.random.default_rng(3).permutation(48).reshape(6, 8)
+    found = partial_sorted(values, k)
+    assert np.array_equal(found, values >= np.sort(values)[:, -k][:, None])
+
+
+def test_of_equals_those_come_first_that_gnus_library_leaves_there() -> None:
+    """What std::partial_sort of GCC 12 gave."""
+    values = np.array(
+        [
+            [1, 2, 3, 3, 0, 0, 3, 3, 0, 1, 3, 1, 1, 3],
+            [1, 1, 2, 2, 0, 0, 3, 3, 3, 2, 3, 1, 1, 3],
+            [0, 1, 0, 1, 3, 0, 1, 1, 3, 0, 2, 1, 0, 3],
+        ]
+    )
+    for k, expected in (
+        (5, [[2, 3, 6, 7, 10], [6, 7, 8, 10, 13], [1, 4, 8, 10, 13]]),
+        (6, [[2, 3, 6, 7, 10, 13], [3, 6, 7, 8, 10, 13], [1, 3, 4, 8, 10, 13]]),
+    ):
+        assert [np.flatnonzero(row).tolist() for row in partial_sorted(values, k)] == expected

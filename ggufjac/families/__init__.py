@@ -95,6 +95,7 @@ from ggufjac.families.plamo3 import Plamo3
 from ggufjac.families.plm import PLM
 from ggufjac.families.qwen import Qwen, Qwen2, Qwen2MoE, Qwen3, Qwen3MoE
 from ggufjac.families.qwen3next import Qwen3Next, Qwen35, Qwen35MoE
+from ggufjac.families.qwen4exp import Qwen4Exp
 from ggufjac.families.qwen_vl import Qwen2VL, Qwen3VL, Qwen3VLMoE
 from ggufjac.families.refact import Refact
 from ggufjac.families.rwkv6 import RWKV6, RWKV6Qwen2
@@ -234,6 +235,7 @@ FAMILIES: tuple[type[Family], ...] = (
     HyV4,
     KimiK3,
     Glm5Next,
+    Qwen4Exp,
 )
 
 ARCHITECTURES: dict[str, type[Family]] = {name: family for family in FAMILIES for name in family.architectures}

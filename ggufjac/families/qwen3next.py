@@ -36,9 +36,14 @@ class Qwen3Next(Family):
     tiled: ClassVar[bool] = False
 
     def layer(self, i: int) -> Part:
-        mixer = Named("linear_attn_out", self.delta_net(i)) if self.recurrent(i) else self.gated_attention(i)
         norm = Named("attn_post_norm", self.norm(f"blk.{i}.post_attention_norm", self.d))
-        return self.block(i, mixer, self.mlp(i), middle="attn_residual", ffn_norm=norm)
+        return self.block(i, self.mixer(i), self.mlp(i), middle="attn_residual", ffn_norm=norm)
+
+    def mixer(self, i: int) -> Part:
+        """The delta net of layer i, or its attention."""
+        if self.recurrent(i):
+            return Named("linear_attn_out", self.delta_net(i))
+        return Named("attn_output", self.gated_attention(i))
 
     def recurrent(self, i: int) -> bool:
         """Whether layer i has a delta net."""
@@ -54,11 +59,11 @@ class Qwen3Next(Family):
         shared = Gated(gate, self.gated_mlp(i, kind="_shexp", n_ff=n_ff))
         return Parallel(self.experts(i, self.routing(i), self.n_ff_expert(i)), shared)
 
-    def gated_attention(self, i: int) -> Part:
+    def gated_attention(self, i: int) -> Attention:
         """Attention whose output is multiplied by the sigmoid of a gate, which shares a matrix with the queries."""
         b, n_head, n_head_kv, n = f"blk.{i}.", self.n_head(i), self.n_head_kv(i), self.d_key(i)
         both, k, v = self._qkv(i, 2 * n_head * n, n_head_kv * n, n_head_kv * n)
-        attention = Attention(
+        return Attention(
             q=interleaved(both, 0, n, 2 * n),
             k=k,
             v=v,
@@ -71,9 +76,8 @@ class Qwen3Next(Family):
             k_norm=self.norm(b + "attn_k_norm", n),
             gate=interleaved(both, n, 2 * n, 2 * n),
         )
-        return Named("attn_output", attention)
 
-    def delta_net(self, i: int) -> Part:
+    def delta_net(self, i: int) -> GatedDeltaNet:
         """The gated delta net of layer i."""
         source, b = self.source, f"blk.{i}."
         d, n_head, n_key_head = (source.count(f"ssm.{key}") for key in ("state_size", "time_step_rank", "group_count"))
@@ -138,7 +142,7 @@ class Qwen35(Qwen3Next):
         alpha: Linear = self.linear(b + "ssm_alpha", n_head, self.d)
         return alpha, self.linear(b + "ssm_beta", n_head, self.d)
 
-    def rope(self, i: int) -> Rope | None:
+    def rope(self, i: int) -> Rope:
         return sectioned(self.source, self.plain_rope(i), take_turns=True)
 
 

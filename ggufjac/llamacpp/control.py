@@ -25,7 +25,7 @@ HINT = f"{ARCHITECTURE}.model_hint"
 PREFIX = "direction."
 #: Architectures whose graphs in llama.cpp add no control vector, so that a file would do nothing, without a word; and
 #: those that add one only in layers with an MLP.
-DEAF, MLP_ALONE = frozenset({"hy_v4", "plamo2"}), frozenset({"nemotron_h", "nemotron_h_moe"})
+DEAF, MLP_ALONE = frozenset({"hy_v4", "plamo2", "qwen4exp"}), frozenset({"nemotron_h", "nemotron_h_moe"})
 
 
 def steered_layers(file: GGUFFile, n_layer: int) -> tuple[int, ...]:

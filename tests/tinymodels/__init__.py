@@ -693,6 +693,17 @@ FAMILIES: dict[str, Family] = {
             "nothing kept": {"period": 0, "bound": None, "q_rank": 0, "gated": False, "m": 0, "linear_beta": 0.0},
         },
     ),
+    "qwen4exp": Family(
+        planes.qwen4exp,
+        Shape(n_layer=3),
+        attends=1,
+        state="l_last",
+        variants={
+            "n-grams first": {"ngrams": 0, "tables": True, "blocks_of": 3, "planes": 2, "tied": True, "heads": 1},
+            "everything is read": {"ngrams": None, "blocks_of": 0},
+        },
+        ignored=frozenset({"ple.image_token_id"}),
+    ),
     "glm5-next": Family(
         planes.glm5_next,
         attends=1,

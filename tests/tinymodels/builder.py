@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from gguf import GGMLQuantizationType, GGUFWriter
+from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter
 from gguf.quants import quantize
 
 from tinymodels.tokenizer import VOCAB_SIZE, add_tokenizer
 
-Value = bool | int | float | str | list[int] | list[float] | list[bool]
+Value = bool | int | float | str | list[int] | list[float] | list[bool] | npt.NDArray[np.uint64]
 
 QK = 1.3
 
@@ -59,7 +59,8 @@ class Tiny:
         self._packed: dict[str, str] = {}
 
     def kv(self, key: str, value: Value | None) -> None:
-        """Set a key of this architecture ("rope.freq_base"); integers become uint32, floats float32, None drops it."""
+        """Set a key of this architecture ("rope.freq_base"); integers become uint32 unless they are an array, floats
+        float32, None drops it."""
         if value is None:
             self._values.pop(f"{self.arch}.{key}", None)
         else:
@@ -135,6 +136,8 @@ class Tiny:
                 writer.add_float32(key, value)
             elif isinstance(value, str):
                 writer.add_string(key, value)
+            elif isinstance(value, np.ndarray):
+                writer.add_key_value(key, value.tolist(), GGUFValueType.ARRAY, GGUFValueType.UINT64)
             else:
                 writer.add_array(key, value)
         add_tokenizer(writer)

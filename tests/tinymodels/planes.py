@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tinymodels.builder import QK, Tiny, blocks, ends, transformer_keys
 from tinymodels.latent import delta_attention, indexer, indexer_keys, latent
+from tinymodels.recurrent import attention_with_gates, delta_net, delta_net_keys, gated_experts
 from tinymodels.shared_experts import mixture
+from tinymodels.tokenizer import EOS, VOCAB_SIZE
 from tinymodels.windowed import gate
 
 
@@ -197,3 +201,87 @@ def glm5_next(
             t.matrix(f"{block}.indexer_compressor_gate", 64, s.n_embd, 1.5)
             t.uniform(f"{block}.indexer_compressor_ape.weight", (pool, 64), -1.5, 1.5)
     mixture(t, **experts)
+
+
+def qwen4exp(
+    t: Tiny,
+    *,
+    planes: int = 4,
+    ngrams: int | None = 2,
+    blocks_of: int = 4,
+    tied: bool = False,
+    tables: bool = False,
+    heads: int = 4,
+) -> None:
+    """Qwen 3.8 Flash Next: the second layer has attention.
+
+    ngrams: the layer that adds them, None: none. blocks_of: positions of a block, 0: all are read. tables: the weights
+    of norms are tables. heads: of the indexer.
+    """
+    s, n = t.shape, 48
+    transformer_keys(t, rope_base=1e5)
+    t.kv("rope.dimension_count", 32)
+    t.kv("rope.dimension_sections", [6, 5, 5, 0])
+    t.kv("full_attention_interval", 2)
+    t.kv("expert_feed_forward_length", 256)
+    t.kv("expert_shared_feed_forward_length", 256)
+    delta_net_keys(t)
+    t.kv("hyper_connection.count", planes)
+    t.kv("hyper_connection.low_rank", 32)
+    indexer_keys(t, heads=heads, n=n, top=16)
+    if blocks_of:
+        t.kv("attention.compress_ratios", [blocks_of * (i % 2) for i in range(s.n_layer)])
+    t.matrix("token_embd", VOCAB_SIZE, s.n_embd, (4.0 if tied else np.sqrt(s.n_embd)))
+    if not tied:
+        t.matrix("output", VOCAB_SIZE, s.n_embd, 2.0)
+    gated_planes(t, "output_hc", planes, tables)
+    for i, block in enumerate(blocks(t)):
+        if i == ngrams:
+            ngram_embeddings(t, block, i, planes, tables)
+        for use in ("attn", "ffn"):
+            gated_planes(t, f"{block}.hc_{use}", planes, tables)
+            t.matrix(f"{block}.hc_{use}_inject", planes, planes * s.n_embd, 2.0 * planes)
+        if i % 2:
+            attention_with_gates(t, block)
+            t.matrix(f"{block}.indexer.q_proj", heads * n, s.n_embd)
+            t.matrix(f"{block}.indexer.k_proj", n, s.n_embd)
+            t.norm(f"{block}.indexer.q_norm", n)
+            t.norm(f"{block}.indexer.k_norm", n)
+        else:
+            delta_net(t, block)
+        gated_experts(t, block, 4, shared=256)
+
+
+def gated_planes(t: Tiny, name: str, planes: int, table: bool) -> None:
+    """What the gates of planes are computed from."""
+    n = planes * t.shape.n_embd
+    norm_of_planes(t, f"{name}_norm", planes, table)
+    t.matrix(f"{name}_down", 32, n, 1.5 * planes)
+    t.matrix(f"{name}_up", n, 32, 3.0)
+
+
+def norm_of_planes(t: Tiny, name: str, planes: int, table: bool) -> None:
+    """A norm's weights for every plane, as a table or one after the other."""
+    n = t.shape.n_embd
+    t.uniform(f"{name}.weight", (planes, n) if table else (planes * n,), 0.3, 2.0)
+
+
+def ngram_embeddings(t: Tiny, block: str, layer: int, planes: int, table: bool) -> None:
+    """Four rows for every token: two for the 2-gram, two for the 3-gram that end there."""
+    n, sizes = t.shape.n_embd, [37, 41, 43, 47]
+    t.kv("ple.layers", [layer])
+    t.kv("ple.ngram_size", 3)
+    t.kv("ple.heads_per_ngram", 2)
+    t.kv("ple.conv_kernel", 4)
+    t.kv("ple.eos_token_id", EOS)
+    t.kv("ple.image_token_id", 9)
+    t.kv("ple.layer_multipliers", np.array([0x1F3A5C7E9B1D, 0x2545F4914F6D, 0x3C6EF372FE95], np.uint64))
+    t.kv("ple.head_offsets", np.array([0, 37, 78, 121], np.uint64))
+    t.kv("ple.head_vocab_sizes", np.array(sizes, np.uint64))
+    t.kv("embedding_length_per_layer_input", n // 4)
+    t.matrix("per_layer_token_embd", sum(sizes) + 8, n // 4, np.sqrt(n // 4))
+    t.matrix(f"{block}.ple_key", planes * n, n)
+    t.matrix(f"{block}.ple_value", n, n)
+    for name in ("key", "query", "conv"):
+        norm_of_planes(t, f"{block}.ple_norm_{name}", planes, table)
+    t.matrix(f"{block}.ple_conv1d", planes * n, 4, 1.5)

@@ -216,46 +216,70 @@ def qwen3next(
     if experts and sizes:
         t.kv("expert_feed_forward_length", 256)
         t.kv("expert_shared_feed_forward_length", 256)
-    heads, keys, d = 8, 2, 32
-    t.kv("ssm.conv_kernel", N_CONV)
-    t.kv("ssm.inner_size", heads * d)
-    t.kv("ssm.state_size", d)
-    t.kv("ssm.time_step_rank", heads)
-    t.kv("ssm.group_count", keys)
-    n_all = (heads + 2 * keys) * d
+    delta_net_keys(t)
     ends(t, tied=tied)
     for i, block in enumerate(blocks(t)):
         t.norm(f"{block}.attn_norm", s.n_embd)
         if i == 0 if recurrent else (i + 1) % (interval or 4) == 0:
-            t.matrix(f"{block}.attn_q", 2 * s.n_q, s.n_embd, QK)
-            t.matrix(f"{block}.attn_k", s.n_kv, s.n_embd, QK)
-            t.matrix(f"{block}.attn_v", s.n_kv, s.n_embd)
-            t.matrix(f"{block}.attn_output", s.n_embd, s.n_q)
-            t.norm(f"{block}.attn_q_norm", s.head_dim)
-            t.norm(f"{block}.attn_k_norm", s.head_dim)
+            attention_with_gates(t, block)
         else:
-            if early:
-                t.matrix(f"{block}.ssm_in", n_all + heads * d, s.n_embd)
-            else:
-                t.matrix(f"{block}.attn_qkv", n_all, s.n_embd)
-                t.matrix(f"{block}.attn_gate", heads * d, s.n_embd)
-            t.matrix(f"{block}.ssm_conv1d", n_all, N_CONV, 1.5)
-            t.bias(f"{block}.ssm_dt", heads)
-            t.tensor(f"{block}.ssm_a", -np.linspace(0.02, 0.6, heads))
-            if newer:
-                t.matrix(f"{block}.ssm_alpha", heads, s.n_embd)
-                t.matrix(f"{block}.ssm_beta", heads, s.n_embd, 2.0)
-            else:
-                t.matrix(f"{block}.ssm_ba", 2 * heads, s.n_embd, 1.5)
-            t.norm(f"{block}.ssm_norm", d)
-            t.matrix(f"{block}.ssm_out", s.n_embd, heads * d)
+            delta_net(t, block, newer=newer, early=early)
         t.norm(f"{block}.post_attention_norm", s.n_embd)
-        if not experts:
+        if experts:
+            gated_experts(t, block, experts, shared=256 if sizes else s.n_ff)
+        else:
             gated_mlp(t, block)
-            continue
-        expert_mlps(t, block, experts=experts, used=2, n_ff=256)
-        gated_mlp(t, block, kind="_shexp", n_ff=256 if sizes else s.n_ff)
-        t.gate(f"{block}.ffn_gate_inp_shexp", s.n_embd)
+
+
+#: The heads of a delta net: of values, and of keys, with so many entries.
+HEADS, KEY_HEADS, D_HEAD = 8, 2, 32
+
+
+def delta_net_keys(t: Tiny) -> None:
+    """The keys of gated delta nets."""
+    t.kv("ssm.conv_kernel", N_CONV)
+    t.kv("ssm.inner_size", HEADS * D_HEAD)
+    t.kv("ssm.state_size", D_HEAD)
+    t.kv("ssm.time_step_rank", HEADS)
+    t.kv("ssm.group_count", KEY_HEADS)
+
+
+def delta_net(t: Tiny, block: str, *, newer: bool = True, early: bool = False) -> None:
+    """A gated delta net; `newer` as in Qwen3.5, `early` as in the first files of Qwen3-Next."""
+    s, n, n_all = t.shape, HEADS * D_HEAD, (HEADS + 2 * KEY_HEADS) * D_HEAD
+    if early:
+        t.matrix(f"{block}.ssm_in", n_all + n, s.n_embd)
+    else:
+        t.matrix(f"{block}.attn_qkv", n_all, s.n_embd)
+        t.matrix(f"{block}.attn_gate", n, s.n_embd)
+    t.matrix(f"{block}.ssm_conv1d", n_all, N_CONV, 1.5)
+    t.bias(f"{block}.ssm_dt", HEADS)
+    t.tensor(f"{block}.ssm_a", -np.linspace(0.02, 0.6, HEADS))
+    if newer:
+        t.matrix(f"{block}.ssm_alpha", HEADS, s.n_embd)
+        t.matrix(f"{block}.ssm_beta", HEADS, s.n_embd, 2.0)
+    else:
+        t.matrix(f"{block}.ssm_ba", 2 * HEADS, s.n_embd, 1.5)
+    t.norm(f"{block}.ssm_norm", D_HEAD)
+    t.matrix(f"{block}.ssm_out", s.n_embd, n)
+
+
+def attention_with_gates(t: Tiny, block: str) -> None:
+    """Attention whose queries come with gates, as in Qwen3-Next."""
+    s = t.shape
+    t.matrix(f"{block}.attn_q", 2 * s.n_q, s.n_embd, QK)
+    t.matrix(f"{block}.attn_k", s.n_kv, s.n_embd, QK)
+    t.matrix(f"{block}.attn_v", s.n_kv, s.n_embd)
+    t.matrix(f"{block}.attn_output", s.n_embd, s.n_q)
+    t.norm(f"{block}.attn_q_norm", s.head_dim)
+    t.norm(f"{block}.attn_k_norm", s.head_dim)
+
+
+def gated_experts(t: Tiny, block: str, experts: int, *, shared: int) -> None:
+    """Two of several experts, and a shared one of so many hidden entries behind a gate."""
+    expert_mlps(t, block, experts=experts, used=2, n_ff=256)
+    gated_mlp(t, block, kind="_shexp", n_ff=shared)
+    t.gate(f"{block}.ffn_gate_inp_shexp", t.shape.n_embd)
 
 
 def plamo2(t: Tiny, *, tied: bool = False) -> None:

@@ -268,10 +268,7 @@ class Family(Hyperparameters, ABC):
         return RMSNorm(self.source.vector(f"{name}.weight", n), eps)
 
     def _embedding(self, name: str = "token_embd.weight") -> QuantTensor:
-        info = self.source.file.tensors.get(name)
-        if info is None:
-            raise UserError(f"{self.source.file.path}: the tensor {name!r} is missing")
-        return self.source.matrix(name, info.rows, self.d)
+        return self.source.matrix_of_rows(name, self.d)
 
     def _qkv(self, i: int, n_q: int, n_k: int, n_v: int) -> tuple[Linear, Linear, Linear]:
         """The three projections of layer i, which may come as one matrix."""

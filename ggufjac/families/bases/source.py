@@ -108,6 +108,13 @@ class Source:
             raise self._unfit(key, f"{len(value)} entries", f"one per layer (layer {layer} has none)")
         return int(value[layer])
 
+    def integers(self, key: str) -> list[int]:
+        """Integers that a file gives as an array."""
+        value = self._get(key)
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
+            raise self._unfit(key, value if value is None else "something else", "an array of integers")
+        return [int(entry) for entry in value]
+
     def sections(self) -> list[int]:
         """How many pairs rotate by time, height, width and by no position; files of Ollama's leave out the last."""
         key = "rope.dimension_sections"
@@ -223,6 +230,11 @@ class Source:
         """The packed matrix [n_out, n_in] called `name`."""
         return self._tensor(name, (n_out, n_in))
 
+    def matrix_of_rows(self, name: str, n_in: int) -> QuantTensor:
+        """The packed matrix [any number of rows, n_in] called `name`."""
+        info = self.file.tensors.get(name)
+        return self._tensor(name, (info.rows if info is not None else 0, n_in))
+
     def stack(self, name: str, n: int, n_out: int, n_in: int) -> QuantTensor:
         """The packed matrices [n, n_out, n_in] called `name` as one tall matrix [n * n_out, n_in]."""
         return self._tensor(name, (n, n_out, n_in))
@@ -234,6 +246,12 @@ class Source:
     def table(self, name: str, *shape: int) -> Tensor:
         """The small table of this shape called `name`, as float32: the biases of experts and the like."""
         return self._values(name, shape)
+
+    def flat(self, name: str, *shape: int) -> Tensor:
+        """The table of this shape called `name` as one vector, which a file may hold as such."""
+        info, n = self.file.tensors.get(name), math.prod(shape)
+        whole = info is None or info.plain_shape == plain((n,))
+        return self.vector(name, n) if whole else self.table(name, *shape).flatten()
 
     def _values(self, name: str, shape: tuple[int, ...]) -> Tensor:
         import torch

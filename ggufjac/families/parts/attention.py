@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -42,6 +43,13 @@ class Temperature:
         return 1 + self.scale * (1 + torch.floor((positions.double() + self.offset) / self.step)).log()
 
 
+class Chooser(Protocol):
+    """What chooses the positions that queries read, where they do not read all that they can see."""
+
+    def chosen(self, run: Run, x: Tensor) -> Tensor:
+        """[..., Tq, T] bool: which positions the rows that are asked for read of this normalised state [..., T, d]."""
+
+
 class QKNorm(Part):
     """A norm of queries or keys, which has a rule of its own."""
 
@@ -68,7 +76,7 @@ class Attention(Part):
     before it). chunk: positions are cut into chunks of this size, and a query sees its own chunk alone. sinks [n_head]:
     a score per head that takes its share of the probability and gives nothing. alibi: the largest slope's exponent of
     the linear biases that take the place of rotations (0: none). gate: what `gating` makes of it, a coefficient,
-    multiplies what the heads read.
+    multiplies what the heads read. indexer: what chooses the positions that a query reads.
     """
 
     q: Part
@@ -90,6 +98,7 @@ class Attention(Part):
     alibi: float = 0.0
     gate: Part | None = None
     gating: Callable[[Tensor], Tensor] = torch.sigmoid
+    indexer: Chooser | None = None
 
     mixes = True
     keeps = True
@@ -98,6 +107,11 @@ class Attention(Part):
     def children(self) -> tuple[Part, ...]:
         parts = (self.q, self.k, self.v, self.out, self.q_norm, self.k_norm, self.gate)
         return tuple(part for part in parts if part is not None)
+
+    @property
+    def resumes(self) -> bool:
+        """What an indexer compares queries with is not kept of positions before."""
+        return self.indexer is None and super().resumes
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         read, y = self._live(run, x) if run.live("attention") else self._frozen(run, x)
@@ -169,6 +183,8 @@ class Attention(Part):
             hidden = hidden | (distance >= self.window)
         if self.chunk is not None:
             hidden = hidden | (at[:, None] // self.chunk != there[None, :] // self.chunk)
+        if self.indexer is not None:
+            hidden = (hidden | ~self.indexer.chosen(run, x))[..., None, :, :]
         return scores.masked_fill_(hidden, -torch.inf), slope
 
     def _softmax(self, scores: Tensor) -> Tensor:

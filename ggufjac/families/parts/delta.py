@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +25,8 @@ class GatedDeltaNet(Differentiated):
     qk gives queries, then keys, and v values; they pass the short memory; queries and keys are then normalised to
     length 1 and shared among the heads of the values: those of one key follow one another, or, with `tiled`, lie
     n_key_head apart. The state decays by exp(softplus(alpha + dt_bias) a) and takes in sigmoid(beta) of what it did not
-    know. What a head reads is normalised with norm [d_head], then gated by silu(z). a, dt_bias [n_head].
+    know. What a head reads is normalised with norm [d_head], then multiplied by what `gating` makes of z. a, dt_bias
+    [n_head].
     """
 
     qk: Part
@@ -41,6 +43,7 @@ class GatedDeltaNet(Differentiated):
     d_head: int
     eps: float
     tiled: bool
+    gating: Callable[[Tensor], Tensor] = F.silu
 
     mixes = True
 
@@ -57,7 +60,7 @@ class GatedDeltaNet(Differentiated):
             m if run.rows is None else m.index_select(-2, torch.as_tensor(run.rows, device=m.device)), self.a.shape[0]
         )
         y = mix.apply(v)
-        gate = F.silu(self.z.value(run, keep.apply(frozen)))
+        gate = self.gating(self.z.value(run, keep.apply(frozen)))
         heads = run.freeze(y, "norm").unflatten(-1, (-1, self.d_head))
         s = torch.rsqrt(heads.square().mean(-1, keepdim=True) + self.eps) * self.norm.to(x)
         weigh = Scale(gate * s.flatten(-2))

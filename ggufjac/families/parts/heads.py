@@ -11,17 +11,18 @@ from ggufjac.operators import Bias, Center, Operator, Scale, Sequential
 
 
 class HeadNorm(Part):
-    """RMSNorm without a weight over each of the n_head heads that lie side by side."""
+    """RMSNorm over each of the n_head heads that lie side by side; weight [n_head d_head], None: 1."""
 
-    def __init__(self, n_head: int, eps: float) -> None:
+    def __init__(self, n_head: int, eps: float, weight: Tensor | None = None) -> None:
         self.n_head = n_head
         self.eps = eps
+        self.weight = weight
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         frozen = run.freeze(x, "norm")
         heads = frozen.unflatten(-1, (self.n_head, -1))
         length = torch.rsqrt(heads.square().mean(-1, keepdim=True) + self.eps).expand(heads.shape).flatten(-2)
-        scale = Scale(length)
+        scale = Scale(length if self.weight is None else length * run.fitted(self.weight, x))
         return normed(run, scale, frozen, length, self.n_head), scale.apply(x)
 
 

@@ -2,7 +2,7 @@
 weights, and to all of which it writes.
 
 What the whole state says, normalised, gives the weights at every position. They are coefficients; planes and what is
-written are live. Formulas as in llama.cpp's hy-v4.cpp.
+written are live. Formulas as in llama.cpp's hy-v4.cpp, and, where a plane's entries have gates, qwen4exp.cpp.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ggufjac.families.parts.elementary import Linear, RMSNorm
@@ -18,7 +19,7 @@ from ggufjac.families.parts.fallback import Differentiated
 from ggufjac.families.parts.joins import Sequential
 from ggufjac.families.parts.narrowing import kept
 from ggufjac.families.parts.run import Part, Run
-from ggufjac.operators import Blend, Derivative, Identity, Operator, Parallel, Stack
+from ggufjac.operators import Blend, Derivative, Identity, Operator, Parallel, Scale, Stack
 from ggufjac.operators import Residual as ResidualOperator
 from ggufjac.operators import Sequential as Chain
 
@@ -30,7 +31,7 @@ class Weights:
     W [planes, planes d]; base [planes].
     """
 
-    norm: RMSNorm
+    norm: Part
     projection: Linear
     scale: float
     base: Tensor
@@ -99,12 +100,39 @@ class Merge(Differentiated):
         self.d = d
 
     def detached(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        n = self.weights.planes
-        copies: Operator = Identity()
-        if x.shape[-1] == self.d:
-            copies, x = Stack([Identity()] * n, [self.d] * n), torch.cat([x] * n, -1)
+        copies, x = in_planes(x, self.weights.planes, self.d)
         merge = Blend(self.weights.value(run, run.freeze(x))[..., None, :])
         return Chain([copies, merge]), merge.apply(x)
+
+
+class GatedMerge(Differentiated):
+    """mean_h sigmoid(U silu(D N / planes))_h N_h of the normalised planes N of a state, entry by entry; of one that is
+    a single plane wide with that plane in every place.
+
+    norm: of every plane alone; down: D [m, planes d]; up: U [planes d, m].
+    """
+
+    def __init__(self, norm: Part, down: Linear, up: Linear, planes: int, d: int) -> None:
+        self.norm = norm
+        self.down = down
+        self.up = up
+        self.planes = planes
+        self.d = d
+
+    def detached(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        n = self.planes
+        copies, x = in_planes(x, n, self.d)
+        norm, u = self.norm.build(run, x)
+        low = F.silu(self.down.value(run, run.freeze(u)) / n)
+        gates, mean = Scale(self.up.value(run, low).sigmoid()), Blend(x.new_full((1, 1, n), 1 / n))
+        return Chain([copies, norm, gates, mean]), mean.apply(gates.apply(u))
+
+
+def in_planes(x: Tensor, planes: int, d: int) -> tuple[Operator, Tensor]:
+    """A state of several planes as it is; one of a single plane with that plane in every place."""
+    if x.shape[-1] != d:
+        return Identity(), x
+    return Stack([Identity()] * planes, [d] * planes), torch.cat([x] * planes, -1)
 
 
 class HyperResidual(Part):
@@ -113,7 +141,9 @@ class HyperResidual(Part):
     mixing: m; None: the planes stay as they are.
     """
 
-    def __init__(self, name: str, merge: Merge, gains: Weights, *parts: Part, mixing: Mixing | None = None) -> None:
+    def __init__(
+        self, name: str, merge: Merge | GatedMerge, gains: Weights, *parts: Part, mixing: Mixing | None = None
+    ) -> None:
         self.name = name
         self.merge = merge
         self.gains = gains

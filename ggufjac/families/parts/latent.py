@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ggufjac.families.parts.attention import Attention
 from ggufjac.families.parts.elementary import Linear
-from ggufjac.families.parts.indexer import EarlierChoice, Indexer, PooledIndexer
 from ggufjac.families.parts.joins import Sequential as Sequence
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.operators import (
@@ -36,24 +35,11 @@ class LatentAttention(Attention):
     and that alone is rotated; it can be empty. latent gives the latent vector once more, content what every head's key
     takes from it, side by side. Queries end in the rotated part, so their rotation has that offset.
     values: the projection from the latent vector to the values, where the file holds it apart from that to the keys.
-    indexer: what chooses the positions that a query reads, where it does not read all.
     """
 
     latent: Part
     content: Part
     values: Linear | None = None
-    indexer: Indexer | PooledIndexer | EarlierChoice | None = None
-
-    @property
-    def resumes(self) -> bool:
-        """What the indexer compares queries with is not kept of positions before."""
-        return self.indexer is None and super().resumes
-
-    def _scores(self, run: Run, x: Tensor, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor | None]:
-        scores, slope = super()._scores(run, x, q, k)
-        if self.indexer is not None:
-            scores = scores.masked_fill_(~self.indexer.chosen(run, x)[..., None, :, :], -torch.inf)
-        return scores, slope
 
     def _frozen(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         if self.values is None or not run.mixes_latent:
