@@ -44,6 +44,8 @@ FLOATS = (0.0, -1.0, 1e-45, 1e-6, 1.0, 1e6, 3e38, float("inf"), float("-inf"), f
 MOST_GIB = 6
 #: How long a file may take, with the making of the good one.
 SECONDS = 120
+#: Files after which the counts are told.
+TOLD = 1000
 PROMPT = "the bridge over the"
 #: A number that is none, as a report would print it.
 NO_NUMBER = re.compile(r"(?<![\w])[-+]?(nan|inf)(?![\w])", re.IGNORECASE)
@@ -182,6 +184,8 @@ def campaign(first: int, files: int, families: tuple[str, ...], most: int) -> Co
                     if outcome not in ("report", "refused"):
                         print(f"--- file {seed}: {outcome}", flush=True)
                     seed += 1
+                    if (seed - first) % TOLD == 0:
+                        print(f"{seed - first} files: {dict(counts)}", flush=True)
         except EOFError:
             pass
         worker.kill()
