@@ -24,6 +24,8 @@ from mutants import attempt
         ("codeshell", 500253),
         ("deepseek", 500260),
         ("glm5-next", 500896),
+        ("minimax-01", 1002031),
+        ("mistral3", 1002526),
     ],
 )
 def test_a_report_or_a_line(family: str, seed: int, tmp_path: Path) -> None:

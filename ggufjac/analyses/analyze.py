@@ -24,6 +24,7 @@ from ggufjac.analyses.options import AnalyzeOptions
 from ggufjac.chat.prompt import PromptLike
 from ggufjac.maps.linear import SVD
 from ggufjac.maps.model import Model
+from ggufjac.maps.swept import relative_error
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def analyze(
     subject.lap("llama.cpp")
     agreement, note = _opinion(subject, options, judge)
     return Analysis(
-        **subject.map_facts(float((rebuilt - y).norm() / y.norm())),
+        **subject.map_facts(float(relative_error(rebuilt, y))),
         accounts=accounts,
         phrase=phrase,
         words=subject.words,

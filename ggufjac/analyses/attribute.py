@@ -32,6 +32,7 @@ from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import SVD
 from ggufjac.maps.model import Model
+from ggufjac.maps.swept import relative_error
 from ggufjac.maps.within.paths import LastWrites, last_writes, positions
 
 #: How many predictions are explained where no target is given.
@@ -157,7 +158,7 @@ def attribute(
     told = constants_of(linear, w, offsets.tolist())
     entering = told.worth.sum(0).T.tolist()
     rebuilt = subject.rebuilt(fast=options.fast)
-    reconstruction = float((rebuilt - linear.output).norm() / linear.output.norm())
+    reconstruction = float(relative_error(rebuilt, linear.output))
 
     writes: LastWrites | None = None
     svd: SVD | None = None

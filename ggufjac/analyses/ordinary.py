@@ -23,6 +23,7 @@ from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.maps.linear import SVD, LinearMap
 from ggufjac.maps.model import Model
+from ggufjac.maps.swept import relative_error
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _side(
     terms = mapping.attribute(functional[None])[0]
     squares, exact = mapping.squared_norms(svd, seed=seed)
     return JacobianSide(
-        error=float((image - y).norm() / y.norm()),
+        error=float(relative_error(image, y)),
         cosine=float(image @ y / (image.norm() * y.norm())),
         length=float(image.norm() / y.norm()),
         logit=float(terms.sum()) + offset,

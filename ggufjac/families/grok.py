@@ -61,8 +61,8 @@ class Grok(Family):
         number = self.source.number
         yarn = Yarn(
             self.n_ctx_orig,
-            beta_fast=number("rope.scaling.yarn_beta_fast", BETA_FAST),
-            beta_slow=number("rope.scaling.yarn_beta_slow", 1.0),
+            beta_fast=self.source.positive("rope.scaling.yarn_beta_fast", BETA_FAST),
+            beta_slow=self.source.positive("rope.scaling.yarn_beta_slow", 1.0),
         )
         rope, asked = self.plain_rope(i, yarn=yarn), float(self.rope_scaling == "yarn")
         extrapolated = number("rope.scaling.yarn_ext_factor", asked)

@@ -26,8 +26,8 @@ class Mistral3(Llama):
         number = self.source.number
         yarn = Yarn(
             self.n_ctx_orig,
-            beta_fast=number("rope.scaling.yarn_beta_fast", 32.0),
-            beta_slow=number("rope.scaling.yarn_beta_slow", 1.0),
+            beta_fast=self.source.positive("rope.scaling.yarn_beta_fast", 32.0),
+            beta_slow=self.source.positive("rope.scaling.yarn_beta_slow", 1.0),
         )
         log_multiplier = number("rope.scaling.yarn_log_multiplier", 0.0)
         return self.plain_rope(i, factors=self.rope_freqs(i), yarn=yarn, log_multiplier=log_multiplier)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ggufjac.maps import sweeps
 from ggufjac.maps.spectra.krylov import Triplets, block_krylov
-from ggufjac.maps.swept import GROUPS, SweptMap
+from ggufjac.maps.swept import GROUPS, SweptMap, relative_error
 from ggufjac.operators import Operator
 from ggufjac.quants.memory.budget import Budget, columns_within
 
@@ -161,7 +161,7 @@ class LinearMap(SweptMap):
 
     def reconstruction_error(self) -> float:
         """||sum_t J_t x_t + c - y|| / ||y||, with the sum as in `reconstruction`."""
-        return float((self.reconstruction() - self.output).norm() / self.output.norm())
+        return float(relative_error(self.reconstruction(), self.output))
 
     def terms(self) -> Tensor:
         """[T + 1, d]: J_t x_t for every token, and the constant last; they add up to y. A sweep of T columns."""

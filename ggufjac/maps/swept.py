@@ -27,6 +27,12 @@ FEW = 64
 GROUPS, FEW_GROUPS = 16, 2
 
 
+def relative_error(made: Tensor, y: Tensor) -> Tensor:
+    """||made - y|| / ||y|| along the last dimension; 0 where both are zero, as a network whose last norm is."""
+    missed, length = (made - y).norm(dim=-1), y.norm(dim=-1)
+    return torch.where(missed == 0, missed, missed / length)
+
+
 class SweptMap:
     """Operators in a row, applied straight from the packed weights.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ggufjac.maps import sweeps
 from ggufjac.maps.network import NetworkMap
-from ggufjac.maps.swept import FEW_GROUPS
+from ggufjac.maps.swept import FEW_GROUPS, relative_error
 from ggufjac.network.forward import ForwardPass
 from ggufjac.quants.memory.budget import Budget
 
@@ -104,4 +104,4 @@ class TextMap(NetworkMap):
 
         dealt = self._dealt(FEW_GROUPS)
         made = self._chunked(len(dealt), sweep, tuple(self.outputs.shape)).sum(0) + self.constants
-        return float(((made - self.outputs).norm(dim=-1) / self.outputs.norm(dim=-1)).max())
+        return float(relative_error(made, self.outputs).max())

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ggufjac.families import Family
 from ggufjac.maps.detached import DetachedMap
+from ggufjac.maps.swept import relative_error
 from ggufjac.maps.within.layers import LayerMaps, LayerPart
 from ggufjac.maps.within.sites import LAYER, Site
 from ggufjac.network.texts import embedded
@@ -80,8 +81,7 @@ class ConceptMaps:
         """||sum_t J^(l)_t x_t + c - h|| / ||h|| at every layer [layers], h being the concept prompt's own stream."""
         h = torch.stack([site.output for site in self._swept.sites]).flip(0)
         rebuilt = self.written + self._swept.constants().flip(0)
-        missed: Tensor = (rebuilt - h).norm(dim=-1) / h.norm(dim=-1)
-        return missed
+        return relative_error(rebuilt, h)
 
     def terms(self, tokens: Tensor, first: int) -> Tensor:
         """J^(l)_{k mod T} x_k for tokens [n, m] at the positions k = first, first + 1, ...: [layers, n, m, leaving].

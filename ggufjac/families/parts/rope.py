@@ -78,7 +78,8 @@ class Rope:
 
     def _turning(self, rotations: float, n_ctx: int) -> float:
         """The (fractional) number of the frequency that turns so many times within n_ctx positions."""
-        return self.n_rot * math.log(n_ctx / (rotations * 2 * math.pi)) / (2 * math.log(self.base))
+        steepness = math.log(self.base) or math.ulp(1.0)  # at a base of 1 all frequencies are one
+        return self.n_rot * math.log(n_ctx / (rotations * 2 * math.pi)) / (2 * steepness)
 
     def turns(self, positions: Tensor, n_ctx: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine [T, 1, n_rot / 2] at positions [T], in a context of n_ctx positions, with the magnitude; as
