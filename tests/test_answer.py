@@ -23,7 +23,7 @@ from ggufjac.errors import UserError
 from ggufjac.llamacpp.run import Runner
 from ggufjac.maps.model import Model
 from ggufjac.maps.options import MapOptions
-from ggufjac.operators.first import Padded, first
+from ggufjac.operators.span import Padded, span
 from ggufjac.operators.walk import everything
 from ggufjac.reports import answer as told
 
@@ -159,7 +159,7 @@ def test_columns_that_end_early_are_short_in_every_operator_of_a_transformer(tin
     with torch.no_grad():
         text = tiny.linearize_text(IDS, range(5, len(IDS)), MapOptions("float64", rules="lrp-qk"))
     for op in text.operators[:-2]:
-        assert not any(isinstance(part, Padded) for part in everything(first(op, 7, len(IDS))))
+        assert not any(isinstance(part, Padded) for part in everything(span(op, 0, 7, len(IDS))))
 
 
 def test_the_answer_ends_where_the_context_does(tiny: Model) -> None:

@@ -13,8 +13,8 @@ from typing import TypeAlias
 from torch import Tensor
 
 from ggufjac.operators import One, Operator, built
-from ggufjac.operators.first import first
 from ggufjac.operators.fold import fold
+from ggufjac.operators.span import span
 from ggufjac.operators.walk import positions, read_weights, stored_elsewhere, stores, weights, widest
 from ggufjac.quants.memory.budget import folded_within
 from ggufjac.quants.memory.readahead import AHEAD, Readahead
@@ -109,7 +109,7 @@ def _short(op: Operator, g: Tensor, ends: Sequence[int], columns: int, owned: bo
     for start in range(0, len(g), columns):
         piece = slice(start, start + columns)
         n = ends[piece][-1]
-        h = first(op, n, n_tokens).adjoint(g[piece, :n])
+        h = span(op, 0, n, n_tokens).adjoint(g[piece, :n])
         if out is None:
             same = owned and h.shape[-1] == g.shape[-1]
             out = g if same else g.new_zeros(len(g), n_tokens, h.shape[-1])
