@@ -50,6 +50,7 @@ from ggufjac.families.gptneox import GPTNeoX
 from ggufjac.families.granite import Granite
 from ggufjac.families.granite_hybrid import GraniteHybrid
 from ggufjac.families.granite_swa import GraniteSWA
+from ggufjac.families.granite_switch import GraniteSwitch
 from ggufjac.families.grok import Grok
 from ggufjac.families.grovemoe import GroveMoE
 from ggufjac.families.hunyuan import HunyuanDense, HunyuanMoE, HunyuanVL
@@ -216,6 +217,7 @@ FAMILIES: tuple[type[Family], ...] = (
     PanguEmbedded,
     Plamo3,
     GraniteSWA,
+    GraniteSwitch,
     Cohere2MoE,
     Laguna,
     MuseGlimmer,

@@ -57,7 +57,9 @@ _TENSORS = (
 #: first, last and rank).
 _POOLED = {**dict.fromkeys((1, 2, 3), _ENCODER), 4: _RANKER}
 
-_LORA = re.compile(r".*\.lora_[ab]$")
+#: Beside a model it is called after the whole tensor that it changes; inside of one, as Granite Switch has them, after
+#: the projection.
+_LORA = re.compile(r".*\.weight\.lora_[ab]$")
 _TOWER = re.compile(r"(v|a|mm)\.")
 _LONGEST_NAME = 63
 

@@ -108,6 +108,15 @@ class Source:
             raise self._unfit(key, f"{len(value)} entries", f"one per layer (layer {layer} has none)")
         return int(value[layer])
 
+    def integers(self, key: str, n: int) -> list[int]:
+        """A list of n integers."""
+        value = self._get(key)
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
+            raise self._unfit(key, None if value is None else "something else", "a list of integers")
+        if len(value) != n:
+            raise self._unfit(key, f"{len(value)} entries", f"a list of {n} integers")
+        return [int(entry) for entry in value]
+
     def sections(self) -> list[int]:
         """How many pairs rotate by time, height, width and by no position; files of Ollama's leave out the last."""
         key = "rope.dimension_sections"
