@@ -110,7 +110,7 @@ from ggufjac.families.step35 import Step35
 from ggufjac.families.talkie import Talkie
 from ggufjac.families.xverse import Xverse
 from ggufjac.reader.cursor import show
-from ggufjac.reader.kinds import ollamas_own, other_kind
+from ggufjac.reader.kinds import ollamas_own, other_kind, pooled
 
 if TYPE_CHECKING:
     from ggufjac.reader import GGUFFile
@@ -252,7 +252,10 @@ def family_of(file: GGUFFile) -> Family:
     name = file.architecture
     if name not in ARCHITECTURES:
         raise UserError(f"{file.path}: {_unsupported(name)}")
-    return ARCHITECTURES[name](Source(file))
+    source = Source(file)
+    if note := pooled(file):
+        source.note(note)
+    return ARCHITECTURES[name](source)
 
 
 def _unsupported(name: str) -> str:
