@@ -49,17 +49,13 @@ class GraniteSwitch(Granite):
 
     def scaled_attention(self, i: int) -> Attention:
         plain, b, d = super().scaled_attention(i), f"blk.{i}.attn_", self.d
-        n_q, n_k, n_v = (
-            self.n_head(i) * self.d_key(i),
-            plain.n_head_kv * self.d_key(i),
-            plain.n_head_kv * self.d_value(i),
-        )
+        n_q, n_kv = (n * self.d_key(i) for n in (plain.n_head, plain.n_head_kv))  # values are as wide as keys
         return replace(
             plain,
             q=self.switched(plain.q, b + "q", n_q, d),
-            k=self.switched(plain.k, b + "k", n_k, d),
-            v=self.switched(plain.v, b + "v", n_v, d),
-            out=self.switched(plain.out, b + "output", d, plain.n_head * self.d_value(i)),
+            k=self.switched(plain.k, b + "k", n_kv, d),
+            v=self.switched(plain.v, b + "v", n_kv, d),
+            out=self.switched(plain.out, b + "output", d, n_q),
         )
 
     def gated_mlp(self, i: int, ratio: Ratio = silu, *, kind: str = "", n_ff: int | None = None) -> GatedMLP:
