@@ -404,6 +404,8 @@ STRUCTURE = {
     "interleave_moe_layer_step",
     "nextn_predict_layers",
     "expert_chunk_feed_forward_length",
+    "adapters.count",
+    "adapters.lora_rank",
     "expert_count",
     "expert_feed_forward_length",
     "expert_shared_feed_forward_length",
@@ -441,6 +443,9 @@ STRUCTURE = {
 }
 #: Another value for every other key; None leaves the key out.
 OTHERWISE: dict[str, Any] = {
+    "adapters.router_gain": 0.3,
+    "adapters.token_ids_activate": [20, 44, 287, 74],
+    "adapters.token_ids_substitute": [20, 21, 22, 23],
     "activation.situ_beta": 4.0,
     "activation.situ_linear_beta": 6.0,
     "activation_sparsity_scale": None,
@@ -677,6 +682,9 @@ def test_glm4s_fourth_section_is_refused(tiny: Tiny) -> None:
         ("dots1", "expert_gating_func", None, "expert_gating_func is 0"),
         ("deepseek2", "rope.dimension_count", 64, "some must remain"),
         ("glm4moe", "nextn_predict_layers", 2, "leaves no block"),
+        ("graniteswitch", "adapters.token_ids_substitute", [9, 320, 9, 9], "has 320; the model's tokens are 0 to 319"),
+        ("graniteswitch", "adapters.token_ids_activate", [9], "'1 entries'; it must be an array of 4 integers"),
+        ("graniteswitch", "adapters.token_ids_activate", 9, "'something else'; it must be an array of integers"),
         ("rwkv7", "token_shift_count", 1, "have token_shift_count 2; it is 1"),
         ("arwkv7", "token_shift_count", None, "have token_shift_count 1; it is 2"),
         ("rwkv6", "wkv.head_size", 96, "256 entries do not make whole heads of 96"),

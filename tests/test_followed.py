@@ -107,6 +107,17 @@ def test_every_family_is_followed(family: str, tiny: Tiny) -> None:
         judge(model, PROMPT[:n_tokens])
 
 
+def test_rounded_adapters_are_followed(tmp_path: Path) -> None:
+    """llama.cpp's quantiser leaves them as they are, and its converter does not."""
+    kinds = {"lora_a": "Q8_0", "lora_b": "BF16"}
+    names = [f"blk.{i}.{x}" for i in range(2) for x in ("attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")]
+    packed = {f"{name}.{end}": kind for name in names for end, kind in kinds.items()}
+    with Model.open(make("graniteswitch", tmp_path / "tiny.gguf", packed=packed)) as model:
+        linear = judge(model, PROMPT)
+        exact = model.linearize(PROMPT)
+        assert (exact.output - linear.output).norm() > 1e-3 * linear.output.norm()
+
+
 @pytest.mark.parametrize("ftype", QUANTISED)
 @pytest.mark.parametrize("family", WIDESPREAD)
 def test_the_map_is_that_of_llama_cpps_run(family: str, ftype: str, tiny: Tiny) -> None:

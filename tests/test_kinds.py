@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 import pytest
 
+import ggufjac
 from ggufjac.analyses.inspect import inspect
+from ggufjac.analyses.judge.verify import twin
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
 from ggufjac.families import ARCHITECTURES, family_of
@@ -96,17 +101,60 @@ def test_what_is_no_language_model_says_what_it_is(
         assert inspect(file).refusal == found
 
 
-@pytest.mark.parametrize(
-    ("pooling", "words"), [(0, None), (1, "an embedding model"), (3, "an embedding model"), (4, "a model that rates")]
-)
-def test_a_language_model_that_became_another_kind(tmp_path: Path, pooling: int, words: str | None) -> None:
-    """Qwen3-Embedding and the like: a llama.cpp that is told to goes on with them, and what comes means nothing."""
+def pooling(path: Path, kind: int, *, tied: bool = False, name: str = "tiny", causal: bool | None = None) -> Path:
+    """A tiny llama that says how a text becomes one vector."""
     tiny = Tiny("llama", FAMILIES["llama"].shape, 1)
-    decoders.llama(tiny)
-    tiny.kv("pooling_type", pooling)
-    with GGUFFile.open(tiny.write(tmp_path / "tiny.gguf")) as file:
-        found = other_kind(file)
-    assert found is None if words is None else found is not None and found.startswith(words)
+    decoders.llama(tiny, tied=tied)
+    tiny.kv("pooling_type", kind)
+    tiny.kv("attention.causal", causal)
+    tiny.raw("general.basename", name)
+    return tiny.write(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "words"),
+    [
+        (1, {"tied": True}, "an embedding model: .*llama.pooling_type is 1: of the states of a text their mean"),
+        (
+            3,
+            {"tied": True},
+            "an embedding model: .*is 3: .* the last one.; analyse the language model that it was made",
+        ),
+        (3, {"tied": True}, "if this one does predict tokens, .*`gguf-set-metadata FILE llama.pooling_type 0`"),
+        (3, {"name": "qwen3-embedding"}, "an embedding model"),
+        (4, {}, "a model that rates"),
+        (4, {"tied": True}, "a model that rates"),
+        (
+            3,
+            {"causal": False},
+            r"an embedding model, or one that .*read those behind them .llama.attention.causal is fal",
+        ),
+        (0, {"causal": False, "tied": True}, "an embedding model, or one that fills in masked tokens"),
+    ],
+)
+def test_a_language_model_that_became_another_kind(
+    tmp_path: Path, kind: int, options: dict[str, Any], words: str
+) -> None:
+    """Qwen3-Embedding and the like: a llama.cpp that is told to goes on with them, and what comes means nothing."""
+    assert re.search(words, refusal(pooling(tmp_path / "tiny.gguf", kind, **options)))
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3])
+def test_a_language_model_that_says_how_states_are_pooled_and_has_a_head(tmp_path: Path, kind: int) -> None:
+    """Nothing else keeps it from being one, and llama.cpp's logits are those that are explained."""
+    with ggufjac.open(pooling(tmp_path / "tiny.gguf", kind, causal=True)) as model:
+        found = ggufjac.attribute(model, [1, 5, 6])
+        (check,) = twin(model, [[1, 5, 6]]).checks
+    assert any(f"pooling_type {kind}" in note and "what that predicts is explained" in note for note in found.notes)
+    assert check.worst < 1e-4
+
+
+def test_what_embedding_models_are_told_to_do_works(tmp_path: Path) -> None:
+    path = pooling(tmp_path / "tiny.gguf", 3, tied=True)
+    command = [sys.executable, "-m", "gguf.scripts.gguf_set_metadata", "--force", str(path), "llama.pooling_type", "0"]
+    subprocess.run(command, check=True, capture_output=True)
+    with GGUFFile.open(path) as file:
+        assert family_of(file).notes == ()
 
 
 def test_a_vocabulary_alone(make: Make) -> None:

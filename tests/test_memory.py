@@ -120,6 +120,15 @@ def test_a_rehearsal_counts_what_lives() -> None:
     assert seen.flops == 2 * 1000 * 256 * 10
 
 
+def test_weights_that_are_passed_again_are_read_again(tmp_path: Path) -> None:
+    read = []
+    for loops in (1, 3):
+        with Model.open(make("nanbeige", tmp_path / "tiny.gguf", loops=loops)) as model:
+            planner = Planner(model.family, T, 1 << 30)
+            read.append((planner.prefill.read, planner.sweep(2, transposed=True).read))
+    assert tuple(3 * nbytes for nbytes in read[0]) == read[1]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_can_be_rehearsed(family: str, tmp_path: Path) -> None:
     with Model.open(make(family, tmp_path / "tiny.gguf")) as model:

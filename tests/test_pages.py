@@ -9,7 +9,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 
 from conftest import PATIENCE
 from ggufjac.maps.model import Model
+from ggufjac.network.forward import propagate, run_of
 from ggufjac.operators.walk import weights
 from ggufjac.quants.memory.devices import available_memory
 from ggufjac.quants.memory.pages import Pages
 from ggufjac.quants.memory.readahead import REQUEST, Readahead
 from ggufjac.reader import GGUFFile
+from tinymodels import make
 
 MIB = 1 << 20
 PROMPT = [1, 504, 7362, 282, 260]
@@ -185,6 +187,31 @@ def test_layers_that_memory_does_not_hold_are_let_go_after_every_visit(
             torch.testing.assert_close(sweep(), expected, rtol=0, atol=0)
             assert sorted(dropped) == sorted(passing)
         torch.testing.assert_close(linear.logits, whole.logits, rtol=0, atol=0)
+
+
+def test_a_block_that_is_passed_again_is_read_ahead_and_let_go_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nanbeige's three passes through two blocks: at every layer the next two are asked for, where there are any."""
+    asked, dropped = list[set[int]](), list[str]()
+
+    def ask(ahead: Readahead, packed: Iterable[NDArray[np.uint8]]) -> None:
+        asked.append({data.ctypes.data for data in packed})
+
+    def drop(file: GGUFFile, name: str) -> None:
+        dropped.append(name)
+
+    monkeypatch.setattr(Readahead, "ask", ask)
+    monkeypatch.setattr(GGUFFile, "drop", drop)
+    with Model.open(make("nanbeige", tmp_path / "tiny.gguf", loops=3)) as model:
+        model.family.source.pages.arrange([["output.weight"]], 0)
+        propagate(model.family, run_of([1, 2]), model.embed([1, 2], torch.float32))
+        blocks = [[name for name in model.file.tensors if name.startswith(f"blk.{i}.")] for i in (0, 1)]
+        first, second = (
+            {model.file.data(name).ctypes.data for name in names if "norm" not in name} for names in blocks
+        )
+        assert asked == [first | second] * 4 + [second, set()]
+        assert sorted(name for name in dropped if name.startswith("blk.")) == sorted(3 * (blocks[0] + blocks[1]))
 
 
 @linux

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.reports import progress
 from ggufjac.reports.progress import FIRST, LATEST, Counted, Plain, Tracker
+from tinymodels import make
 
 
 class Clock:
@@ -121,6 +123,11 @@ class TestPlans:
             planned[each.lap] = planned.get(each.lap, 0) + each.passing
         for lap, passing in planned.items():
             assert found.steps[lap] == pytest.approx(passing, rel=0.1), lap
+
+    def test_blocks_that_are_passed_again_are_tried(self, tmp_path: Path) -> None:
+        """Half-way through two passes stands a layer whose tensors are called after the first pass."""
+        with Model.open(make("nanbeige", tmp_path / "tiny.gguf", loops=2)) as model:
+            assert plan(model, 4, "attribute").seconds > 0
 
     def test_what_has_no_short_form_says_so(self, tiny: Model) -> None:
         with pytest.raises(UserError, match="layers has no short form"):

@@ -50,6 +50,7 @@ from ggufjac.families.gptneox import GPTNeoX
 from ggufjac.families.granite import Granite
 from ggufjac.families.granite_hybrid import GraniteHybrid
 from ggufjac.families.granite_swa import GraniteSWA
+from ggufjac.families.granite_switch import GraniteSwitch
 from ggufjac.families.grok import Grok
 from ggufjac.families.grovemoe import GroveMoE
 from ggufjac.families.hunyuan import HunyuanDense, HunyuanMoE, HunyuanVL
@@ -110,7 +111,7 @@ from ggufjac.families.step35 import Step35
 from ggufjac.families.talkie import Talkie
 from ggufjac.families.xverse import Xverse
 from ggufjac.reader.cursor import show
-from ggufjac.reader.kinds import ollamas_own, other_kind
+from ggufjac.reader.kinds import ollamas_own, other_kind, pooled
 
 if TYPE_CHECKING:
     from ggufjac.reader import GGUFFile
@@ -217,6 +218,7 @@ FAMILIES: tuple[type[Family], ...] = (
     PanguEmbedded,
     Plamo3,
     GraniteSWA,
+    GraniteSwitch,
     Cohere2MoE,
     Laguna,
     MuseGlimmer,
@@ -252,7 +254,10 @@ def family_of(file: GGUFFile) -> Family:
     name = file.architecture
     if name not in ARCHITECTURES:
         raise UserError(f"{file.path}: {_unsupported(name)}")
-    return ARCHITECTURES[name](Source(file))
+    source = Source(file)
+    if note := pooled(file):
+        source.note(note)
+    return ARCHITECTURES[name](source)
 
 
 def _unsupported(name: str) -> str:

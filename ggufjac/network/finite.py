@@ -34,7 +34,7 @@ def require_finite(family: Family, states: Sequence[Tensor], output: Tensor, log
         prefixes: tuple[str, ...] = ("token_embd", "token_types", "position_embd", "per_layer")
         where = "the embeddings of this prompt"
     elif bad < len(states):
-        prefixes, where = (f"blk.{bad - 1}.", "rope_"), f"what block {bad - 1} writes"
+        prefixes, where = (family.tensors_of(bad - 1), "rope_"), f"what block {bad - 1} writes"
     else:
         prefixes, where = ("output", "token_embd"), "the logits"
     found = next((what for name in _named(source, prefixes) if (what := _bad_weight(source, name))), None)

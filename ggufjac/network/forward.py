@@ -98,12 +98,12 @@ def _propagate(
     states, held = [x], 0
     for i, part in enumerate(family.layers):
         if not x.is_meta:  # a rehearsal reads nothing
-            near = (f"blk.{i + n}." for n in range(1, AHEAD + 1))
+            near = map(family.tensors_of, range(i + 1, min(i + 1 + AHEAD, family.n_layer)))
             ahead.ask(data for prefix in near for data in family.source.packed(prefix, run.store))
         here = run.at(i, last if i == family.n_layer - 1 else None)
         op, y = build(part, here, x)
-        if not x.is_meta and family.source.passes(f"blk.{i}."):
-            ahead.later(partial(family.source.leave, f"blk.{i}."))
+        if not x.is_meta and family.source.passes(family.tensors_of(i)):
+            ahead.later(partial(family.source.leave, family.tensors_of(i)))
         if keep is not None:
             held += coefficient_bytes([op])
             op = op if held <= keep else Deferred(partial(_again, part, here, x), op.affine)

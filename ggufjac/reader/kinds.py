@@ -26,6 +26,7 @@ _MATRIX = "an importance matrix, made for quantising a model; the model itself i
 _VOCABULARY = "a vocabulary alone, without weights"
 _DRAFT = "a draft model's head, which guesses ahead for another model and does nothing without it"
 _RANKER = "a model that rates texts (a reranker or classifier): in place of logits of tokens it has scores"
+_BOTH_WAYS = "an embedding model, or one that fills in masked tokens: no text has a next token that could be explained"
 
 _ARCHITECTURES = {
     **dict.fromkeys(("bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "eurobert"), _ENCODER),
@@ -53,11 +54,16 @@ _TENSORS = (
     (re.compile(r"(cls|classifier)\."), _RANKER),
     (re.compile(r"enc\.blk\."), _ENCODER_DECODER),
 )
-#: Language models that were trained on to be something else: what they make of the states of a text (llama.cpp's mean,
-#: first, last and rank).
-_POOLED = {**dict.fromkeys((1, 2, 3), _ENCODER), 4: _RANKER}
+#: What language models that were trained on to be something else make of the states of a text, by llama.cpp's number:
+#: one vector, or with the last of them a score.
+_POOLINGS = {1: "their mean", 2: "the first one", 3: "the last one", 4: "a score"}
+_SCORE = 4
+#: What embedding models are called, and tagged.
+_EMBEDDING = re.compile(r"embed|sentence-(transformers|similarity)|feature-extraction", re.IGNORECASE)
 
-_LORA = re.compile(r".*\.lora_[ab]$")
+#: Beside a model it is called after the whole tensor that it changes; inside of one, as Granite Switch has them, after
+#: the projection.
+_LORA = re.compile(r".*\.weight\.lora_[ab]$")
 _TOWER = re.compile(r"(v|a|mm)\.")
 _LONGEST_NAME = 63
 
@@ -86,9 +92,18 @@ def other_kind(file: GGUFFile) -> str | None:
         return _TYPES[kind]
     if isinstance(architecture, str) and architecture in _ARCHITECTURES:
         return _ARCHITECTURES[architecture]
-    pooling = file.metadata.get(f"{architecture}.pooling_type")
-    if isinstance(pooling, int) and pooling in _POOLED:
-        return _POOLED[pooling]
+    if file.metadata.get(causal := f"{architecture}.attention.causal") is False:
+        return f"{_BOTH_WAYS}, because positions read those behind them ({causal} is false)"
+    pooling = _pooling(file)
+    if pooling == _SCORE:
+        return _RANKER
+    if pooling is not None and not _predicts(file):
+        key = f"{architecture}.pooling_type"
+        return (
+            f"{_ENCODER} ({key} is {pooling}: of the states of a text {_POOLINGS[pooling]}); analyse the language "
+            "model that it was made from, or, if this one does predict tokens, tell it so with "
+            f"`gguf-set-metadata FILE {key} 0`"
+        )
     if not file.tensors:
         return _VOCABULARY if "tokenizer.ggml.tokens" in file.metadata else "a file without tensors"
     if all(map(_TOWER.match, file.tensors)):
@@ -104,9 +119,35 @@ def other_kind(file: GGUFFile) -> str | None:
     return None
 
 
+def pooled(file: GGUFFile) -> str | None:
+    """What a reader should know of a language model that says, as embedding models do, how a text becomes one vector;
+    None for others."""
+    pooling = _pooling(file)
+    if pooling is None:
+        return None
+    return (
+        f"the file says how a text becomes one vector (pooling_type {pooling}: of its states {_POOLINGS[pooling]}), as "
+        "those of embedding models do; it has a head, and what that predicts is explained"
+    )
+
+
 def ollamas_own(architecture: str) -> str | None:
     """The model that Ollama stores under an architecture of its own, which llama.cpp cannot read; None for others."""
     return _OLLAMA.get(architecture)
+
+
+def _pooling(file: GGUFFile) -> int | None:
+    """What becomes of a text's states, by llama.cpp's number; None where nothing does."""
+    pooling = file.metadata.get(f"{file.metadata.get('general.architecture')}.pooling_type")
+    return pooling if isinstance(pooling, int) and pooling in _POOLINGS else None
+
+
+def _predicts(file: GGUFFile) -> bool:
+    """Whether a file that pools states has a head of its own all the same, which embedding models have lost, and is not
+    called one of them."""
+    called = [file.metadata.get(f"general.{key}") for key in ("name", "basename", "finetune", "tags")]
+    words = [word for found in called for word in (found if isinstance(found, list) else [found])]
+    return "output.weight" in file.tensors and not any(_EMBEDDING.search(str(word)) for word in words)
 
 
 def _any(pattern: re.Pattern[str], names: Iterable[str]) -> bool:

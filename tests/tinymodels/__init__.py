@@ -621,6 +621,15 @@ FAMILIES: dict[str, Family] = {
         windowed.granite_swa,
         variants={"experts": {"experts": 4, "shared": 128, "plain": True}},
     ),
+    "graniteswitch": Family(
+        relatives.granite_switch,
+        attends=3,  # one more than layers, which chooses the adapters
+        variants={
+            "an adapter before any": {"idle": False, "tied": True},
+            "half-way": {"tokens": (201, 287, 300, 301), "gain": None, "finetuned": False},  # the mean of 1 and 2
+            "weak": {"tokens": (201, 267, 287, 44), "gain": 1.0},
+        },
+    ),
     "cohere2moe": Family(
         windowed.cohere2moe,
         Shape(n_layer=5),  # the first and the fifth layer are global ones, of which the dense one rotates

@@ -102,6 +102,14 @@ class Tiny:
         """One-dimensional numbers, uniform between two bounds: frequency factors and the like."""
         self.tensor(f"{name}.weight", self._random(f"{name}.weight").uniform(low, high, n))
 
+    def adapters(self, name: str, n: int, rank: int, n_out: int, n_in: int, *, idle: bool = True) -> None:
+        """n low-rank adapters beside the matrix of this name, each with outputs of about the size of its input; `idle`:
+        the first one has none."""
+        for end, shape in (("lora_a", (n, rank, n_in)), ("lora_b", (n, n_out, rank))):
+            entries = self._random(f"{name}.{end}").standard_normal(shape) / np.sqrt(shape[-1])
+            entries[0] *= not idle
+            self.tensor(f"{name}.{end}", entries)
+
     def uniform(self, name: str, shape: tuple[int, ...], low: float, high: float) -> None:
         """A tensor by its whole name, uniform between two bounds."""
         self.tensor(name, self._random(name).uniform(low, high, shape))

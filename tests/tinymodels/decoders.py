@@ -232,6 +232,15 @@ def smollm3(t: Tiny, *, tied: bool = False) -> None:
         gated_mlp(t, block)
 
 
+def granite_keys(t: Tiny, finetuned: bool | None) -> None:
+    """Granite's multipliers; finetuned: the key of that name, false in models without positions."""
+    t.kv("embedding_scale", 6.0)
+    t.kv("residual_scale", 0.6)
+    t.kv("attention.scale", 0.25)
+    t.kv("logit_scale", 3.0)
+    t.kv("rope.scaling.finetuned", finetuned)
+
+
 def granite(
     t: Tiny,
     *,
@@ -248,12 +257,7 @@ def granite(
     """
     s = t.shape
     transformer_keys(t, rope_base=5e6)
-    t.kv("embedding_scale", 6.0)
-    t.kv("residual_scale", 0.6)
-    t.kv("attention.scale", 0.25)
-    t.kv("logit_scale", 3.0)
-    if finetuned is not None:
-        t.kv("rope.scaling.finetuned", finetuned)
+    granite_keys(t, finetuned)
     ends(t, tied=tied, size=0.2)
     for block in blocks(t):
         t.norm(f"{block}.attn_norm", s.n_embd)

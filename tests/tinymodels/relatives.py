@@ -6,8 +6,11 @@ variants that real files of the family come in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tinymodels import decoders, mixtures, more_decoders
 from tinymodels.builder import QK, Tiny, attention, blocks, ends, expert_mlps, gated_mlp, transformer_keys
+from tinymodels.decoders import granite_keys
 from tinymodels.more_decoders import head_norms
 from tinymodels.tokenizer import VOCAB_SIZE
 
@@ -283,3 +286,39 @@ def grok(t: Tiny, *, dense: bool = True, given: bool = True) -> None:
         expert_mlps(t, block, experts=4, used=2, n_ff=256 if given else s.n_ff)
         if dense:
             gated_mlp(t, block)
+
+
+def granite_switch(
+    t: Tiny,
+    *,
+    tied: bool = False,
+    idle: bool = True,
+    tokens: Sequence[int] = (201, 44, 287, 74),
+    gain: float | None = 15.0,
+    finetuned: bool | None = None,
+) -> None:
+    """Granite with low-rank adapters that tokens switch on, here those of the usual prompts: number 1 from position 2
+    on, 2 from 4 on, which is the mean of 1 and 3, 3 from 8 on and for good. idle: before them none is at work."""
+    s, rank = t.shape, 8
+    n = len(tokens) + 1
+    transformer_keys(t, rope_base=5e6)
+    granite_keys(t, finetuned)
+    t.kv("adapters.count", len(tokens))
+    t.kv("adapters.lora_rank", rank)
+    t.kv("adapters.token_ids_activate", list(tokens))
+    t.kv("adapters.token_ids_substitute", list(range(100, 100 + len(tokens))))
+    t.kv("adapters.router_gain", gain)
+    ends(t, tied=tied, size=0.2)
+    attended(t, fused=True)
+    for block in blocks(t):
+        gated_mlp(t, block)
+        for name, n_out, n_in in (
+            ("attn_q", s.n_q, s.n_embd),
+            ("attn_k", s.n_kv, s.n_embd),
+            ("attn_v", s.n_kv, s.n_embd),
+            ("attn_output", s.n_embd, s.n_q),
+            ("ffn_gate", s.n_ff, s.n_embd),
+            ("ffn_up", s.n_ff, s.n_embd),
+            ("ffn_down", s.n_embd, s.n_ff),
+        ):
+            t.adapters(f"{block}.{name}", n, rank, n_out, n_in, idle=idle)

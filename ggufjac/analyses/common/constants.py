@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,7 +36,7 @@ class ConstantTerms:
     @property
     def kind(self) -> str:
         """The name without the layer's number."""
-        return self.name.removeprefix(f"blk.{self.layer}.")
+        return re.sub(r"^blk\.\d+\.", "", self.name)
 
 
 def constants_of(linear: DetachedMap, functionals: Tensor, offsets: Sequence[float]) -> Constants:

@@ -149,6 +149,6 @@ def _followed(logits: Tensor, first: int, other: int) -> float:
 
 def _kind(model: Model, step: Hybrid) -> str:
     """The type of the weight that a step multiplies with, "" where it is no product."""
-    name = f"blk.{step.layer}.{step.part}.weight" if step.layer >= 0 else f"{step.part}.weight"
-    info = model.file.tensors.get(name)
+    name = f"{model.family.tensors_of(step.layer)}{step.part}" if step.layer >= 0 else step.part
+    info = model.file.tensors.get(f"{name}.weight", model.file.tensors.get(name))  # adapters have no such ending
     return "" if info is None else GGMLType(info.type).name

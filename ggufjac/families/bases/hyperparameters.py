@@ -41,6 +41,10 @@ class Hyperparameters:
         """How many times a text passes through all blocks of the file."""
         return 1
 
+    def tensors_of(self, i: int) -> str:
+        """How the names of layer i's tensors begin; a layer that is passed again has those of its block."""
+        return f"blk.{i % (self.n_layer // self.loops)}."
+
     def n_head(self, i: int) -> int:
         n = self.source.per_layer("attention.head_count", i)
         if n < 1:

@@ -108,11 +108,13 @@ class Source:
             raise self._unfit(key, f"{len(value)} entries", f"one per layer (layer {layer} has none)")
         return int(value[layer])
 
-    def integers(self, key: str) -> list[int]:
-        """Integers that a file gives as an array."""
+    def integers(self, key: str, n: int | None = None) -> list[int]:
+        """An array of integers, n of them (None: any number)."""
         value = self._get(key)
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
-            raise self._unfit(key, value if value is None else "something else", "an array of integers")
+            raise self._unfit(key, None if value is None else "something else", "an array of integers")
+        if n is not None and len(value) != n:
+            raise self._unfit(key, f"{len(value)} entries", f"an array of {n} integers")
         return [int(entry) for entry in value]
 
     def sections(self) -> list[int]:

@@ -117,9 +117,9 @@ class Attention(Part):
         read, y = self._live(run, x) if run.live("attention") else self._frozen(run, x)
         if self.gate is not None:
             keep = kept(run, x)
-            before, u = self.gate.build(run, keep.apply(x))
+            before, u = self.gate.build(run.narrowed(), keep.apply(x))
             read, y = multiplied(run, (read, y), (Sequential([keep, before]), u), self.gating)
-        out, y = self.out.build(run, y)
+        out, y = self.out.build(run.narrowed(), y)
         return Sequential([read, out]), y
 
     def _frozen(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
@@ -204,7 +204,7 @@ class Attention(Part):
     def _queries(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         """The queries of the rows that are asked for, normalised, rotated and sharpened, heads side by side."""
         keep = kept(run, x)
-        op, q = self.q.build(run, keep.apply(x))
+        op, q = self.q.build(run.narrowed(), keep.apply(x))
         sharpen: Operator = Identity()
         op, q = self._heads(run, (Sequential([keep, op]), q), self.q_norm, self.n_head, run.rows)
         if self.temperature is not None:

@@ -10,6 +10,9 @@ from torch import Tensor
 from ggufjac.families.parts.run import Run
 from ggufjac.operators import Operator, Preceded
 
+#: Where a past keeps what is no layer's own.
+WHOLE = -1
+
 
 class Past:
     """What every layer keeps of positions that were run: room for so many of them.
@@ -70,6 +73,9 @@ class Continued(Run):
     @property
     def readable(self) -> Tensor:
         return torch.cat((self.past.positions, self.positions))
+
+    def with_past(self, name: str, own: Tensor) -> Tensor:
+        return self.past.joined(WHOLE, name, own)[1]
 
     def all_keys(self, k: Tensor) -> tuple[Operator, Tensor]:
         before, keys = self.past.joined(self.layer, "keys", k)

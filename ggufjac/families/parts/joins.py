@@ -15,7 +15,7 @@ class Sequential(Part):
     """The parts one after the other, each built at the value that the one before it returned.
 
     Where only some rows are needed, the last part that mixes positions drops the others; those before it still need
-    every position.
+    every position, and those behind it have these rows alone.
     """
 
     def __init__(self, *parts: Part) -> None:
@@ -29,7 +29,8 @@ class Sequential(Part):
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         operators = []
         for i, part in enumerate(self.parts):
-            op, x = part.build(run if i == self._narrowing else run.at(run.layer), x)
+            here = run if i == self._narrowing else run.at(run.layer)
+            op, x = part.build(run.narrowed() if i > self._narrowing >= 0 else here, x)
             operators.append(op)
         return ops.Sequential(operators), x
 
@@ -68,8 +69,9 @@ class Parallel(Part):
         operators: list[Operator] = []
         total: Tensor | None = None
         for branch in self.branches:
-            skip = _skip(run, x, self.narrows and not branch.narrows)
-            op, y = branch.build(run, skip.apply(x))
+            dropped = self.narrows and not branch.narrows
+            skip = _skip(run, x, dropped)
+            op, y = branch.build(run.narrowed() if dropped else run, skip.apply(x))
             operators.append(ops.Sequential([skip, op]))
             total = y if total is None else total + y
         if total is None:

@@ -26,15 +26,15 @@ class ParallelBlock(Part):
         return tuple(part for part in (self.norm, self.attention, self.mlp, self.mlp_norm) if part is not None)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        everywhere = run.at(run.layer)
-        norm, normalised = self.norm.build(everywhere, x)
+        narrowed = run.narrowed()
+        norm, normalised = self.norm.build(run.at(run.layer), x)
         attention, a = self.attention.build(run, normalised)
         skip = kept(run, x)
         if self.mlp_norm is None:
             before, read = Sequential([norm, skip]), skip.apply(normalised)
         else:
-            mlp_norm, read = self.mlp_norm.build(everywhere, skip.apply(x))
+            mlp_norm, read = self.mlp_norm.build(narrowed, skip.apply(x))
             before = Sequential([skip, mlp_norm])
-        mlp, m = self.mlp.build(everywhere, read)
+        mlp, m = self.mlp.build(narrowed, read)
         written = Residual(Sequential([norm, attention]), skip, "attn")
         return Residual(Sequential([before, mlp]), written, "mlp"), skip.apply(x) + a + m

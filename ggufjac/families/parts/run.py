@@ -47,6 +47,7 @@ class Run:
     operators a part returns then is of no account.
     gelu_table: evaluate GELU as llama.cpp does on the CPU, through values rounded to float16; for comparisons only.
     rows: the positions whose output is needed from the layer in hand; None for all of them.
+    left: the positions that the values in hand are of, behind an attention that dropped the others; None for all.
     shared: coefficients that earlier layers leave for later ones (keys that are used again), by name.
     constants: what is made once, by `constant`: what depends on the positions alone, and vectors of the file.
     taken: inside an expert, the positions that it sees.
@@ -66,6 +67,7 @@ class Run:
     watch: Watch | None = None
     layer: int = -1
     rows: tuple[int, ...] | None = None
+    left: tuple[int, ...] | None = None
     shared: dict[str, Tensor] = field(default_factory=dict)
     constants: dict[Hashable, tuple[Tensor, ...]] = field(default_factory=dict)
     taken: Taken | None = None
@@ -74,6 +76,10 @@ class Run:
     def at(self, layer: int, rows: tuple[int, ...] | None = None) -> Run:
         """The same run inside one layer."""
         return replace(self, layer=layer, rows=rows)
+
+    def narrowed(self) -> Run:
+        """The same run behind the part that drops the positions which are not needed."""
+        return self if self.rows is None else replace(self, rows=None, left=self.rows)
 
     def live(self, *kinds: str) -> bool:
         """Whether operators need the derivative of any part of these kinds, the names of rules."""
@@ -118,6 +124,11 @@ class Run:
     def readable(self) -> Tensor:
         """The positions [T'] that a query can look at; the run's own are the last ones."""
         return self.positions
+
+    def with_past(self, name: str, own: Tensor) -> Tensor:
+        """Something else that a text keeps of its positions, by name: of those before, and behind it the run's own
+        [..., T, n]."""
+        return own
 
     def all_keys(self, k: Tensor) -> tuple[Operator, Tensor]:
         """From the keys k [..., T, n] of the run's own positions to those of all, [..., T', n]."""

@@ -127,12 +127,13 @@ class Planner:
         return sum(weight.nbytes for op in self.map.operators for weight in read_weights(built(op)))
 
     def _layer_bytes(self) -> int:
-        """Bytes of the layers' weights; of experts, those that so many tokens choose at most."""
-        source = self.family.source
+        """Bytes of the layers' weights, for every pass through them; of experts, those that so many tokens choose at
+        most."""
+        source, loops = self.family.source, self.family.loops
         most, used = source.integer("expert_count", 0), source.integer("expert_used_count", 0)
         share = min(1.0, self.n_tokens * used / most) if most else 1.0
         layers = [info for name, info in source.file.tensors.items() if name.startswith("blk.")]
-        return int(sum(info.nbytes * (share if len(info.plain_shape) == 3 else 1) for info in layers))
+        return loops * int(sum(info.nbytes * (share if len(info.plain_shape) == 3 else 1) for info in layers))
 
     @cached_property
     def _shapes(self) -> list[_Shape]:
@@ -265,8 +266,8 @@ def _folded(matrices: tuple[int, int], g: Tensor) -> tuple[PerToken, Tensor]:
 def _rates(planner: Planner) -> tuple[float, float]:
     """Bytes per second of a layer's weights, read where the kernels find them or sent to the device: as they lie there
     now, and once they were met."""
-    source = planner.family.source
-    packed = list(source.packed(f"blk.{planner.family.n_layer // 2}."))
+    family, source = planner.family, planner.family.source
+    packed = list(source.packed(family.tensors_of(family.n_layer // 2)))
     nbytes = sum(data.nbytes for data in packed)
     if planner.device.type != "cpu":
         road = road_to(planner.device)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: llama.cpp's name for the final state, after the output norm.
 RESULT = "result_norm"
+#: What the weights of products are called; the others are those of adapters.
+_WEIGHTS = (".weight", ".lora_a", ".lora_b")
 #: Projections that only give attention probabilities, which are recorded themselves.
 _UNUSED = re.compile(r"\.attn_(q_b|k_b)\.weight$")
 #: Projections whose outputs are what a layer's activation is taken of.
@@ -76,7 +78,7 @@ def _result(recording: Recording) -> Array:
 
 def recorder(family: Family, n_tokens: int) -> Recorder:
     """What copies, of llama.cpp's run of a prompt, all that following it takes."""
-    names = [name for name in family.source.file.tensors if name.endswith(".weight") and not _UNUSED.search(name)]
+    names = [name for name in family.source.file.tensors if name.endswith(_WEIGHTS) and not _UNUSED.search(name)]
     gates = {name for name in names if _is_gate(name, names)} if family.gelu else set()
     latent = [int(match[1]) for name in names if (match := _LATENT.match(name))]
     return Recorder(n_tokens, names, gates.__contains__, latent, named=[RESULT])
