@@ -26,6 +26,7 @@ from mutants import attempt
         ("glm5-next", 500896),
         ("minimax-01", 1002031),
         ("mistral3", 1002526),
+        ("laguna", 1000493),
     ],
 )
 def test_a_report_or_a_line(family: str, seed: int, tmp_path: Path) -> None:

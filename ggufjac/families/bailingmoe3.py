@@ -37,9 +37,9 @@ class BailingMoE3(KimiLinear, Limited):
     architectures = ("bailingmoe3",)
 
     def latent_attention(self, i: int) -> LatentAttention:
-        n_head = self.n_head(i)
+        attention, n_head = super().latent_attention(i), self.n_head(i)
         gate = per_head(self.linear(f"blk.{i}.attn_gate", n_head, self.d), n_head, self.d_value(i))
-        return replace(super().latent_attention(i), gate=gate)
+        return replace(attention, gate=gate)
 
     def decay(self, i: int, n: int, d: int) -> Part:
         b = f"blk.{i}."

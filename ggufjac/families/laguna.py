@@ -25,13 +25,14 @@ class Laguna(Mixture):
         return self.block(i, self.gated_attention(i), self.mlp(i))
 
     def gated_attention(self, i: int) -> Attention:
+        attention = self.attention(i, norms="head")
         name, n_head, n = f"blk.{i}.attn_gate", self.n_head(i), self.d_value(i)
         info = self.source.file.tensors.get(f"{name}.weight")
         if info is not None and info.rows == n_head:
             gate = per_head(self.linear(name, n_head, self.d), n_head, n)
         else:
             gate = self.linear(name, n_head * n, self.d)
-        return replace(self.attention(i, norms="head"), gate=gate, gating=F.softplus)
+        return replace(attention, gate=gate, gating=F.softplus)
 
     def n_ff_shared(self, i: int) -> int:
         given = self.source.integer("expert_shared_feed_forward_length", 0)

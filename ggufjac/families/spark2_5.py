@@ -16,9 +16,9 @@ class Spark2_5(Family):
     architectures = ("spark2_5",)
 
     def layer(self, i: int) -> Part:
-        n_head, n = self.n_head(i), self.d_value(i)
+        attention, n_head, n = self.attention(i), self.n_head(i), self.d_value(i)
         gate = per_head(self.linear(f"blk.{i}.attn_gate", n_head, self.d), n_head, n)
-        return self.block(i, replace(self.attention(i), gate=gate), self.gated_mlp(i, gelu))
+        return self.block(i, replace(attention, gate=gate), self.gated_mlp(i, gelu))
 
     def window(self, i: int) -> int | None:
         return self.named_window(i)

@@ -31,7 +31,8 @@ class Attend(Operator):
     queries, keys, values: the operators that make them of what enters, each with its heads side by side; q [Tq, n_head,
     d], k [Tk, n_head_kv, d], v [Tk, n_head_kv, d_v]: what they gave; heads share keys and values of their group. p
     [n_head, Tq, Tk]: the probabilities, whose rows may sum to less than 1 where a sink takes a share. slope, like p:
-    that of whatever bends the scaled scores (None: nothing does). dP = P (ds - sum_j P ds).
+    that of whatever bends the scaled scores (None: nothing does). dP = P (ds - sum_j P ds). before: of the Tk positions,
+    how many lie before the block's own; their keys and values stay as they are, and queries meet them.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Attend(Operator):
         scale: float,
         slope: Tensor | None = None,
         shares: Shares = Shares(),
+        before: int = 0,
     ) -> None:
         n_kv = k.shape[-2]
         self.queries = queries
@@ -58,7 +60,8 @@ class Attend(Operator):
         self.scale = scale
         self.slope = None if slope is None else slope.unflatten(-3, (n_kv, -1))
         self.shares = shares
-        self.causal = is_causal(self.p)
+        self.before = before
+        self.causal = is_causal(self.p[..., before:])
 
     def apply(self, x: Tensor, one: One = None) -> Tensor:
         n_kv = self.k.shape[-2]
@@ -78,30 +81,39 @@ class Attend(Operator):
     def _forward(self, h: slice, dq: Tensor, dk: Tensor, dv: Tensor) -> Tensor:
         """What heads h of keys and values give, [..., Tq, h, group, d_v]."""
         found = []
-        for rows, n in blocks(self.p, self.causal):
+        for rows, own, n in self._blocks():
             p, k, v = self.p[h, :, rows, :n], self.k[:n, h], self.v[:n, h]
             scores = torch.einsum("...qhgd,khd->...hgqk", dq[..., rows, h, :, :], k)
-            scores += torch.einsum("qhgd,...khd->...hgqk", self.q[rows, h], dk[..., :n, h, :])
+            live = scores[..., self.before :]
+            live += torch.einsum("qhgd,...khd->...hgqk", self.q[rows, h], dk[..., :own, h, :])
             if self.slope is not None:
                 scores *= self.slope[h, :, rows, :n]
             y = self._scale * torch.einsum("...hgqk,khd->...qhgd", _softmax(p, scores), v)
-            found.append(y + self.shares.values * torch.einsum("hgqk,...khd->...qhgd", p, dv[..., :n, h, :]))
+            p = p[..., self.before :]
+            found.append(y + self.shares.values * torch.einsum("hgqk,...khd->...qhgd", p, dv[..., :own, h, :]))
         return found[0] if len(found) == 1 else torch.cat(found, -4)
 
     def _backward(self, h: slice, read: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What heads h hand back to their queries [..., Tq, h, group, d], keys and values [..., Tk, h, d]."""
         queries = []
-        keys, values = (read.new_zeros(*read.shape[:-4], *x[:, h].shape) for x in (self.k, self.v))
-        for rows, n in blocks(self.p, self.causal):
+        keys, values = (read.new_zeros(*read.shape[:-4], *x[self.before :, h].shape) for x in (self.k, self.v))
+        for rows, own, n in self._blocks():
             mine, p = read[..., rows, h, :, :], self.p[h, :, rows, :n]
-            values[..., :n, :, :] += self.shares.values * torch.einsum("hgqk,...qhgd->...khd", p, mine)
+            live = p[..., self.before :]
+            values[..., :own, :, :] += self.shares.values * torch.einsum("hgqk,...qhgd->...khd", live, mine)
             gp = torch.einsum("...qhgd,khd->...hgqk", mine, self.v[:n, h])
             scores = _softmax(p, gp)
             if self.slope is not None:
                 scores *= self.slope[h, :, rows, :n]
             queries.append(self._scale * torch.einsum("...hgqk,khd->...qhgd", scores, self.k[:n, h]))
-            keys[..., :n, :, :] += self._scale * torch.einsum("...hgqk,qhgd->...khd", scores, self.q[rows, h])
+            live = scores[..., self.before :]
+            keys[..., :own, :, :] += self._scale * torch.einsum("...hgqk,qhgd->...khd", live, self.q[rows, h])
         return queries[0] if len(queries) == 1 else torch.cat(queries, -4), keys, values
+
+    def _blocks(self) -> list[tuple[slice, int, int]]:
+        """The rows of each block, and up to which of the block's own positions and of all they look."""
+        found = blocks(self.p[..., self.before :], self.causal)
+        return [(rows, own, own + self.before) for rows, own in found]
 
     @property
     def _scale(self) -> float:

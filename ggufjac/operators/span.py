@@ -76,8 +76,10 @@ def _span(op: Operator, at: slice, total: int, inner: int) -> Operator:
         return _changed(op, p=op.p[..., at, at])
     if isinstance(op, Attend):
         ways = {name: _span(getattr(op, name), at, total, inner) for name in ("queries", "keys", "values")}
-        slope = None if op.slope is None else op.slope[..., at, at]
-        return _changed(op, q=op.q[at], k=op.k[at], v=op.v[at], p=op.p[..., at, at], slope=slope, **ways)
+        # queries meet what lies before the span as well
+        seen = {"k": op.k[: at.stop], "v": op.v[: at.stop], "p": op.p[..., at, : at.stop]}
+        slope = None if op.slope is None else op.slope[..., at, : at.stop]
+        return _changed(op, q=op.q[at], slope=slope, before=at.start, **seen, **ways)
     if isinstance(op, Routed) and op.shape == (total,) and not inner:
         return Routed(_routes(op, at), (at.stop - at.start,), op.n_in, op.n_out)
     if isinstance(op, Weigh):
