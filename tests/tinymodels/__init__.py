@@ -707,6 +707,14 @@ FAMILIES: dict[str, Family] = {
         },
         sizes=latent.SIZES,
     ),
+    "deepseek4": Family(
+        planes.deepseek4,
+        state="l_last",
+        variants={
+            "positions alone": {"ratios": (0, 0), "hashed": 0, "yarn": False, "shared_limits": False},
+        },
+        sizes=latent.SIZES,
+    ),
 }
 
 
