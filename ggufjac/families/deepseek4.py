@@ -20,15 +20,17 @@ from ggufjac.families.bases.hyperconnected import HyperConnected
 from ggufjac.families.bases.limited import Limited, clamped_silu
 from ggufjac.families.bases.mixture import Mixture
 from ggufjac.families.deepseek2 import DeepSeek2
-from ggufjac.families.parts import Named, Parallel, Part, Rope, Sequential
+from ggufjac.families.parts import Named, Parallel, Part, Rope, Routing, Sequential
 from ggufjac.families.parts.activations import Ratio
 from ggufjac.families.parts.blocks import Compressor, KeysAndBlocks
 from ggufjac.families.parts.compressed import BlockIndexer, CompressedAttention
 from ggufjac.families.parts.elementary import Grouped
 from ggufjac.families.parts.moe import Gating, WithTokens
 
-#: How many positions a block has, and how many lanes its compressor: blocks of 4 overlap, and an indexer chooses them.
+#: How many positions a block has, and how many lanes its compressor: the shorter blocks overlap.
 LANES = {4: 2, 128: 1}
+#: The length of the blocks that an indexer chooses.
+INDEXED = 4
 
 
 class DeepSeek4(DeepSeek2, Limited, HyperConnected):
@@ -46,6 +48,8 @@ class DeepSeek4(DeepSeek2, Limited, HyperConnected):
         return n if self.source.has(f"blk.{self.source.count('block_count') - n}.nextn.eh_proj.weight") else 0
 
     def layer(self, i: int) -> Part:
+        if i == 0:
+            self.check_blocks()
         block = self.mixing_block(i, Named("attn_out", self.compressed_attention(i)), self.mlp(i), end="l_last")
         return WithTokens(block) if self.hashed(i) else block
 
@@ -57,9 +61,7 @@ class DeepSeek4(DeepSeek2, Limited, HyperConnected):
     def compressed_attention(self, i: int) -> CompressedAttention:
         source, b, n_head, d_head = self.source, f"blk.{i}.", self.n_head(i), self.d_key(i)
         if self.n_head_kv(i) != 1 or self.d_value(i) != d_head:
-            raise UserError(
-                f"{source.file.path}: keys of {source.architecture} are one head and the values (layer {i})"
-            )
+            raise UserError(f"{source.file.path}: layer {i} must have one head of keys, which are the values too")
         rank, ratio, rope = self.query_rank(i), self.ratio(i), self.latent_rope(i)
         blocks = self.compressor(i, "attn_compressor", d_head) if ratio else None
         kv = Sequential(self.linear(b + "attn_kv", d_head, self.d), self.norm(b + "attn_kv_a_norm", d_head))
@@ -77,7 +79,7 @@ class DeepSeek4(DeepSeek2, Limited, HyperConnected):
             q_norm=self.plain_norm(),
             sinks=source.vector(b + "attn_sinks.weight", n_head),
             blocks=blocks,
-            indexer=self.block_indexer(i) if ratio == 4 else None,
+            indexer=self.block_indexer(i) if ratio == INDEXED else None,
         )
 
     def grouped_output(self, i: int, n: int) -> Part:
@@ -121,6 +123,16 @@ class DeepSeek4(DeepSeek2, Limited, HyperConnected):
             raise UserError(f"{self.source.file.path}: layer {i} has blocks of {ratio} positions; known are {known}")
         return ratio
 
+    def check_blocks(self) -> None:
+        """Refuse what llama.cpp cannot run: where no layer uses a cache whose keys are as long as the indexer's, it
+        looks for a rotation of no entries, and a division by 0 ends the process."""
+        source, ratios = self.source, {self.ratio(i) for i in range(self.n_layer)}
+        unused = LANES.keys() - ratios
+        alike = self.d_key(0) == source.count("attention.indexer.key_length")
+        if INDEXED in unused or (unused and alike):
+            told = " or ".join(map(str, sorted(unused)))
+            raise UserError(f"{source.file.path}: no layer has blocks of {told} positions, which llama.cpp cannot run")
+
     def query_rank(self, i: int) -> int:
         return self.source.count("attention.q_lora_rank")
 
@@ -149,6 +161,9 @@ class DeepSeek4(DeepSeek2, Limited, HyperConnected):
             raise UserError(f"{self.source.file.path}: layer {i} has no such experts as it gives to some tokens")
         return table
 
+    def described_routing(self, i: int) -> Routing:
+        return replace(super().described_routing(i), normalised=self.source.flag("expert_weights_norm"))
+
     def selection_bias(self, i: int) -> Tensor | None:
         self.source.skip(f"blk.{i}.exp_probs_b_vl.")  # that of an image's positions
         return None if self.hashed(i) else self.source.vector(f"blk.{i}.exp_probs_b.bias", self.n_expert)
@@ -160,8 +175,7 @@ class DeepSeek4(DeepSeek2, Limited, HyperConnected):
         return gating
 
     def limit(self, key: str, i: int) -> float:
-        if not self.source.has_key("swiglu_clamp_exp"):
-            raise UserError(
-                f"{self.source.file.path}: the key '{self.source.architecture}.swiglu_clamp_exp' is missing"
-            )
-        return super().limit(key if self.source.has_key(key) else "swiglu_clamp_exp", i)
+        of_experts, source = "swiglu_clamp_exp", self.source
+        if not source.has_key(of_experts):
+            raise UserError(f"{source.file.path}: the key '{source.architecture}.{of_experts}' is missing")
+        return super().limit(key if source.has_key(key) else of_experts, i)

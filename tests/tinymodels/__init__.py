@@ -711,7 +711,14 @@ FAMILIES: dict[str, Family] = {
         planes.deepseek4,
         state="l_last",
         variants={
-            "positions alone": {"ratios": (0, 0), "hashed": 0, "yarn": False, "shared_limits": False},
+            "later blocks": {
+                "ratios": (0, 4),
+                "hashed": 0,
+                "used": 2,
+                "norm": False,
+                "yarn": False,
+                "shared_limits": False,
+            },
         },
         sizes=latent.SIZES,
     ),

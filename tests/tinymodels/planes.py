@@ -212,6 +212,7 @@ def deepseek4(
     used: int = 3,
     n_ff: int = 96,
     shared: int = 2,
+    norm: bool = True,
 ) -> None:
     """DeepSeek V4; ratios: how many positions a block of each layer has, 0: it has none; hashed: the layers, the first
     ones, whose experts the token chooses."""
@@ -240,7 +241,7 @@ def deepseek4(
     t.kv("expert_shared_count", shared)
     t.kv("expert_gating_func", 4)
     t.kv("expert_weights_scale", 2.5)
-    t.kv("expert_weights_norm", True)
+    t.kv("expert_weights_norm", norm)
     t.kv("swiglu_clamp_exp", [0.4 + 0.1 * i for i in range(s.n_layer)])
     if shared_limits:
         t.kv("swiglu_clamp_shexp", [0.5 + 0.1 * i for i in range(s.n_layer)])
