@@ -158,7 +158,8 @@ class Experts(Part):
         """The experts that every position takes in the end; best: those that the scores chose."""
         if self.by_token is None or logits.is_meta:
             return run.routed(best)
-        return run.routed(self.by_token[run.shared[TOKENS]].expand(best.shape))
+        chosen = self.by_token[run.shared[TOKENS].cpu()]
+        return run.routed(chosen.to(best.device).expand(best.shape))
 
     def _announced_gates(self, run: Run, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor | None:
         """What the activations of the chosen experts are taken of, [n_tokens, used, n_ff], after it was announced as
