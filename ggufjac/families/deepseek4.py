@@ -1,9 +1,10 @@
-"""deepseek4: DeepSeek V4, as llama.cpp's deepseek4.cpp has it from DeepSeek's report and code.
+"""deepseek4: DeepSeek V4, after llama.cpp's deepseek4.cpp, which follows DeepSeek's report and reference code.
 
-Where llama.cpp departs from the published models: cosine and sine are never multiplied by anything, whatever the file
-says of YaRN; the choice of blocks is made with keys in the cache's precision instead of FP8 and FP4; layers that guess
-later tokens are no part of the text's way. A file whose last blocks should guess but have no tensors for that has
-ordinary blocks there.
+Blocks of 4 positions are what the report calls compressed sparse attention, those of 128 heavily compressed attention.
+As llama.cpp has it: YaRN never changes the length of what it rotates, whatever the file says of that, and it stretches
+layers with blocks alone; shared experts have the limits of the others where the file gives them none; nothing is rounded
+to the FP4 and FP8 that the published models were trained for. A file whose last blocks should guess later tokens and
+have no tensors for that has ordinary blocks there.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from ggufjac.families.parts.moe import Gating, WithTokens
 LANES = {4: 2, 128: 1}
 #: The length of the blocks that an indexer chooses.
 INDEXED = 4
+#: The planes of the stream.
+PLANES = 4
 
 
 class DeepSeek4(DeepSeek2, Limited, HyperConnected):
@@ -49,7 +52,7 @@ class DeepSeek4(DeepSeek2, Limited, HyperConnected):
 
     def layer(self, i: int) -> Part:
         if i == 0:
-            self.check_blocks()
+            self.check_sizes()
         block = self.mixing_block(i, Named("attn_out", self.compressed_attention(i)), self.mlp(i), end="l_last")
         return WithTokens(block) if self.hashed(i) else block
 
@@ -123,15 +126,18 @@ class DeepSeek4(DeepSeek2, Limited, HyperConnected):
             raise UserError(f"{self.source.file.path}: layer {i} has blocks of {ratio} positions; known are {known}")
         return ratio
 
-    def check_blocks(self) -> None:
-        """Refuse what llama.cpp cannot run: where no layer uses a cache whose keys are as long as the indexer's, it
-        looks for a rotation of no entries, and a division by 0 ends the process."""
-        source, ratios = self.source, {self.ratio(i) for i in range(self.n_layer)}
-        unused = LANES.keys() - ratios
-        alike = self.d_key(0) == source.count("attention.indexer.key_length")
-        if INDEXED in unused or (unused and alike):
+    def check_sizes(self) -> None:
+        """Refuse what ends llama.cpp's process. It takes 4 planes for granted. And where no layer uses a cache whose
+        keys are as long as the indexer's, it looks for a rotation of no entries and divides by 0."""
+        source, unused = self.source, LANES.keys() - {self.ratio(i) for i in range(self.n_layer)}
+        n = source.count("attention.indexer.key_length")
+        if self.planes != PLANES:
+            raise UserError(f"{source.file.path}: there are {self.planes} planes; llama.cpp knows {PLANES} alone")
+        if INDEXED in unused or (unused and n == self.d_key(0)):
             told = " or ".join(map(str, sorted(unused)))
             raise UserError(f"{source.file.path}: no layer has blocks of {told} positions, which llama.cpp cannot run")
+        if n < self.n_rot(0):
+            raise UserError(f"{source.file.path}: RoPE cannot rotate {self.n_rot(0)} of {n} entries of the indexer")
 
     def query_rank(self, i: int) -> int:
         return self.source.count("attention.q_lora_rank")

@@ -712,12 +712,8 @@ FAMILIES: dict[str, Family] = {
         state="l_last",
         variants={
             "later blocks": {
-                "ratios": (0, 4),
-                "hashed": 0,
-                "used": 2,
-                "norm": False,
-                "yarn": False,
-                "shared_limits": False,
+                **{"ratios": (0, 4, 0), "ahead": True, "hashed": 0, "used": 2, "norm": False},
+                **{"yarn": False, "shared_limits": False},
             },
         },
         sizes=latent.SIZES,

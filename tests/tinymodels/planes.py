@@ -10,7 +10,7 @@ from typing import Any
 
 from tinymodels.builder import QK, Tiny, blocks, ends, expert_mlps, gated_mlp, transformer_keys
 from tinymodels.latent import delta_attention, indexer, indexer_keys, latent
-from tinymodels.shared_experts import mixture
+from tinymodels.shared_experts import mixture, predictor
 from tinymodels.tokenizer import VOCAB_SIZE
 from tinymodels.windowed import gate
 
@@ -213,13 +213,16 @@ def deepseek4(
     n_ff: int = 96,
     shared: int = 2,
     norm: bool = True,
+    ahead: bool = False,
 ) -> None:
     """DeepSeek V4; ratios: how many positions a block of each layer has, 0: it has none; hashed: the layers, the first
-    ones, whose experts the token chooses."""
-    s = t.shape
+    ones, whose experts the token chooses; ahead: with one layer more, which guesses the token after the next one."""
     planes, q_rank, n_rot, groups, rank = 4, 96, 32, 2, 64
     heads, n = 8, 128
     transformer_keys(t, rope_base=300.0)
+    if ahead:
+        predictor(t)
+    s = t.shape
     t.kv("rope.dimension_count", n_rot)
     if yarn:
         t.kv("rope.scaling.type", "yarn")

@@ -48,22 +48,25 @@ class Compressor(Part):
         """[..., T, d] -> [..., T // size, n], which must be one block at least."""
         size, n_tokens = self.size, x.shape[-2]
         (values, v), (gate, u) = self.values.build(run, x), self.gate.build(run, run.freeze(x))
-        inside, scores = self._windows(v, 0.0), self._windows(u, -torch.inf, run.fitted(self.place, x))
-        w = scores.softmax(-2)
+        w = self._windows(u + self._places(run, u), -torch.inf).softmax(-2)
         pool = Pool(w, size, n_tokens)
         y = pool.apply(v)
         op: Operator = Sequential([values, pool])
         if run.live("coefficients"):
-            through = Pool(w * (inside - y[..., None, :]), size, n_tokens)
+            through = Pool(w * (self._windows(v, 0.0) - y[..., None, :]), size, n_tokens)
             op = Parallel([op, Sequential([gate, through])])
         norm, y = self.norm.build(run, y)
         turn, y = turned(run, self.rope, y, tuple(range(0, n_tokens - size + 1, size)))
         return Sequential([op, norm, turn]), y
 
-    def _windows(self, x: Tensor, before: float, offset: Tensor | float = 0.0) -> Tensor:
+    def _places(self, run: Run, like: Tensor) -> Tensor:
+        """What is added to the gates of every position [T, lanes n]."""
+        place, n_tokens = run.fitted(self.place, like), like.shape[-2]
+        return place.repeat(-(-n_tokens // self.size), 1)[:n_tokens]
+
+    def _windows(self, x: Tensor, before: float) -> Tensor:
         n_blocks = x.shape[-2] // self.size
-        whole = x[..., : n_blocks * self.size, :].unflatten(-2, (n_blocks, self.size))
-        return windows(whole + offset, self.lanes, before)
+        return windows(x[..., : n_blocks * self.size, :].unflatten(-2, (n_blocks, self.size)), self.lanes, before)
 
 
 @dataclass(frozen=True)
