@@ -1,7 +1,7 @@
 """Attention of positions and of blocks of them, with keys that are their own values (DeepSeek V4).
 
-Formulas as in llama.cpp's deepseek4.cpp. DeepSeek's report calls it compressed sparse attention where an indexer chooses
-blocks, and heavily compressed attention where blocks are long and all are read.
+Formulas as in llama.cpp's deepseek4.cpp. DeepSeek's report calls it compressed sparse attention where an indexer
+chooses blocks, and heavily compressed attention where blocks are long and all are read.
 """
 
 from __future__ import annotations
