@@ -1,10 +1,10 @@
 """deepseek4: DeepSeek V4, after llama.cpp's deepseek4.cpp, which follows DeepSeek's report and reference code.
 
 Blocks of 4 positions are what the report calls compressed sparse attention, those of 128 heavily compressed attention.
-As llama.cpp has it: YaRN never changes the length of what it rotates, whatever the file says of that, and stretches only
-layers with blocks; shared experts have the limits of the others where the file gives them none; nothing is rounded to
-the FP4 and FP8 that the published models were trained for. A file whose last blocks should guess later tokens and have
-no tensors for that has ordinary blocks there.
+As llama.cpp has it: YaRN never changes the length of what it rotates, whatever the file says of that, and stretches
+only layers with blocks; shared experts have the limits of the others where the file gives them none; nothing is rounded
+to the FP4 and FP8 that the published models were trained for. A file whose last blocks should guess later tokens and
+have no tensors for that has ordinary blocks there.
 """
 
 from __future__ import annotations
