@@ -230,6 +230,13 @@ def test_deepseek4_has_blocks_of_128_positions(tmp_path: Path) -> None:
         assert (ordinary.rmatmat(y) - pulled).abs().max() < 1e-10 * pulled.abs().max()
 
 
+def test_deepseek4_guesses_no_later_tokens_without_tensors_for_that(tmp_path: Path) -> None:
+    path = make("deepseek4", tmp_path / "tiny.gguf", keys={"nextn_predict_layers": 1})
+    with Model.open(path) as model:
+        assert model.family.n_layer == 2
+        judge(model, [PROMPT])
+
+
 def test_a_layer_of_deci_with_nothing_in_it_hands_on_its_input(tmp_path: Path) -> None:
     path = make("deci", tmp_path / "tiny.gguf", heads=(4, 0, 4), shared=(2, 0, 2), empty=1)
     with Model.open(path) as model, Runner(path, len(PROMPT), kv="f32", threads=1) as runner:
