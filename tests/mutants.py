@@ -192,7 +192,10 @@ def campaign(first: int, files: int, families: tuple[str, ...], most: int) -> Co
         worker.join()
         if seed < end:
             counts["wrong"] += 1
-            print(f"--- file {seed} ({families[seed % len(families)]}): {wrong} (exit status {worker.exitcode})", flush=True)
+            print(
+                f"--- file {seed} ({families[seed % len(families)]}): {wrong} (exit status {worker.exitcode})",
+                flush=True,
+            )
             seed += 1
     return counts
 

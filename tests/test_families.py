@@ -107,6 +107,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+#: DeepSeek V4 with blocks of 128 positions, and with angles as small as in the test of llama4.
+LONG_BLOCKS: dict[str, Any] = {"ratios": (4, 128), "keys": {"rope.scaling.factor": 64.0}}
+
+
 def every(cases: list[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=str)
 
@@ -217,6 +221,30 @@ def test_qwen4exps_blocks_and_ngrams_in_a_text_longer_than_llama_cpps_batch(case
         long[i] = EOS
     with Model.open(tiny(case)) as model, Runner(tiny(case), len(long), kv="f32", threads=1) as runner:
         assert relative(logits_of(model, long, n_ctx=768), runner.logits(long, all_positions=True)) < TOLERANCE
+
+
+def test_deepseek4_has_blocks_of_128_positions(tmp_path: Path) -> None:
+    """Tensors and keys of layers with long blocks, which prompts of 40 tokens have none of."""
+    path = make("deepseek4", tmp_path / "tiny.gguf", **LONG_BLOCKS)
+    long = [BOS, *np.random.default_rng(8).integers(3, VOCAB_SIZE, 299).tolist()]
+    with Model.open(path) as model:
+        judge(model, [long])
+        expected = logits_of(model, long)
+        for name in ("kv.weight", "gate.weight", "ape.weight", "norm.weight"):
+            changed = Model(model.file, type(model.family)(Neutral(model.file, f"blk.1.attn_compressor_{name}")))
+            assert relative(logits_of(changed, long), expected) > MOVED, name
+        map_ = model.linearize(long, dtype=torch.float64)
+        assert map_.reconstruction_error() < 1e-13
+        ordinary, y = model.linearize(long, dtype=torch.float64, rules="ordinary"), normal(1, model.family.d)
+        pulled = pulled_back(model.family, long, ordinary.inputs, y, PRESETS["ordinary"])
+        assert (ordinary.rmatmat(y) - pulled).abs().max() < 1e-10 * pulled.abs().max()
+
+
+def test_deepseek4_guesses_no_later_tokens_without_tensors_for_that(tmp_path: Path) -> None:
+    path = make("deepseek4", tmp_path / "tiny.gguf", keys={"nextn_predict_layers": 1})
+    with Model.open(path) as model:
+        assert model.family.n_layer == 2
+        judge(model, [PROMPT])
 
 
 def test_a_layer_of_deci_with_nothing_in_it_hands_on_its_input(tmp_path: Path) -> None:
@@ -414,6 +442,9 @@ STRUCTURE = {
     "attention.recurrent_layers",
     "attention.indexer.head_count",
     "attention.indexer.key_length",
+    "attention.compress_ratios",
+    "attention.output_group_count",
+    "attention.output_lora_rank",
     "attention.kv_lora_rank_swa",
     "attention.key_length_mla_swa",
     "attention.value_length_mla_swa",
@@ -453,6 +484,7 @@ OTHERWISE: dict[str, Any] = {
     "altup.num_inputs": 3,
     "attention.clamp_kqv": None,
     "attention.compress_ratios": 2,
+    "attention.compress_rope_freq_base": 60.0,
     "attention.indexer.block_size": 8,
     "attention.indexer.local_blocks": 2,
     "attention.indexer.top_k": 4,
@@ -479,6 +511,7 @@ OTHERWISE: dict[str, Any] = {
     "expert_weights_norm": None,
     "expert_weights_scale": 0.4,
     "final_logit_softcapping": None,
+    "hash_layer_count": 2,
     "hyper_connection.epsilon": 0.5,
     "hyper_connection.magnitude": 0.7,
     "hyper_connection.sinkhorn_iterations": 1,
@@ -540,19 +573,17 @@ def normal(*shape: int) -> Tensor:
 
 @every(CASES)
 def test_every_key_has_the_effect_that_it_has_in_llama_cpp(case: Case, tiny: Tiny) -> None:
-    present = own_keys(tiny(case))
+    present = {key: value for key, value in own_keys(tiny(case)).items() if value != str(OTHERWISE.get(key))}
     if case.variant:  # what does not differ is tested with the plain form, and so is the other of two values
         plain = own_keys(tiny(Case(case.family)))
-        present = {
-            key: value for key, value in present.items() if value not in (plain.get(key), str(OTHERWISE.get(key)))
-        }
+        present = {key: value for key, value in present.items() if value != plain.get(key)}
     for key in present.keys() - STRUCTURE:
         ours, theirs = [], []
         for path in (tiny(case), tiny(case, **{key: OTHERWISE[key]})):
             try:
                 runner = Runner(path, len(PROMPT), kv="f32", threads=1)
-            except UserError:  # the key is needed, or without it some tensors have no use
-                with pytest.raises(UserError, match=r"not part of|is missing"):
+            except UserError:  # the key is needed, or fixes a shape, or without it some tensors have no use
+                with pytest.raises(UserError, match=r"not part of|is missing|has the shape"):
                     Model.open(path)
                 break
             with Model.open(path) as model, runner:
@@ -585,6 +616,10 @@ class Neutral(Source):
     def __init__(self, file: GGUFFile, name: str) -> None:
         super().__init__(file)
         self._name = name
+
+    def integers(self, name: str, *shape: int) -> Tensor:
+        table = super().integers(name, *shape)
+        return torch.zeros_like(table) if name == self._name else table
 
     def _tensor(self, name: str, shape: tuple[int, ...]) -> QuantTensor:
         tensor = super()._tensor(name, shape)
@@ -685,6 +720,14 @@ def test_glm4s_fourth_section_is_refused(tiny: Tiny) -> None:
         ("graniteswitch", "adapters.token_ids_substitute", [9, 320, 9, 9], "has 320; the model's tokens are 0 to 319"),
         ("graniteswitch", "adapters.token_ids_activate", [9], "'1 entries'; it must be an array of 4 integers"),
         ("graniteswitch", "adapters.token_ids_activate", 9, "'something else'; it must be an array of integers"),
+        ("deepseek4", "expert_gating_func", 2, "models with a sigmoid are not known"),
+        ("deepseek4", "attention.compress_ratios", [4, 64], "layer 1 has blocks of 64 positions; known are 4, 128"),
+        ("deepseek4", "attention.compress_ratios", [0, 0], "no layer has blocks of 4 or 128 positions"),
+        ("deepseek4", "attention.indexer.key_length", 64, "no layer has blocks of 128 positions"),
+        ("deepseek4", "attention.indexer.key_length", 16, "cannot rotate 32 of 16 entries of the indexer"),
+        ("deepseek4", "hyper_connection.count", 2, "there are 2 planes; llama.cpp knows 4 alone"),
+        ("deepseek4", "attention.output_group_count", 3, "4 heads do not make 3 groups"),
+        ("deepseek4", "attention.head_count_kv", 2, "must have one head of keys"),
         ("rwkv7", "token_shift_count", 1, "have token_shift_count 2; it is 1"),
         ("arwkv7", "token_shift_count", None, "have token_shift_count 1; it is 2"),
         ("rwkv6", "wkv.head_size", 96, "256 entries do not make whole heads of 96"),

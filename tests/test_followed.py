@@ -118,6 +118,12 @@ def test_rounded_adapters_are_followed(tmp_path: Path) -> None:
         assert (exact.output - linear.output).norm() > 1e-3 * linear.output.norm()
 
 
+def test_blocks_of_128_positions_are_followed(tiny: Tiny) -> None:
+    long = [BOS, *np.random.default_rng(8).integers(3, VOCAB_SIZE, 149).tolist()]
+    with Model.open(tiny("deepseek4", "Q4_K_M", ratios=(4, 128))) as model:
+        judge(model, long)
+
+
 @pytest.mark.parametrize("ftype", QUANTISED)
 @pytest.mark.parametrize("family", WIDESPREAD)
 def test_the_map_is_that_of_llama_cpps_run(family: str, ftype: str, tiny: Tiny) -> None:

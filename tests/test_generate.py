@@ -23,6 +23,7 @@ RECURRENT = {
     "arwkv7",
     "bailingmoe3",
     "deepseek32",
+    "deepseek4",
     "dots3note",
     "falcon-h1",
     "glm-dsa",

@@ -14,6 +14,7 @@ from torch import Tensor
 from ggufjac.families.parts.moe import Routing
 from ggufjac.operators import (
     Attend,
+    Behind,
     Bias,
     Blend,
     Center,
@@ -30,6 +31,7 @@ from ggufjac.operators import (
     Pad,
     Parallel,
     Pick,
+    Pool,
     Reject,
     Residual,
     Rotate,
@@ -44,6 +46,7 @@ from ggufjac.operators import (
     Stack,
     Transposed,
     Weigh,
+    Whole,
 )
 from ggufjac.operators.fold import PerToken, fold
 from ggufjac.operators.preceded import PAST, Preceded
@@ -184,6 +187,10 @@ MAKERS: dict[str, Callable[[Draw], Operator]] = {
     "derivative, constants": lambda d: Derivative(torch.exp, d.normal(d.n_tokens, d.n), Bias(d.normal(d.n))),
     "routed by weight": lambda d: d.routed_by_weight(),
     "blend": lambda d: Blend(d.normal(d.n_tokens, 3, 2)),
+    "pool": lambda d: Pool(d.normal(d.n_tokens // 2, 2, d.n), 2, d.n_tokens),
+    "pool, two lanes": lambda d: Pool(d.normal(d.n_tokens, 2, d.n // 2), 1, d.n_tokens),
+    "behind": lambda d: Behind([d.mlp(), Sequential([Select([0], d.n_tokens), Bias(d.normal(d.n))])], [d.n_tokens, 1]),
+    "whole": lambda d: Whole(d.mlp()),
     "write into a lane": lambda d: Residual(
         Sequential([Slice(0, 1, d.n), Bias(d.normal(1)), Pad(1, 2, d.n)]), Identity(), "mlp"
     ),
@@ -311,6 +318,17 @@ def packed(kind: GGMLType, n_out: int, n_in: int) -> tuple[QuantTensor, Tensor]:
         finite = np.isfinite(native.dequantize(kind, blocks)).all(-1)  # a scale's bytes may say inf or nan
         data = blocks[finite][:n_blocks].reshape(n_out, -1)
     return QuantTensor("w", kind, n_in, data), torch.from_numpy(native.dequantize(kind, data))
+
+
+def test_pool_takes_the_block_before_from_the_first_lane() -> None:
+    """11 positions make two blocks of 4, of which the first has none before it."""
+    draw = Draw(4, torch.float64, 11, 6)
+    w, x, g = draw.normal(2, 8, 3), draw.normal(11, 6), draw.normal(2, 3)
+    op = Pool(w, 4, 11)
+    first = (w[0, 4:] * x[:4, 3:]).sum(0)
+    second = (w[1, :4] * x[:4, :3]).sum(0) + (w[1, 4:] * x[4:8, 3:]).sum(0)
+    close(op.apply(x), torch.stack((first, second)), torch.float64)
+    close((op.apply(x) * g).sum(), (x * op.adjoint(g)).sum(), torch.float64)
 
 
 @pytest.mark.parametrize("lead", [(), (2,)], ids=["", "batch"])

@@ -28,6 +28,7 @@ from ggufjac.families.deci import Deci
 from ggufjac.families.deepseek import DeepSeek
 from ggufjac.families.deepseek2 import DeepSeek2, Mistral4
 from ggufjac.families.deepseek2_ocr import DeepSeek2OCR
+from ggufjac.families.deepseek4 import DeepSeek4
 from ggufjac.families.deepseek32 import DeepSeek32, GlmDSA
 from ggufjac.families.dots1 import Dots1
 from ggufjac.families.dots3note import Dots3Note
@@ -237,6 +238,7 @@ FAMILIES: tuple[type[Family], ...] = (
     HyV4,
     KimiK3,
     Glm5Next,
+    DeepSeek4,
     Qwen4Exp,
 )
 

@@ -18,9 +18,9 @@ from ggufjac.families.bases.hyperconnected import HyperConnected
 from ggufjac.families.bases.limited import Limited, clamped_silu
 from ggufjac.families.kimi_k3 import decay_of
 from ggufjac.families.kimi_linear import KimiLinear
-from ggufjac.families.parts import Copies, LayerNorm, Named, Part, Routing, Sequential
+from ggufjac.families.parts import LayerNorm, Named, Part, Routing, Sequential
 from ggufjac.families.parts.activations import Ratio
-from ggufjac.families.parts.hyper import HyperResidual, MeanOfCopies, Merge, Mixing, NamedPlanes, Weights
+from ggufjac.families.parts.hyper import MeanOfCopies
 from ggufjac.families.parts.indexer import EarlierChoice, PooledIndexer
 from ggufjac.families.parts.latent import LatentAttention
 
@@ -36,27 +36,8 @@ class Glm5Next(KimiLinear, Limited, HyperConnected):
     gate_of_experts: ClassVar[Callable[[float], Ratio]] = clamped_silu
 
     def layer(self, i: int) -> Part:
-        b, n = f"blk.{i}.", self.planes
         mixer = self.delta_attention(i) if self.recurrent(i) else Named("attn_out", self.latent_attention(i))
-        attn_norm = Named("attn_norm", self.norm(b + "attn_norm", self.d))
-        ffn_norm = Named("ffn_norm", self.norm(b + "ffn_norm", self.d))
-        return Sequential(
-            *([Copies(n)] if i == 0 else []),
-            NamedPlanes("hc_attn_post", n, self.connected("attn", b + "hc_attn", attn_norm, mixer)),
-            NamedPlanes("l_out", n, self.connected("mlp", b + "hc_ffn", ffn_norm, Named("ffn_out", self.mlp(i)))),
-        )
-
-    def connected(self, name: str, tensors: str, *parts: Part) -> HyperResidual:
-        """What a block writes to the planes, with the weights in the tensors of this name."""
-        source, n = self.source, self.planes
-        whole = self.linear(f"{tensors}_fn", (2 + n) * n, n * self.d)
-        scales = source.vector(f"{tensors}_scale.weight", 3).tolist()
-        base = source.vector(f"{tensors}_base.weight", (2 + n) * n)
-        eps, norm = source.number("hyper_connection.epsilon"), self.plain_norm()
-        read = Weights(norm, whole.rows(0, n), scales[0], base[:n], 1.0, eps)
-        write = Weights(norm, whole.rows(n, 2 * n), scales[1], base[n : 2 * n], 2.0, 0.0)
-        mixing = Mixing(norm, whole.rows(2 * n, (2 + n) * n), scales[2], base[2 * n :], self.sinkhorn_rounds, eps)
-        return HyperResidual(name, Merge(read, self.d), write, *parts, mixing=mixing)
+        return self.mixing_block(i, mixer, self.mlp(i))
 
     def final_norm(self) -> Part:
         return Sequential(Named("hc_head", MeanOfCopies(self.planes, self.d)), super().final_norm())

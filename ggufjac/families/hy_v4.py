@@ -57,16 +57,7 @@ class HyV4(DeepSeek32, Limited, HyperConnected):
         return Merge(read, self.d), Weights(norm, whole.rows(n, 2 * n), scales[1], base[n:], magnitude, eps)
 
     def final_norm(self) -> Part:
-        source, n = self.source, self.planes
-        weights = Weights(
-            self.plain_norm(),
-            self.linear("output_hc_fn", n, n * self.d),
-            float(source.vector("output_hc_scale.weight", 1)),
-            source.vector("output_hc_base.weight", n),
-            1.0,
-            source.number("hyper_connection.epsilon"),
-        )
-        return Sequential(Named("hc_head", Merge(weights, self.d)), super().final_norm())
+        return Sequential(self.merged_planes(), super().final_norm())
 
     # --- attention --------------------------------------------------------------------------------------------
 

@@ -43,12 +43,12 @@ class Qwen4Exp(Qwen35MoE, HyperConnected):
 
     # --- the planes -------------------------------------------------------------------------------------------
 
-    def connected(self, name: str, tensors: str, part: Part) -> HyperResidual:
+    def connected(self, name: str, tensors: str, *parts: Part) -> HyperResidual:
         """What a block writes to the planes, read and written by the tensors of this name."""
         n = self.planes
         inject = self.linear(f"{tensors}_inject", n, n * self.d)
         gains = Weights(self.norm_of_planes(f"{tensors}_norm"), inject, 1 / n, torch.zeros(n), 2.0, 0.0)
-        return HyperResidual(name, self.merge(tensors), gains, part)
+        return HyperResidual(name, self.merge(tensors), gains, *parts)
 
     def merge(self, tensors: str) -> GatedMerge:
         n, rank = self.planes, self.source.count("hyper_connection.low_rank")

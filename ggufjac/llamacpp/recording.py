@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,8 @@ class Recording:
     came out of them, for the weights that were asked for.
     chosen: each layer's experts by number, [rows, used]. values: what each layer stored for later positions to read,
     [T, n], before it was rounded to the cache's type. probabilities: what each layer's attention read, [n_head, rows,
-    T]; read_from: the layer in whose cache it read that. named: other tensors by their name in the graph.
+    T]. A layer that reads B blocks of positions as well has T + B there instead of T, the blocks last. read_from: the
+    layer in whose cache it read that. named: other tensors by their name in the graph.
     logits: [rows, n_vocab] of the positions that were asked for. seconds: of the whole evaluation; copying: of these,
     in the callback. copied: bytes.
     """
@@ -53,8 +55,8 @@ class Recorder:
     """Sees every tensor of the graph before it is computed, asks for the few that a recording needs, and copies these.
 
     weights: whose products matter, by the names in the file. outputs: of which of them the result is kept too.
-    latent: the layers whose values are the beginning of their keys. named: other tensors that are kept, by their names
-    in the graph.
+    latent: the layers whose values are the beginning of their keys. blocks: how many blocks of positions each layer
+    reads from a cache of their own, where it has one. named: other tensors that are kept, by their names in the graph.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Recorder:
         weights: Collection[str],
         outputs: Callable[[str], bool],
         latent: Collection[int] = (),
+        blocks: Mapping[int, int] = MappingProxyType({}),
         named: Collection[str] = (),
     ) -> None:
         self.recording = Recording()
@@ -70,7 +73,9 @@ class Recorder:
         self._weights = frozenset(weights)
         self._outputs = outputs
         self._latent = frozenset(latent)
+        self._blocks = blocks
         self._named = frozenset(named)
+        self._caches: dict[int, Array] = {}
         self._known: dict[int, Array] = {}
 
     def wants(self, tensor: GraphTensor) -> bool:
@@ -111,7 +116,7 @@ class Recorder:
         elif op == "SET_ROWS":
             self._take_stored(tensor)
         elif match := _PROBABILITIES.match(name):
-            self.recording.probabilities[int(match[1])] = self._count(self._within_prompt(tensor.read()))
+            self._take_probabilities(tensor, int(match[1]))
         if name in self._named:
             self.recording.named[name] = self._count(tensor.read())
 
@@ -133,7 +138,26 @@ class Recorder:
         stored, entering = self._stored(tensor), tensor.source(0)
         if stored is None or entering is None:
             return
-        self.recording.values[stored] = self._count(entering.read().reshape(self._n_tokens, -1))
+        array = self._count(entering.read())
+        if stored in self._blocks:  # there are several caches of its keys: what it reads tells which
+            self._caches[tensor.root.address] = array
+        else:
+            self.recording.values[stored] = array.reshape(self._n_tokens, -1)
+
+    def _take_probabilities(self, tensor: GraphTensor, layer: int) -> None:
+        p = tensor.read()
+        p, n = p.reshape(-1, *p.shape[-2:]), self._n_tokens
+        found = p[..., :n]
+        scores, mask, n_blocks = tensor.source(0), tensor.source(1), self._blocks.get(layer)
+        keys = scores and scores.source(0)
+        if n_blocks is not None and keys and mask and mask.op == keys.root.op == "CONCAT":
+            of_positions, of_blocks = keys.root.source(0), keys.root.source(1)
+            seen = mask.source(0)
+            if of_positions and of_blocks and seen:
+                values = (self._caches[of_positions.root.address][:n], self._caches[of_blocks.root.address][:n_blocks])
+                self.recording.values[layer] = np.concatenate(values)
+                found = np.concatenate((found, p[..., seen.width : seen.width + n_blocks]), -1)
+        self.recording.probabilities[layer] = self._count(np.ascontiguousarray(found))
 
     def _stored(self, tensor: GraphTensor) -> int | None:
         """The layer whose values are written to the cache, where that is done."""
@@ -155,10 +179,6 @@ class Recorder:
         factor = tensor.source(0)
         name = "" if factor is None else factor.root.name
         return name if name in self._weights else None
-
-    def _within_prompt(self, p: Array) -> Array:
-        """Probabilities [n_head, rows, cells] without the empty cells of the cache behind the prompt's."""
-        return np.ascontiguousarray(p.reshape(-1, *p.shape[-2:])[..., : self._n_tokens])
 
     def _count(self, array: Array) -> Array:
         self.recording.copied += array.nbytes

@@ -69,6 +69,11 @@ class GraphTensor:
         return GraphTensor(self._ggml, address) if address else None
 
     @property
+    def width(self) -> int:
+        """Entries along its innermost axis."""
+        return int(self._header.ne[0])
+
+    @property
     def matrices(self) -> int:
         """How many matrices its two outer axes count."""
         return int(self._header.ne[2] * self._header.ne[3])

@@ -2,6 +2,7 @@
 
 from ggufjac.operators.attend import Attend, Shares
 from ggufjac.operators.base import Deferred, Identity, One, Operator, Parallel, Residual, Sequential, Tally, built
+from ggufjac.operators.behind import Behind
 from ggufjac.operators.blocksum import BlockSum
 from ggufjac.operators.convolve import Convolve
 from ggufjac.operators.dense import Dot, Outer, Transposed
@@ -12,15 +13,18 @@ from ggufjac.operators.lanes import Blend, Inside, Pad, Slice, Stack
 from ggufjac.operators.matmul import MatMul
 from ggufjac.operators.mix import Mix
 from ggufjac.operators.pick import Pick
+from ggufjac.operators.pool import Pool
 from ggufjac.operators.preceded import Preceded
 from ggufjac.operators.recurrence import Scan
 from ggufjac.operators.reject import Reject
 from ggufjac.operators.rotate import Rotate
 from ggufjac.operators.routed import Routed, Weigh
 from ggufjac.operators.shift import Shift
+from ggufjac.operators.whole import Whole
 
 __all__ = [
     "Attend",
+    "Behind",
     "Bias",
     "Blend",
     "BlockSum",
@@ -40,6 +44,7 @@ __all__ = [
     "Pad",
     "Parallel",
     "Pick",
+    "Pool",
     "Preceded",
     "Reject",
     "Residual",
@@ -56,5 +61,6 @@ __all__ = [
     "Tally",
     "Transposed",
     "Weigh",
+    "Whole",
     "built",
 ]

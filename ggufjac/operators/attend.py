@@ -31,8 +31,8 @@ class Attend(Operator):
     queries, keys, values: the operators that make them of what enters, each with its heads side by side; q [Tq, n_head,
     d], k [Tk, n_head_kv, d], v [Tk, n_head_kv, d_v]: what they gave; heads share keys and values of their group. p
     [n_head, Tq, Tk]: the probabilities, whose rows may sum to less than 1 where a sink takes a share. slope, like p:
-    that of whatever bends the scaled scores (None: nothing does). dP = P (ds - sum_j P ds). before: of the Tk positions,
-    how many lie before the block's own; their keys and values stay as they are, and queries meet them.
+    that of whatever bends the scaled scores (None: nothing does). dP = P (ds - sum_j P ds). before: how many of the Tk
+    positions lie before the block's own; their keys and values stay as they are, and queries meet them.
     """
 
     def __init__(

@@ -727,6 +727,17 @@ FAMILIES: dict[str, Family] = {
         },
         sizes=latent.SIZES,
     ),
+    "deepseek4": Family(
+        planes.deepseek4,
+        state="l_last",
+        variants={
+            "later blocks": {
+                **{"ratios": (0, 4, 0), "ahead": True, "hashed": 0, "used": 2, "norm": False},
+                **{"yarn": False, "shared_limits": False},
+            },
+        },
+        sizes=latent.SIZES,
+    ),
 }
 
 

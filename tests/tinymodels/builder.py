@@ -56,6 +56,7 @@ class Tiny:
         self._seed = seed
         self._values: dict[str, Value] = {}
         self._tensors: dict[str, npt.NDArray[np.float32]] = {}
+        self._integers: dict[str, npt.NDArray[np.int32]] = {}
         self._packed: dict[str, str] = {}
 
     def kv(self, key: str, value: Value | None) -> None:
@@ -120,6 +121,11 @@ class Tiny:
             raise ValueError(f"tensor {name} is already there")
         self._tensors[name] = np.ascontiguousarray(array, dtype=np.float32)
 
+    def choices(self, name: str, n: int, n_chosen: int, n_options: int) -> None:
+        """A table of integers, by its whole name: in each of n rows so many different ones of the options."""
+        ranked = self._random(name).random((n, n_options)).argsort(-1)
+        self._integers[name] = np.ascontiguousarray(ranked[:, :n_chosen], dtype=np.int32)
+
     def pack(self, name: str, kind: str) -> None:
         """Store a tensor that is there quantised, in a type by its name ("Q4_0")."""
         if name not in self._tensors:
@@ -155,6 +161,8 @@ class Tiny:
                 writer.add_tensor(name, quantize(array, kind), raw_dtype=kind)
             else:
                 writer.add_tensor(name, array)
+        for name, table in self._integers.items():
+            writer.add_tensor(name, table)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()

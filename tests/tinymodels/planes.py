@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tinymodels.builder import QK, Tiny, blocks, ends, transformer_keys
+from tinymodels.builder import QK, Tiny, blocks, ends, expert_mlps, gated_mlp, transformer_keys
 from tinymodels.latent import delta_attention, indexer, indexer_keys, latent
 from tinymodels.recurrent import attention_with_gates, delta_net, delta_net_keys, gated_experts
-from tinymodels.shared_experts import mixture
+from tinymodels.shared_experts import mixture, predictor
 from tinymodels.tokenizer import EOS, VOCAB_SIZE
 from tinymodels.windowed import gate
 
@@ -285,3 +285,89 @@ def ngram_embeddings(t: Tiny, block: str, layer: int, planes: int, table: bool) 
     for name in ("key", "query", "conv"):
         norm_of_planes(t, f"{block}.ple_norm_{name}", planes, table)
     t.matrix(f"{block}.ple_conv1d", planes * n, 4, 1.5)
+
+
+def deepseek4(
+    t: Tiny,
+    *,
+    ratios: tuple[int, ...] = (4, 0),
+    hashed: int = 1,
+    yarn: bool = True,
+    shared_limits: bool = True,
+    top: int = 3,
+    experts: int = 8,
+    used: int = 3,
+    n_ff: int = 96,
+    shared: int = 2,
+    norm: bool = True,
+    ahead: bool = False,
+) -> None:
+    """DeepSeek V4; ratios: how many positions a block of each layer has, 0: it has none; hashed: the layers, the first
+    ones, whose experts the token chooses; ahead: with one layer more, which guesses the token after the next one."""
+    planes, q_rank, n_rot, groups, rank = 4, 96, 32, 2, 64
+    heads, n = 8, 128
+    transformer_keys(t, rope_base=300.0)
+    if ahead:
+        predictor(t)
+    s = t.shape
+    t.kv("rope.dimension_count", n_rot)
+    if yarn:
+        t.kv("rope.scaling.type", "yarn")
+        t.kv("rope.scaling.factor", 4.0)
+        t.kv("rope.scaling.original_context_length", 64)
+    t.kv("attention.head_count_kv", 1)
+    t.kv("attention.q_lora_rank", q_rank)
+    t.kv("attention.sliding_window", 7)
+    t.kv("attention.output_group_count", groups)
+    t.kv("attention.output_lora_rank", rank)
+    t.kv("attention.compress_rope_freq_base", 900.0)
+    t.kv("attention.compress_ratios", list(ratios))
+    indexer_keys(t, heads=heads, n=n, top=top)
+    t.kv("hyper_connection.count", planes)
+    t.kv("hyper_connection.epsilon", 0.1)
+    t.kv("hyper_connection.sinkhorn_iterations", 3)
+    t.kv("hash_layer_count", hashed)
+    t.kv("expert_feed_forward_length", n_ff)
+    t.kv("expert_shared_count", shared)
+    t.kv("expert_gating_func", 4)
+    t.kv("expert_weights_scale", 2.5)
+    t.kv("expert_weights_norm", norm)
+    t.kv("swiglu_clamp_exp", [0.4 + 0.1 * i for i in range(s.n_layer)])
+    if shared_limits:
+        t.kv("swiglu_clamp_shexp", [0.5 + 0.1 * i for i in range(s.n_layer)])
+    ends(t, tied=False)
+    connection(t, "output_hc", planes, 1)
+    for i, block in enumerate(blocks(t)):
+        connection(t, f"{block}.hc_attn", planes, 3)
+        connection(t, f"{block}.hc_ffn", planes, 3)
+        t.norm(f"{block}.attn_norm", s.n_embd)
+        t.norm(f"{block}.ffn_norm", s.n_embd)
+        t.factors(f"{block}.attn_sinks", s.n_head, 1.0, 3.0)
+        t.matrix(f"{block}.attn_q_a", q_rank, s.n_embd)
+        t.norm(f"{block}.attn_q_a_norm", q_rank)
+        t.matrix(f"{block}.attn_q_b", s.n_q, q_rank, QK)
+        t.matrix(f"{block}.attn_kv", s.head_dim, s.n_embd, QK)
+        t.norm(f"{block}.attn_kv_a_norm", s.head_dim)
+        t.matrix(f"{block}.attn_output_a", groups * rank, s.n_q // groups)
+        t.matrix(f"{block}.attn_output_b", s.n_embd, groups * rank)
+        if ratios[i]:
+            compressor(t, f"{block}.attn_compressor", ratios[i], s.head_dim)
+        if ratios[i] == 4:
+            compressor(t, f"{block}.indexer_compressor", 4, n)
+            t.matrix(f"{block}.indexer.attn_q_b", heads * n, q_rank, QK)
+            t.matrix(f"{block}.indexer.proj", heads, s.n_embd)
+        expert_mlps(t, block, experts=experts, used=used, n_ff=n_ff)
+        gated_mlp(t, block, kind="_shexp", n_ff=shared * n_ff)
+        if i < hashed:
+            t.choices(f"{block}.ffn_gate_tid2eid.weight", VOCAB_SIZE, used, experts)
+        else:
+            t.bias(f"{block}.exp_probs_b", experts)
+
+
+def compressor(t: Tiny, name: str, ratio: int, n: int) -> None:
+    """What makes blocks of so many positions, vectors of n entries; blocks of 4 overlap."""
+    width = n * (2 if ratio == 4 else 1)
+    t.matrix(f"{name}_kv", width, t.shape.n_embd, QK)
+    t.matrix(f"{name}_gate", width, t.shape.n_embd, 1.5)
+    t.uniform(f"{name}_ape.weight", (ratio, width), -1.5, 1.5)
+    t.norm(f"{name}_norm", n)

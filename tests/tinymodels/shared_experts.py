@@ -118,6 +118,18 @@ def latent_attention(
     t.matrix(f"{block}.attn_output", s.n_embd, s.n_head * value_dim)
 
 
+def predictor(t: Tiny) -> None:
+    """One layer more, which guesses the token after the next one, with what such a layer has besides its own."""
+    s = t.shape
+    t.kv("block_count", s.n_layer + 1)
+    t.kv("nextn_predict_layers", 1)
+    t.shape = replace(s, n_layer=s.n_layer + 1)
+    last = f"blk.{s.n_layer}.nextn"
+    t.matrix(f"{last}.eh_proj", s.n_embd, 2 * s.n_embd)
+    t.norm(f"{last}.enorm", s.n_embd)
+    t.norm(f"{last}.hnorm", s.n_embd)
+
+
 def glm4moe(t: Tiny, *, tied: bool = False, norms: bool = True, ahead: bool = False, **experts: Any) -> None:
     """GLM 4.5; ahead: with one layer more, which guesses the token after the next one."""
     s = t.shape
@@ -125,13 +137,7 @@ def glm4moe(t: Tiny, *, tied: bool = False, norms: bool = True, ahead: bool = Fa
     t.kv("rope.dimension_count", s.head_dim // 2)
     ends(t, tied=tied)
     if ahead:
-        t.kv("block_count", s.n_layer + 1)
-        t.kv("nextn_predict_layers", 1)
-        t.shape = replace(s, n_layer=s.n_layer + 1)
-        last = f"blk.{s.n_layer}.nextn"
-        t.matrix(f"{last}.eh_proj", s.n_embd, 2 * s.n_embd)
-        t.norm(f"{last}.enorm", s.n_embd)
-        t.norm(f"{last}.hnorm", s.n_embd)
+        predictor(t)
     for block in blocks(t):
         t.norm(f"{block}.attn_norm", s.n_embd)
         attention(t, block, bias=True)

@@ -30,11 +30,16 @@ class Hyperparameters:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.n_layer = (source.count("block_count") - source.integer("nextn_predict_layers", 0)) * self.loops
+        self.n_layer = (source.count("block_count") - self.predictors) * self.loops
         if self.n_layer < 1:
             raise UserError(f"{source.file.path}: nextn_predict_layers leaves no block for the next token")
         self.d = source.count("embedding_length")
         self.n_ctx_train = source.count("context_length")
+
+    @property
+    def predictors(self) -> int:
+        """How many blocks of the file, the last ones, guess the tokens after the next one."""
+        return self.source.integer("nextn_predict_layers", 0)
 
     @property
     def loops(self) -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from ggufjac.reader import GGUFFile
+    from ggufjac.reader import GGUFFile, TensorInfo
 
 
 #: How the names begin of what sees, hears and guesses the tokens after the next one, where Ollama keeps it in the
@@ -262,6 +262,15 @@ class Source:
             self._values_of[name, shape] = self._tensor(name, shape).dequantize(torch.float32).reshape(shape)
         return self._values_of[name, shape]
 
+    def integer_table(self, name: str, *shape: int) -> Tensor:
+        """The table of integers of this shape called `name`, as int64."""
+        import torch
+
+        info = self._info(name, shape)
+        if info.type != GGMLType.I32:
+            raise UserError(f"{self.file.path}: the tensor {name!r} has the type {info.type.name}; it must be I32")
+        return torch.from_numpy(self.file.data(name).view(np.int32).astype(np.int64).reshape(shape))
+
     def optional_vector(self, name: str, n: int) -> Tensor | None:
         return self.vector(name, n) if self.has(name) else None
 
@@ -311,6 +320,15 @@ class Source:
             )
 
     def _tensor(self, name: str, shape: tuple[int, ...]) -> QuantTensor:
+        info = self._info(name, shape)
+        if info.type in INTEGERS:
+            raise UserError(
+                f"{self.file.path}: the tensor {name!r} has the type {info.type.name}, which holds no weights"
+            )
+        return QuantTensor(name, GGMLType(info.type), shape[-1], self.file.data(name), pages=self.pages)
+
+    def _info(self, name: str, shape: tuple[int, ...]) -> TensorInfo:
+        """What the file says of a tensor, which must have this shape."""
         self._read.add(name)
         info = self.file.tensors.get(name)
         if info is None:
@@ -322,11 +340,7 @@ class Source:
                 f"{self.file.path}: the tensor {name!r} has the shape {_times(info.shape)}; "
                 f"the file's own keys say {_times(shape)}"
             )
-        if info.type in INTEGERS:
-            raise UserError(
-                f"{self.file.path}: the tensor {name!r} has the type {info.type.name}, which holds no weights"
-            )
-        return QuantTensor(name, GGMLType(info.type), shape[-1], self.file.data(name), pages=self.pages)
+        return info
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -114,13 +114,17 @@ class Attention(Part):
         return self.indexer is None and super().resumes
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        read, y = self._live(run, x) if run.live("attention") else self._frozen(run, x)
+        read, y = self._read(run, x)
         if self.gate is not None:
             keep = kept(run, x)
             before, u = self.gate.build(run.narrowed(), keep.apply(x))
             read, y = multiplied(run, (read, y), (Sequential([keep, before]), u), self.gating)
         out, y = self.out.build(run.narrowed(), y)
         return Sequential([read, out]), y
+
+    def _read(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        """What the heads read, side by side."""
+        return self._live(run, x) if run.live("attention") else self._frozen(run, x)
 
     def _frozen(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         """The values that are live, mixed as the probabilities say."""

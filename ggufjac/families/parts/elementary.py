@@ -97,6 +97,23 @@ class Linear(Part):
         return Linear(self.weight.rows(start, stop), bias, self.name, scale)
 
 
+class Grouped(Part):
+    """Groups of entries that lie side by side, each multiplied by a matrix of its own: row blocks of one weight."""
+
+    def __init__(self, whole: Linear, n_groups: int) -> None:
+        self.whole = whole
+        self.n_groups = n_groups
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        n, n_in, m = x.shape[-1], x.shape[-1] // self.n_groups, self.whole.weight.n_out // self.n_groups
+        operators, outputs = [], []
+        for g, entering in enumerate(x.split(n_in, -1)):
+            op, y = self.whole.rows(g * m, (g + 1) * m).build(run, entering)
+            operators.append(ops.Sequential([ops.Slice(g * n_in, (g + 1) * n_in, n), op]))
+            outputs.append(y)
+        return ops.Stack(operators, [m] * self.n_groups), torch.cat(outputs, -1)
+
+
 class Pick(Part):
     """y = some entries of x, which has n of them."""
 

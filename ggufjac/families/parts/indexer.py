@@ -25,6 +25,18 @@ def worth_of(q: Tensor, k: Tensor, weights: Tensor) -> Tensor:
     return worth
 
 
+def ended(run: Run, length: int, n: int, device: torch.device) -> Tensor:
+    """[Tq, n] bool: which of the first n pieces of so many positions end at or before the rows that are asked for."""
+    at, there = asked(run, run.rows).to(device), run.positions.to(device)
+    return at[:, None] >= there[length - 1 :: length][:n]
+
+
+def best_of(worth: Tensor, allowed: Tensor, top: int) -> Tensor:
+    """[..., Tq, n] bool: the `top` that are worth most of those that are allowed [Tq, n]."""
+    best = worth.masked_fill(~allowed, -torch.inf).topk(min(top, worth.shape[-1]), -1).indices
+    return torch.zeros_like(worth, dtype=torch.bool).scatter(-1, best, True) & allowed
+
+
 @dataclass(frozen=True)
 class Indexer:
     """Position s is worth sum_h weights_h relu(q_h . k_s) to a query, whose `top` best positions it then reads.
@@ -87,11 +99,8 @@ class PooledIndexer:
         )
         keys = ((gates + self.place.to(gates)).softmax(-2) * members).sum(-2)
         worth = worth_of(q, keys, self.weights.value(everywhere, read))
+        found = best_of(worth, ended(run, pool, n_pools, x.device), self.top // pool)
         at, there = asked(run, run.rows).to(x.device), run.positions.to(x.device)
-        ended = at[:, None] >= there[pool - 1 :: pool][:n_pools]
-        worth = worth.masked_fill(~ended, -torch.inf)
-        best = worth.topk(min(self.top // pool, n_pools), -1).indices
-        found = torch.zeros_like(worth, dtype=torch.bool).scatter(-1, best, True) & ended
         whole = F.pad(found.repeat_interleave(pool, -1), (0, n_tokens - n_pools * pool))
         behind = (there <= at[:, None]) & (there > at[:, None] - (at[:, None] + 1) % pool)
         run.shared[CHOSEN] = whole | behind

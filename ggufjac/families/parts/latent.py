@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ggufjac.families.parts.attention import Attention
-from ggufjac.families.parts.elementary import Linear
+from ggufjac.families.parts.elementary import Grouped, Linear
 from ggufjac.families.parts.joins import Sequential as Sequence
 from ggufjac.families.parts.run import Part, Run
 from ggufjac.operators import (
@@ -20,7 +20,6 @@ from ggufjac.operators import (
     Pad,
     Parallel,
     Sequential,
-    Slice,
     Stack,
     Transposed,
 )
@@ -48,18 +47,8 @@ class LatentAttention(Attention):
         latent, c = self.latent.build(run, x)
         keep, c = run.stored(c)
         mix = Mix(p, 1)
-        project, y = self._values_of_heads(run, mix.apply(c), self.values)
+        project, y = Grouped(self.values, self.n_head).build(run, mix.apply(c))
         return Sequential([latent, keep, mix, project]), y
-
-    def _values_of_heads(self, run: Run, x: Tensor, values: Linear) -> tuple[Operator, Tensor]:
-        """From the latent vectors that all heads read, side by side, to the heads' values, side by side."""
-        n, m = x.shape[-1], values.weight.n_out // self.n_head
-        operators, read = [], []
-        for h, c in enumerate(x.split(n // self.n_head, -1)):
-            op, y = values.rows(h * m, (h + 1) * m).build(run, c)
-            operators.append(Sequential([Slice(h * c.shape[-1], (h + 1) * c.shape[-1], n), op]))
-            read.append(y)
-        return Stack(operators, [m] * self.n_head), torch.cat(read, -1)
 
     def keys(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         content, own = Sequence(self.latent, self.content).build(run, x)

@@ -19,6 +19,8 @@ from ggufjac.operators.routed import routes_of
 #: From the router's logits to scores: over all experts, or of the chosen ones alone, which the logits then choose.
 Gating: TypeAlias = Literal["softmax", "sigmoid", "softmax of chosen", "sigmoid of chosen", "sqrt of softplus"]
 
+#: Under which name a layer leaves the tokens of the positions that its MLP has.
+TOKENS = "tokens of the positions in hand"
 #: llama.cpp keeps the sum of the weights it divides by above the smallest normal number of float16.
 SMALLEST_SUM = 2.0**-14
 
@@ -98,7 +100,8 @@ class Experts(Part):
 
     expert: the part of one expert, by its number; its input and output are as wide as x. weigh_first: the weight is on
     what enters the expert instead, expert(weight * x). before: what x goes through on its way to the experts, but not
-    to the router.
+    to the router. by_token [n_vocab, used]: the experts of each token of the vocabulary, where the router only weighs
+    them; the layer must be `WithTokens`.
     """
 
     router: Part
@@ -106,6 +109,7 @@ class Experts(Part):
     expert: Callable[[int], Part]
     weigh_first: bool = False
     before: Part | None = None
+    by_token: Tensor | None = None
 
     @property
     def children(self) -> tuple[Part, ...]:
@@ -117,7 +121,8 @@ class Experts(Part):
         name = "ffn_moe_logits_biased" if biased else "ffn_moe_logits"
         read, logits = self.router.build(run, x)
         logits = run.value(name, run.freeze(logits))
-        chosen, weights = (t.flatten(0, -2) for t in self.routing.choose(logits, run.routed))
+        settle = partial(self._settled, run, logits)
+        chosen, weights = (t.flatten(0, -2) for t in self.routing.choose(logits, settle))
         before: Operator = Identity()
         if self.before is not None:
             before, x = self.before.build(run, x)
@@ -149,6 +154,13 @@ class Experts(Part):
             op = Parallel([op, Sequential([read, weigh_all, Routed(by_weight, shape, self.routing.used, n)])])
         return op, total.reshape(x.shape)
 
+    def _settled(self, run: Run, logits: Tensor, best: Tensor) -> Tensor:
+        """The experts that every position takes in the end; best: those that the scores chose."""
+        if self.by_token is None or logits.is_meta:
+            return run.routed(best)
+        chosen = self.by_token[run.shared[TOKENS].cpu()]
+        return run.routed(chosen.to(best.device).expand(best.shape))
+
     def _announced_gates(self, run: Run, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor | None:
         """What the activations of the chosen experts are taken of, [n_tokens, used, n_ff], after it was announced as
         llama.cpp does: of all experts at once, and without the first axis where there is one token. None for experts
@@ -166,6 +178,21 @@ class Experts(Part):
         if found is None:
             return None
         return run.value("ffn_moe_gate", found[0] if len(found) == 1 else found).reshape(found.shape)
+
+
+class WithTokens(Part):
+    """A layer whose tokens choose experts: tells which are those of the rows that are asked for."""
+
+    def __init__(self, layer: Part) -> None:
+        self.layer = layer
+
+    @property
+    def children(self) -> tuple[Part, ...]:
+        return (self.layer,)
+
+    def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
+        run.shared[TOKENS] = run.tokens if run.rows is None else run.tokens[..., list(run.rows)]
+        return self.layer.build(run, x)
 
 
 class _Given:

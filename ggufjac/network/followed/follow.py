@@ -28,8 +28,10 @@ _WEIGHTS = (".weight", ".lora_a", ".lora_b")
 _UNUSED = re.compile(r"\.attn_(q_b|k_b)\.weight$")
 #: Projections whose outputs are what a layer's activation is taken of.
 _GATES = re.compile(r"\.(ffn_gate(_up)?(_exps|_shexp)?|inp_gate)\.weight$")
-#: The projection by which a layer makes values of the latent vectors that it keeps.
-_LATENT = re.compile(r"^blk\.(\d+)\.attn_v_b\.weight$")
+#: The projection by which a layer makes values of the latent vectors that it keeps, or keys that are the values.
+_LATENT = re.compile(r"^blk\.(\d+)\.attn_(v_b|kv)\.weight$")
+#: What is added to the positions of a block, which has so many rows.
+_BLOCKS = re.compile(r"^blk\.(\d+)\.attn_compressor_ape\.weight$")
 _UP = re.compile(r"^(blk\.\d+)\.ffn_up\.weight$")
 
 
@@ -78,10 +80,12 @@ def _result(recording: Recording) -> Array:
 
 def recorder(family: Family, n_tokens: int) -> Recorder:
     """What copies, of llama.cpp's run of a prompt, all that following it takes."""
-    names = [name for name in family.source.file.tensors if name.endswith(_WEIGHTS) and not _UNUSED.search(name)]
+    tensors = family.source.file.tensors
+    names = [name for name in tensors if name.endswith(_WEIGHTS) and not _UNUSED.search(name)]
     gates = {name for name in names if _is_gate(name, names)} if family.gelu else set()
     latent = [int(match[1]) for name in names if (match := _LATENT.match(name))]
-    return Recorder(n_tokens, names, gates.__contains__, latent, named=[RESULT])
+    blocks = {int(match[1]): n_tokens // tensors[name].rows for name in names if (match := _BLOCKS.match(name))}
+    return Recorder(n_tokens, names, gates.__contains__, latent, blocks, named=[RESULT])
 
 
 def _is_gate(name: str, names: list[str]) -> bool:

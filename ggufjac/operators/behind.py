@@ -1,0 +1,32 @@
+"""The outputs of several operators one behind the other along the positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ggufjac.operators.base import One, Operator, Tally
+
+
+class Behind(Operator):
+    """y = the positions of A_1 x, then those of A_2 x, ...; lengths: how many each of them has."""
+
+    def __init__(self, operators: Sequence[Operator], lengths: Sequence[int]) -> None:
+        self.operators = tuple(operators)
+        self.lengths = tuple(lengths)
+
+    def apply(self, x: Tensor, one: One = None) -> Tensor:
+        return torch.cat([op.apply(x, one) for op in self.operators], -2)
+
+    def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
+        first, *rest = zip(self.operators, g.split(self.lengths, -2), strict=True)
+        x = first[0].adjoint(first[1], tally)
+        for op, piece in rest:
+            x = x + op.adjoint(piece, tally)
+        return x
+
+    @property
+    def children(self) -> tuple[Operator, ...]:
+        return self.operators
