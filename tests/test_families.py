@@ -617,8 +617,8 @@ class Neutral(Source):
         super().__init__(file)
         self._name = name
 
-    def integers(self, name: str, *shape: int) -> Tensor:
-        table = super().integers(name, *shape)
+    def integer_table(self, name: str, *shape: int) -> Tensor:
+        table = super().integer_table(name, *shape)
         return torch.zeros_like(table) if name == self._name else table
 
     def _tensor(self, name: str, shape: tuple[int, ...]) -> QuantTensor:

@@ -82,7 +82,7 @@ class DeepSeek4(DeepSeek2, Limited, HyperConnected):
             q_norm=self.plain_norm(),
             sinks=source.vector(b + "attn_sinks.weight", n_head),
             blocks=blocks,
-            indexer=self.block_indexer(i) if ratio == INDEXED else None,
+            block_indexer=self.block_indexer(i) if ratio == INDEXED else None,
         )
 
     def grouped_output(self, i: int, n: int) -> Part:

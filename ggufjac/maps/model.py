@@ -20,7 +20,7 @@ from ggufjac.families.parts import Run
 from ggufjac.llamacpp.barevocab import BareVocab, Vocabulary
 from ggufjac.llamacpp.vocab import Vocab
 from ggufjac.maps.detached import DetachedMap
-from ggufjac.maps.lens.streams import StreamMaps
+from ggufjac.maps.lens.streams import TextStreams
 from ggufjac.maps.options import MapOptions
 from ggufjac.maps.sweeps import Passed
 from ggufjac.maps.text import TextMap
@@ -208,14 +208,14 @@ class Model:
 
     def linearize_streams(
         self, ids: Sequence[int], options: MapOptions, start: int = 0, passed: Passed = None
-    ) -> StreamMaps:
+    ) -> TextStreams:
         """The linear maps of one text between its streams, at its positions from `start` on.
 
         Raises UserError as `linearize_with`.
         """
         ids = self.ids_of(ids)
         done, budget, blocks = self._run_with(ids, options, 0, tuple(range(len(ids))), passed)
-        made = StreamMaps(tuple(ids), start, done, budget, blocks)
+        made = TextStreams(tuple(ids), start, done, budget, blocks)
         made.passed = passed
         return made
 

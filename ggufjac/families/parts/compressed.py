@@ -56,7 +56,7 @@ class CompressedAttention(Attention):
 
     rope: Rope
     blocks: Compressor | None = None
-    indexer: CompressedIndexer | None = None
+    block_indexer: CompressedIndexer | None = None
 
     @property
     def resumes(self) -> bool:
@@ -81,8 +81,8 @@ class CompressedAttention(Attention):
             return scores, slope
         queries, blocks = q.unflatten(-1, (self.n_head, -1)), k[..., n:, :]
         of_blocks = torch.einsum("...qhd,...bd->...hqb", queries, blocks).mul_(self.scale)
-        if self.indexer is None:
+        if self.block_indexer is None:
             seen = ended(run, self.blocks.size, blocks.shape[-2], x.device)
         else:
-            seen = self.indexer.chosen(run, x)[..., None, :, :]
+            seen = self.block_indexer.chosen(run, x)[..., None, :, :]
         return torch.cat((scores, of_blocks.masked_fill_(~seen, -torch.inf)), -1), None

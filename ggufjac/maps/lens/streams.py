@@ -26,7 +26,7 @@ from ggufjac.quants.memory.threads import kernels_first
 Placed = Callable[[Tensor, Sequence[int]], Tensor]
 
 
-class StreamMaps(NetworkMap):
+class TextStreams(NetworkMap):
     """The maps from the streams of a text, at its positions from `start` on, S of them.
 
     tokens [T]; forward_pass: a pass that keeps all positions. A block is meant by its number, from 0, and its stream is
