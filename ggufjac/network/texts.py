@@ -90,17 +90,19 @@ class Sampling:
     """How the next token is chosen: the likeliest one at temperature 0, otherwise at random among the top_k likeliest
     (0: all), and of these among the likeliest that together have the share top_p of their probability.
 
-    Every text has random numbers of its own from the same seed, so that it does not depend on those beside it.
+    Every text has random numbers of its own from the same seed, so that it does not depend on those beside it; seeds:
+    one for each text, where they are to differ.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
     top_k: int = 0
+    seeds: tuple[int, ...] = ()
 
     def chooser(self, n: int) -> Callable[[Tensor], Tensor]:
         """From the logits [n, n_vocab] of n texts to a token of each [n], once for every step."""
-        generators = [torch.Generator().manual_seed(self.seed) for _ in range(n)]
+        generators = [torch.Generator().manual_seed(seed) for seed in self.seeds or (self.seed,) * n]
 
         def choose(logits: Tensor) -> Tensor:
             rows = logits.cpu().double()

@@ -1,0 +1,1 @@
+"""Lenses: fitted over texts, and what every layer is about to say in them."""
