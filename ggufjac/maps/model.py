@@ -18,6 +18,7 @@ from ggufjac.errors import UserError
 from ggufjac.families import Family, family_of
 from ggufjac.families.parts import Run
 from ggufjac.llamacpp.barevocab import BareVocab, Vocabulary
+from ggufjac.llamacpp.tokenizers import is_usual
 from ggufjac.llamacpp.vocab import Vocab
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.options import MapOptions
@@ -81,6 +82,14 @@ class Model:
             return Vocab.load(self.file.path)
         except UserError as error:
             return BareVocab(self.file, str(error))
+
+    @property
+    def untokenized(self) -> BareVocab | None:
+        """What the file says of its tokens where llama.cpp has no tokenizer for it; its names tell of most files that
+        it has one, without loading it."""
+        if "vocab" not in self.__dict__ and is_usual(self.file):
+            return None
+        return self.vocab if isinstance(self.vocab, BareVocab) else None
 
     def tokenize(self, text: str, special: bool = True) -> list[int]:
         """Token ids, special tokens and BOS exactly as llama.cpp adds them; special: whether "<s>" and the like in the

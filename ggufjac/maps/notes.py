@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ggufjac.chat.prompt import Prompt, PromptLike
-from ggufjac.llamacpp.barevocab import BareVocab
 from ggufjac.reader.template import has_template
 
 if TYPE_CHECKING:
@@ -30,15 +29,15 @@ def notes_of_file(model: Model) -> tuple[str, ...]:
         n = len(empty) - 1
         which = f"{empty[0]} and {n} more matrices hold" if n else f"the matrix {empty[0]} holds"
         notes.append(f"{which} only zeros: perhaps the download is unfinished")
-    if isinstance(model.vocab, BareVocab):
-        notes.append(model.vocab.note)
+    if model.untokenized is not None:
+        notes.append(model.untokenized.note)
     return tuple(notes)
 
 
 def notes_of(model: Model, prompt: PromptLike, ids: Sequence[int]) -> tuple[str, ...]:
     """Notes on the file, on a prompt and on its tokens."""
+    vocab = model.vocab  # first, so that llama.cpp has been asked
     notes = list(notes_of_file(model))
-    vocab = model.vocab
     if vocab.bos is not None and list(ids[:2]) == [vocab.bos] * 2:
         name = vocab.piece(vocab.bos).decode("utf-8", "replace")
         notes.append(f"the prompt begins with BOS twice ({name}): --bos no leaves one out")
