@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -43,6 +44,7 @@ def headline(result: Any) -> dict[str, Any]:
         "verdict": _verdict(result) if agreement is None else agreement.verdict,
         "kl": None if agreement is None else agreement.kl,
         **_sources(result),
+        "notes": json.dumps(result.notes) if result.notes else None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -45,12 +46,22 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What a reader should know, once. text: the note; models: those of the units that it is about; units: how many."""
+
+    text: str
+    models: tuple[str, ...]
+    units: int
+
+
+@dataclass(frozen=True)
 class Summary:
-    """The units of a folder, or some of them."""
+    """The units of a folder, or some of them. notes: each once, those of the most units first."""
 
     folder: str
     groups: tuple[Group, ...]
     failures: tuple[Failure, ...]
+    notes: tuple[Note, ...] = ()
 
     @property
     def done(self) -> int:
@@ -79,7 +90,17 @@ def summary_of(rows: Sequence[sqlite3.Row], folder: str, keys: Collection[str] |
             for row in chosen
             if row["status"] == FAILED
         ),
+        notes=_notes([row for row in chosen if row["status"] == DONE and row["notes"]]),
     )
+
+
+def _notes(rows: Sequence[sqlite3.Row]) -> tuple[Note, ...]:
+    models: dict[str, list[str]] = {}
+    for row in rows:
+        for text in json.loads(row["notes"]):
+            models.setdefault(text, []).append(row["model"])
+    notes = [Note(text, tuple(dict.fromkeys(found)), len(found)) for text, found in models.items()]
+    return tuple(sorted(notes, key=lambda note: -note.units))
 
 
 def _group(model: str, fingerprint: str, analysis: str, rows: Sequence[sqlite3.Row]) -> Group:

@@ -28,6 +28,8 @@ def _draw(s: Summary, width: int) -> Iterable[RenderableType]:
     folder = visible(s.folder)
     yield _head(s)
     yield from layout.titled("Models", "one row for each analysis", _groups(s, width))
+    if s.notes:
+        yield from layout.titled("Notes", "each once, and how many units it is about", _notes(s))
     if s.failures:
         shown = s.failures[:FAILURES]
         explained = "tried again by the next run" + (f"; {len(shown)} of {s.failed}" if len(shown) < s.failed else "")
@@ -87,6 +89,19 @@ def _group(s: Summary, g: Group, roomy: bool) -> list[RenderableType]:
         cells += [none if g.kl is None else words.small(g.kl), words.duration(g.seconds)]
     cells.append(words.duration(g.seconds / computed) if computed else none)
     return cells
+
+
+def _notes(s: Summary) -> Table:
+    table = layout.table()
+    table.add_column("units", justify="right")
+    several = len({group.model for group in s.groups}) > 1
+    if several:
+        table.add_column("model", overflow="fold")
+    table.add_column("note", overflow="fold")
+    for note in s.notes:
+        models = Text(", ".join(readable(name.removesuffix(".gguf")) for name in note.models))
+        table.add_row(str(note.units), *([models] if several else []), Text(visible(note.text), style=words.FAIR))
+    return table
 
 
 def _failures(failures: Iterable[Failure], width: int) -> Table:
