@@ -1,16 +1,20 @@
-"""Which tokenizers llama.cpp runs is known without loading a vocabulary, and what is known is so."""
+"""Which tokenizers llama.cpp runs is known without loading a vocabulary; tokenizing needs nothing else of a file."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from gguf import GGUFWriter, TokenType
 
 from ggufjac.analyses.inspect import inspect
+from ggufjac.cli.main import run
+from ggufjac.errors import UserError
 from ggufjac.llamacpp.barevocab import _bytes_of_characters
 from ggufjac.llamacpp.tokenizers import BPE, WORDS, is_usual
 from ggufjac.llamacpp.vocab import Vocab
+from ggufjac.maps.model import Model
 from ggufjac.reader import GGUFFile
 from tinymodels import make
 
@@ -64,3 +68,37 @@ def test_inspect_says_that_there_is_no_tokenizer(tmp_path: Path) -> None:
     with GGUFFile.open(path) as file:
         (note,) = inspect(file).notes
     assert "unknown tokenizer: 'frobn'" in note
+
+
+def tokenized(path: Path, capsys: pytest.CaptureFixture[str]) -> list[int]:
+    assert run(["tokenize", str(path), "the bridge", "--json"]) == 0
+    return [token["id"] for token in json.loads(capsys.readouterr().out)["tokens"]]
+
+
+@pytest.mark.parametrize("key", ["rope.freq_base", "attention.head_count", "block_count"])
+def test_tokenizing_needs_nothing_but_the_vocabulary(
+    tiny: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    path = make("llama", tmp_path / "x.gguf")
+    data = bytearray(path.read_bytes())
+    at = data.index(f"llama.{key}".encode()) + len(f"llama.{key}") + 4
+    data[at : at + 4] = bytes(4)
+    path.write_bytes(data)
+    with pytest.raises(UserError):
+        Model.open(path).close()
+    assert tokenized(path, capsys) == tiny.tokenize("the bridge")
+
+
+def test_a_vocabulary_alone_has_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert 256 in tokenized(vocabulary(tmp_path / "x.gguf", "qwen2"), capsys)
+
+
+def test_what_has_no_vocabulary_is_called_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    writer = GGUFWriter(tmp_path / "x.gguf", "llama")
+    writer.add_type("adapter")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    assert run(["tokenize", str(tmp_path / "x.gguf"), "the"]) == 2
+    assert "this is a LoRA adapter" in capsys.readouterr().err

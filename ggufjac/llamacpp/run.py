@@ -75,7 +75,7 @@ class Runner:
         self._model = load_model(path, vocab_only=False, repack=repack, called=self._called)
         api, model = self._library.api, self._model.pointer
         if api.llama_model_has_encoder(model):
-            raise UserError(f"{self._called}: encoder models cannot be run on a prompt alone; give a decoder-only model")
+            raise UserError(f"{self._called}: encoder models cannot be run on a prompt alone; give a decoder-only one")
         self._n_ctx = n_ctx
         self.n_vocab = int(api.llama_vocab_n_tokens(api.llama_model_get_vocab(model)))
         self._whole = _architecture(self._library, model) in _WHOLE
@@ -142,7 +142,8 @@ class Runner:
             if not 1 <= layer < n_layer:
                 raise UserError(f"llama.cpp cannot steer layer {layer} of {self._called}: it takes 1 to {n_layer - 1}")
             if direction.shape != (d,):
-                raise UserError(f"the control vector has directions {list(direction.shape)}; {self._called} takes [{d}]")
+                shape = list(direction.shape)
+                raise UserError(f"the control vector has directions {shape}; {self._called} takes [{d}]")
             rows[layer - 1] = factor * direction
         self._control = rows if directions else None
         if self._context is not None:

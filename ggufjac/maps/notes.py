@@ -10,12 +10,13 @@ from ggufjac.reader.template import has_template
 
 if TYPE_CHECKING:
     from ggufjac.maps.model import Model
+    from ggufjac.maps.textfile import TextFile
 
 HINT = "this model has a chat template; --chat explains the prompt as a chat"
 TYPED = "the prompt holds a backslash and an n (\\n) where a newline may be meant; -e reads it as one"
 
 
-def text_of(model: Model, prompt: PromptLike, ids: Sequence[int]) -> str:
+def text_of(model: TextFile, prompt: PromptLike, ids: Sequence[int]) -> str:
     """The text of a prompt, however it was given."""
     if isinstance(prompt, Prompt):
         return prompt.text
@@ -36,8 +37,13 @@ def notes_of_file(model: Model) -> tuple[str, ...]:
 
 def notes_of(model: Model, prompt: PromptLike, ids: Sequence[int]) -> tuple[str, ...]:
     """Notes on the file, on a prompt and on its tokens."""
-    vocab = model.vocab  # first, so that llama.cpp has been asked
-    notes = list(notes_of_file(model))
+    on_prompt = notes_of_prompt(model, prompt, ids)  # first, so that llama.cpp has been asked about the tokenizer
+    return (*notes_of_file(model), *on_prompt)
+
+
+def notes_of_prompt(file: TextFile, prompt: PromptLike, ids: Sequence[int]) -> tuple[str, ...]:
+    """Notes on a prompt and on its tokens."""
+    vocab, notes = file.vocab, list[str]()
     if vocab.bos is not None and list(ids[:2]) == [vocab.bos] * 2:
         name = vocab.piece(vocab.bos).decode("utf-8", "replace")
         notes.append(f"the prompt begins with BOS twice ({name}): --bos no leaves one out")
@@ -50,6 +56,6 @@ def notes_of(model: Model, prompt: PromptLike, ids: Sequence[int]) -> tuple[str,
     beside = any(f"{name}\\n" in given.text or f"\\n{name}" in given.text for name in special if name)
     if beside or given.text.count("\\n") > 1:
         notes.append(TYPED)
-    if not special and has_template(model.file):
+    if not special and has_template(file.file):
         notes.append(HINT)
     return tuple(notes)
