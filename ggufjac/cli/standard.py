@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ggufjac.errors import UserError
-from ggufjac.readable import storable, visible
+from ggufjac.readable import storable_json, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -86,7 +86,7 @@ class _Drawn(io.StringIO):
 def say_json(text: str) -> None:
     """Print JSON, in ASCII where the encoding of standard output does not have its characters. Raises as `say`."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    text = storable(text)
+    text = storable_json(text)
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
