@@ -6,6 +6,7 @@ colour or a clipboard is nobody's but the reader's, a picture is well-formed XML
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 
@@ -31,6 +32,18 @@ def briefly(text: str, longest: int = 200) -> str:
     """`visible` of what may be of any length, an error's message that quotes a file."""
     shown = visible(text[: longest + 1])
     return shown if len(text) <= longest else f"{shown[:longest]}…"
+
+
+def curtailed(text: str, name: int = 400, whole: int = 3000) -> str:
+    """`text` with the middle left out of every name in it (in quotation marks, or without spaces) that is longer than
+    `name`, and of what is longer than `whole` all the same."""
+    named = re.compile(rf"'[^']{{{name},}}'|\S{{{name},}}")
+    return _without_middle(named.sub(lambda found: _without_middle(found[0], name), text), whole)
+
+
+def _without_middle(text: str, longest: int) -> str:
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
 
 
 def visible_lines(text: str) -> str:

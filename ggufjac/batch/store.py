@@ -198,7 +198,7 @@ def writing(folder: str | Path) -> Iterator[Store]:
 def reading(folder: str | Path) -> Iterator[Store]:
     """The folder's store, to be read, also while another process writes. Raises UserError where there is none."""
     place = Path(folder).absolute()
-    if not (place / DATABASE).is_file():
+    if not os.path.isfile(place / DATABASE):
         raise UserError(f"{folder} is no folder of results; `ggufjac run PROMPTS MODEL --out FOLDER` makes one")
     with _connected(place, folder, "rw") as connection:  # a killed writer's transaction has to be rolled back
         yield Store(place, connection)

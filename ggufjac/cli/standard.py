@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ggufjac.errors import UserError
-from ggufjac.readable import storable_json, visible
+from ggufjac.readable import curtailed, storable_json, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -49,10 +49,10 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def complain(text: str) -> None:
-    """One line on standard error, where that can be written."""
+    """One line on standard error, where that can be written; names of any length in it are curtailed."""
     if sys.stderr is not None:
         with suppress(OSError):
-            print(f"ggufjac: {visible(text)}", file=sys.stderr, flush=True)
+            print(f"ggufjac: {curtailed(visible(text))}", file=sys.stderr, flush=True)
 
 
 def say(*parts: RenderableType, width: int | None = None, wrapped: bool = True) -> None:
