@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ggufjac.cli.main import parse, run
+from ggufjac.cli.main import parse, parser, run
 from ggufjac.errors import UserError
 from ggufjac.network.texts import Sampling
 from ggufjac.readable import curtailed
@@ -141,3 +142,14 @@ def test_help_that_cannot_be_written(
         assert run(words) == 2
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
     assert capsys.readouterr().err == "ggufjac: standard output cannot be written: No space left on device\n"
+
+
+def test_how_tokens_are_drawn_is_the_same_option_everywhere() -> None:
+    (commands,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    told = {}
+    for name in ("generate", "answer", "steer"):
+        known = {flag: action for action in commands.choices[name]._actions for flag in action.option_strings}
+        told[name] = [
+            (known[flag].help, known[flag].metavar) for flag in ("--temperature", "--top-p", "--top-k", "--seed")
+        ]
+    assert told["generate"] == told["answer"] == told["steer"]

@@ -61,8 +61,9 @@ def _head(s: Steered, width: int) -> RenderableType:
 def _choice(s: Steered) -> str:
     if s.temperature == 0:
         return "the likeliest token each time"
+    likeliest = f", top-k {s.top_k}" if s.top_k else ""
     limit = "" if s.top_p == 1 else f", top-p {s.top_p:g}"
-    return f"drawn at temperature {s.temperature:g}{limit}, seed {s.seed}"
+    return f"drawn at temperature {s.temperature:g}{likeliest}{limit}, seed {s.seed}"
 
 
 def _texts(s: Steered, width: int) -> Table:
