@@ -55,12 +55,12 @@ class Steered(PromptResult):
     """One prompt, steered by the concept of another at one layer, with several strengths.
 
     concept: the other prompt. temperature, top_p, top_k: how tokens are drawn. n_layer: how many layers there are;
-    layer: where the stream that leaves it was steered; chosen: whether for the largest gain; candidates: among these
-    (empty where the layer was given). counts: the concept's tokens; counts_given: whether they were given, or found. writes:
-    what the direction at the end of the first steered text writes through the lens at that layer. unsteered: what the
-    prompt goes on with by itself; steered: with every strength. cached: whether a step cost one token, or the whole
-    text. exactness: ||sum J x + c - h|| / ||h|| of the concept's map at the layer. control: the exported file;
-    controlled: what the prompt goes on with when it is added with a factor of 1.
+    layer: where the stream that leaves it was steered; chosen: whether for the largest gain; candidates: among
+    these (empty where the layer was given). counts: the concept's tokens; counts_given: whether they were given, or
+    found. writes: what the direction at the end of the first steered text writes through the lens at that layer.
+    unsteered: what the prompt goes on with by itself; steered: with every strength. cached: whether a step cost one
+    token, or the whole text. exactness: ||sum J x + c - h|| / ||h|| of the concept's map at the layer. control: the
+    exported file; controlled: what the prompt goes on with when it is added with a factor of 1.
     """
 
     kind: ClassVar[str] = "steering"
