@@ -1,4 +1,4 @@
-"""What a reader should know of a file reaches the reports that are of no single prompt: plans and batches."""
+"""What a reader should know of results reaches the reports that are of no single prompt: plans and batches."""
 
 from __future__ import annotations
 
@@ -70,6 +70,25 @@ def test_the_report_of_a_batch_says_each_note_once(folder: Path) -> None:
     ]
     shown = " ".join(printed(report(summary), 200).split())
     assert shown.count(EMPTY) == shown.count(TWICE) == 1
+
+
+def test_what_rules_leave_out_is_no_error(tiny_path: Path, tmp_path: Path) -> None:
+    prompts, models = [PromptLine(1, "The bridge")], sources([tiny_path])
+    exact = units_of(prompts, models, ["attribute"], BatchOptions(fast=True, rules="half"))
+    other = units_of(prompts, models, ["attribute"], BatchOptions(fast=True, rules="lrp-qk"))
+    run_batch(tmp_path / "out", exact)
+    run_batch(tmp_path / "out", other)
+    with reading(tmp_path / "out") as store:
+        rows = store.rows()
+    assert [row["rules"] for row in rows] == ["half", "lrp-qk"]
+    (group,) = summary_of(rows, "out").groups
+    assert group.reconstruction == group.worst == rows[0]["reconstruction"]
+    assert group.left_out == rows[1]["reconstruction"]
+    (alone,) = summary_of(rows, "out", {other[0].key}).groups
+    assert alone.reconstruction is None
+    shown = " ".join(printed(report(summary_of(rows, "out", {other[0].key})), 140).split())
+    assert f"not credited {rows[1]['reconstruction']:.1%}" in shown
+    assert "their terms credit it to no token" in shown
 
 
 def test_a_table_without_notes_is_read(folder: Path, tmp_path: Path) -> None:

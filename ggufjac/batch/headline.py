@@ -39,6 +39,7 @@ def headline(result: Any) -> dict[str, Any]:
         "explained": explained,
         "explained_rank": explained_rank,
         "explained_probability": explained_probability,
+        "rules": result.rules,
         "reconstruction": reconstruction_of(result),
         "stable_rank": None if rank is None else rank.combined_stable_rank,
         "verdict": _verdict(result) if agreement is None else agreement.verdict,

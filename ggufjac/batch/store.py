@@ -73,7 +73,8 @@ CREATE TABLE IF NOT EXISTS units (
     term2 REAL,
     source3 TEXT,
     term3 REAL,
-    reconstruction REAL,       -- relative error of the linear map
+    rules TEXT,                -- how the model was linearised
+    reconstruction REAL,       -- relative error of the linear map; of rules that leave something out, how much
     stable_rank REAL,          -- of the map of all tokens together
     verdict TEXT,              -- llama.cpp beside it: MATCH, NEAR-TIE, MISMATCH
     kl REAL,                   -- of llama.cpp's prediction, in nats

@@ -9,13 +9,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ggufjac.batch.store import DONE, FAILED, PENDING
+from ggufjac.rules import rules_called
 
 
 @dataclass(frozen=True)
 class Group:
     """All prompts of one analysis on one model.
 
-    reconstruction, worst: mean and largest relative error of the linear maps (None: there is none yet); verdicts: how
+    reconstruction, worst: mean and largest relative error of the linear maps by rules that reconstruct (None: there is
+    none yet); left_out: the mean share of the output that the others leave out, by design, crediting it to no token
+    (None: there are no others); verdicts: how
     often llama.cpp was found to agree, by verdict; kl: the mean of its predictions' divergence from the exact ones, in
     nats; seconds: of computing, all units together.
     """
@@ -31,6 +34,7 @@ class Group:
     verdicts: dict[str, int]
     kl: float | None
     seconds: float
+    left_out: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,11 @@ def _notes(rows: Sequence[sqlite3.Row]) -> tuple[Note, ...]:
 def _group(model: str, fingerprint: str, analysis: str, rows: Sequence[sqlite3.Row]) -> Group:
     status = Counter(row["status"] for row in rows)
     done = [row for row in rows if row["status"] == DONE]
-    errors = [row["reconstruction"] for row in done if row["reconstruction"] is not None]
+    errors, left_out = list[float](), list[float]()
+    for row in done:
+        if row["reconstruction"] is not None:
+            exact = row["rules"] is None or rules_called(row["rules"]).reconstructs
+            (errors if exact else left_out).append(row["reconstruction"])
     divergences = [row["kl"] for row in done if row["kl"] is not None]
     return Group(
         model=model,
@@ -120,4 +128,5 @@ def _group(model: str, fingerprint: str, analysis: str, rows: Sequence[sqlite3.R
         verdicts=dict(Counter(row["verdict"] for row in done if row["verdict"] is not None).most_common()),
         kl=sum(divergences) / len(divergences) if divergences else None,
         seconds=sum(row["seconds"] or 0.0 for row in rows),
+        left_out=sum(left_out) / len(left_out) if left_out else None,
     )
