@@ -6,6 +6,7 @@ and what is no regular file (a device, a pipe) or is where a standard stream goe
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -83,6 +84,8 @@ def settled(folder: str | Path) -> None:
 
 def _obstacle(target: Path) -> str:
     """Why a place cannot be written; "" where it can."""
+    if too_long(target):
+        return "the name is too long"
     if target.is_dir():
         return "is a folder"
     found = _status(target)
@@ -94,6 +97,17 @@ def _obstacle(target: Path) -> str:
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         return f"its folder {visible(str(folder))} is missing or not writable"
     return ""
+
+
+def too_long(target: Path) -> bool:
+    """Whether no file can be called so."""
+    try:
+        os.stat(target)
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    except ValueError:
+        pass
+    return False
 
 
 def _status(target: str | Path) -> os.stat_result | None:

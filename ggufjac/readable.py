@@ -6,9 +6,8 @@ colour or a clipboard is nobody's but the reader's, a picture is well-formed XML
 
 from __future__ import annotations
 
-import os
+import re
 import unicodedata
-from pathlib import Path
 
 
 def readable(text: str) -> str:
@@ -35,6 +34,18 @@ def briefly(text: str, longest: int = 200) -> str:
     return shown if len(text) <= longest else f"{shown[:longest]}…"
 
 
+def curtailed(text: str, name: int = 400, whole: int = 3000) -> str:
+    """`text` with the middle left out of every name in it (in quotation marks, or without spaces) that is longer than
+    `name`, and of what is longer than `whole` all the same."""
+    named = re.compile(rf"'[^']{{{name},}}'|\S{{{name},}}")
+    return _without_middle(named.sub(lambda found: _without_middle(found[0], name), text), whole)
+
+
+def _without_middle(text: str, longest: int) -> str:
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
+
+
 def visible_lines(text: str) -> str:
     """`visible` of every line of a text whose lines stay."""
     return "\n".join(map(visible, text.split("\n")))
@@ -46,17 +57,25 @@ def harmless(text: str) -> str:
 
 
 def storable(text: str) -> str:
-    """`text` as every file, table and encoder takes it: halves of characters (bytes of a path that are no UTF-8) are
-    written as \\udcNN, which is what JSON calls them; all else stays."""
+    """`text` as every file, table and encoder takes it: what is no character (`escaped`) is written as an escape; all
+    else stays."""
+    return "".join(escaped(c) if "\ud800" <= c <= "\udfff" else c for c in text)
+
+
+def storable_json(text: str) -> str:
+    """The same for JSON, whose own escapes keep halves of characters, so that a reader has the name as it is."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def name_of(path: Path) -> str:
-    """The name of a file as a text, in which bytes that are no UTF-8 are written as \\xNN."""
-    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
+def escaped(character: str) -> str:
+    """A character as an escape. A byte of a name that is no UTF-8 is \\xNN; Python holds it as half of a character."""
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def _seen(character: str) -> str:
     if character == "\n":
         return "⏎"
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+    return character if character.isprintable() else escaped(character)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -16,9 +16,12 @@ from browser import chromium
 from ggufjac.analyses.common.result import Result
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
-from ggufjac.registry import resolve
+from ggufjac.registry import Places, resolve
 from ggufjac.reports import views
 from tinymodels import make
+
+if TYPE_CHECKING:
+    from ggufjac.batch.units import Unit
 
 #: Thirteen token ids of the synthetic vocabulary, BOS first.
 IDS = [1, 300, 17, 42, 280, 99, 7, 123, 256, 64, 31, 200, 5]
@@ -93,3 +96,49 @@ def results(tiny: Model) -> dict[str, Result]:
 def tiny(tiny_path: Path) -> Iterator[Model]:
     with Model.open(tiny_path) as model:
         yield model
+
+
+# --- batches and disks --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def other_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make("gemma3", tmp_path_factory.mktemp("other") / "gemma.gguf", n_layer=2)
+
+
+@pytest.fixture(scope="session")
+def units(tiny_path: Path, other_path: Path) -> tuple[Unit, ...]:
+    from batches import HOW, PROMPTS
+    from ggufjac.batch.prompts import PromptLine
+    from ggufjac.batch.run import sources
+    from ggufjac.batch.units import units_of
+
+    lines = [PromptLine(i, text) for i, text in enumerate(PROMPTS, 1)]
+    return units_of(lines, sources([tiny_path, other_path]), ["analyze"], HOW)
+
+
+@pytest.fixture(scope="session")
+def whole(units: Sequence[Unit], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing has interrupted."""
+    from ggufjac.batch.run import run_batch
+
+    folder = tmp_path_factory.mktemp("whole") / "results"
+    summary = run_batch(folder, units)
+    assert (summary.done, summary.failed, summary.pending) == (10, 0, 0)
+    return folder
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    """Folders of which none exists yet."""
+    root = tmp_path / "disk"
+    return Places(
+        home=root / "ggufjac",
+        ollama=(root / "ollama", root / "service"),
+        lmstudio=(root / "lmstudio",),
+        hub=root / "hub",
+        llamacpp=(root / "llama.cpp",),
+        jan=(root / "jan",),
+        gpt4all=(root / "gpt4all",),
+        others=(root / "others",),
+    )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import ggufjac
 from ggufjac.analyses.common.records import to_plain
 from ggufjac.analyses.inspect import inspect
+from ggufjac.analyses.judge.verify import twin
 from ggufjac.errors import UserError
 from ggufjac.llamacpp.run import Runner
 from ggufjac.llamacpp.vocab import Vocab
@@ -143,6 +144,15 @@ def test_towers_are_left_out_and_named(tmp_path: Path) -> None:
         told = [note for note in found.notes if "only the text part" in note]
         assert len(told) == 1
         json.dumps(to_plain(found))
+
+
+def test_a_copy_that_llama_cpp_refuses_is_called_by_its_models_name(tmp_path: Path) -> None:
+    path = tiny("gemma3", with_towers, tmp_path)
+    with Model.open(path) as model, pytest.raises(UserError) as caught:
+        twin(model, [IDS], directory=tmp_path)
+    assert str(caught.value).startswith(f"{path} (its float32 copy, with which ggufjac's values are to be compared): ")
+    assert "tensors that it has no use for" in str(caught.value)
+    assert "twin.gguf" not in str(caught.value)
 
 
 def test_gemma3_of_ollama_gets_gemma3s_own_values(tmp_path: Path) -> None:

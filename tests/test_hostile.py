@@ -17,6 +17,7 @@ from ggufjac.analyses.table import KINDS, load
 from ggufjac.cli.main import run
 from ggufjac.cli.standard import say
 from ggufjac.readable import harmless, readable, storable, visible
+from ggufjac.reader.cursor import show
 from ggufjac.reports.terminal.files import plain, svg
 from ggufjac.reports.views import VIEWS
 from results import nasty
@@ -78,7 +79,8 @@ def test_readable() -> None:
     assert not OBEYED.search(readable(HOSTILE))
     assert "\n" not in visible(HOSTILE)
     assert harmless("a\tb\n\x1b[31m👩‍👩‍👧\x9b") == "a\tb\n\\x1b[31m👩‍👩‍👧\\x9b"
-    assert storable("caf\udce9 \x1b ü") == "caf\\udce9 \x1b ü"
+    assert storable("caf\udce9 \x1b ü") == "caf\\xe9 \x1b ü"
+    assert visible("caf\udce9 \x1b ü") == show("caf\udce9 \x1b ü") == "caf\\xe9 \\x1b ü"
 
 
 @pytest.fixture
@@ -144,4 +146,4 @@ def test_names_that_are_no_utf8_lose_nothing(tmp_path: Path, capfd: pytest.Captu
     capfd.readouterr()
     path.write_bytes(b"GGUF")
     assert run([*words]) == 2
-    assert "mod" in capfd.readouterr().err
+    assert "caf\\xe9/mod\\xe8le.gguf: " in capfd.readouterr().err

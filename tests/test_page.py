@@ -223,7 +223,7 @@ def test_a_section_that_the_report_does_not_have_is_a_mistake(
 
 def test_markup() -> None:
     assert escape("<a&\"'>") == "&lt;a&amp;&quot;&#x27;&gt;"
-    assert escape("\x00\x7f\udc80\x85") == "\\x00\\x7f\\udc80\\x85"
+    assert escape("\x00\x7f\udc80\x85") == "\\x00\\x7f\\x80\\x85"
     assert escape(Markup("<b>")) == "<b>"
     assert tag("p", "<", tag("b", ">"), class_="a", hidden=True, title=None, data_v='"') == (
         '<p class="a" hidden data-v="&quot;">&lt;<b>&gt;</b></p>'

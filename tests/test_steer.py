@@ -283,7 +283,7 @@ def test_drawn_texts_depend_on_their_seed_alone(opened: Opened) -> None:
         ({"strengths": (float("inf"),)}, "finite"),
         ({"strengths": ()}, "strengths"),
         ({"temperature": -1.0}, "temperature"),
-        ({"top_p": 0.0}, "top-p"),
+        ({"top_p": 0.0}, "top_p"),
         ({"counted": (99999,)}, "no token 99999"),
         ({"export": "x.gguf", "export_layers": (0,)}, "no control vector to layer 0"),
         ({"export": "x.gguf", "export_layers": (1, 3)}, "no layer 3"),

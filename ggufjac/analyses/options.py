@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
 
 from ggufjac import parse
 from ggufjac.errors import UserError
 from ggufjac.maps.options import MapOptions
 from ggufjac.option import flag_of, option, options_of
 from ggufjac.rules import PRESETS, rules_called
+
+if TYPE_CHECKING:
+    from ggufjac.network.texts import Sampling
 
 #: A token: its text, "#ID", or its id.
 Token: TypeAlias = "str | int"
@@ -63,6 +66,41 @@ class AnalysisOptions(MapOptions):
 
     seed: int = option(0, "of whatever is drawn at random", parse=parse.seed, metavar="N")
     progress: bool = option(False, "tell on standard error how far it has come", hidden=True, resource=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions(AnalysisOptions):
+    """How the tokens of a text are chosen. temperature: 0 for the likeliest one; top_p, top_k: among which others are
+    drawn, with `seed`."""
+
+    temperature: float = option(0.0, "draw tokens (default 0: the likeliest one)", parse=parse.temperature, metavar="X")
+    top_p: float = option(1.0, "draw from the likeliest that have this probability", parse=parse.share, metavar="X")
+    top_k: int = option(0, "draw from so many likeliest ones (default: all)", parse=parse.whole, metavar="K")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise UserError(f"temperature: {self.temperature} is none; give 0 (the likeliest token) or more")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top_p: {self.top_p} is no probability; give a number above 0 and at most 1")
+        if self.top_k < 0:
+            raise UserError(f"top_k: {self.top_k} is no number of tokens; give at least 0 (all)")
+
+    @property
+    def sampling(self) -> Sampling:
+        """The choice of tokens that is meant."""
+        from ggufjac.network.texts import Sampling
+
+        return Sampling(self.temperature, self.top_p, self.seed, self.top_k)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions(SamplingOptions):
+    """tokens: of the text, at most."""
+
+    follows: ClassVar[bool] = False
+
+    tokens: int = option(64, "at most (default 64)", parse=parse.positive, metavar="N")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,17 +202,14 @@ class AttributeOptions(AnalysisOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerOptions(AnalysisOptions):
-    """tokens: of the answer, at most; temperature, top_p, top_k: how they are drawn (0: the likeliest one); say: an
-    answer that is given, instead. above, against: what every token is taken above (None: `ANSWERED`). rivals: whether
-    what tipped the balance is told where another token was close, everywhere or nowhere. by: into what the text is cut
-    where its parts are summed up. verify: whether llama.cpp is asked what it would have said.
+class AnswerOptions(SamplingOptions):
+    """tokens: of the answer, at most; say: an answer that is given, instead. above, against: what every token is taken
+    above (None: `ANSWERED`). rivals: whether what tipped the balance is told where another token was close, everywhere
+    or nowhere. by: into what the text is cut where its parts are summed up. verify: whether llama.cpp is asked what it
+    would have said.
     """
 
     tokens: int = option(64, "of the answer, at most (default 64)", parse=parse.positive, metavar="N")
-    temperature: float = option(0.0, "draw tokens (default 0: the likeliest one)", parse=parse.temperature, metavar="X")
-    top_p: float = option(1.0, "draw from the likeliest that have this probability", parse=parse.share, metavar="X")
-    top_k: int = option(0, "draw from so many likeliest ones (default: all)", parse=parse.whole, metavar="K")
     say: str | None = option(None, "explain this answer instead of one that the model gives now", metavar="TEXT")
     against: Token | None = option(
         None, "explain how far every token is above this one instead of above chance", metavar="TOKEN", token=True
@@ -207,10 +242,6 @@ class AnswerOptions(AnalysisOptions):
         super().__post_init__()
         if self.tokens < 1:
             raise UserError(f"tokens: {self.tokens} are no answer; ask for at least 1")
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise UserError(f"temperature: {self.temperature} is none; give 0 (the likeliest token) or more")
-        if not 0 < self.top_p <= 1 or self.top_k < 0:
-            raise UserError("top_p must be above 0 and at most 1, and top_k at least 0 (all)")
 
     def usual_rules(self) -> str:
         if self.path is not None:
@@ -272,10 +303,10 @@ class CompareOptions(AnalysisOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SteerOptions(AnalysisOptions):
-    """layer: None to choose it; strengths: those of the steered texts; tokens: how many more there are; temperature:
-    0 for the likeliest token; counted: the concept's tokens (none: found from its map); export: a file for the control
-    vector of the layers export_layers (None: all that llama.cpp steers); directions: what the vector of a layer is.
+class SteerOptions(SamplingOptions):
+    """layer: None to choose it; strengths: those of the steered texts; tokens: how many more there are; counted: the
+    concept's tokens (none: found from its map); export: a file for the control vector of the layers export_layers
+    (None: all that llama.cpp steers); directions: what the vector of a layer is.
     """
 
     follows: ClassVar[bool] = False
@@ -295,8 +326,6 @@ class SteerOptions(AnalysisOptions):
         metavar="X",
     )
     tokens: int = option(24, "new tokens (default 24)", parse=parse.positive, metavar="N")
-    temperature: float = option(0.0, "draw tokens (default 0: the likeliest one)", parse=parse.temperature, metavar="X")
-    top_p: float = option(1.0, "draw from the likeliest that have this probability", parse=parse.share, metavar="X")
     counted: Tokens | None = option(
         None,
         "count this token (its text, or #ID) instead of those that the concept's map writes; may be repeated",

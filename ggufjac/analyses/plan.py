@@ -19,6 +19,7 @@ from ggufjac.errors import UserError
 from ggufjac.maps.costs.planner import Cost, Planner, Rates, trial
 from ggufjac.maps.linear import OVERSAMPLING, usual_sweeps
 from ggufjac.maps.model import Model
+from ggufjac.maps.notes import notes_of_file
 from ggufjac.option import flag_of, options_of
 from ggufjac.quants.device.choice import described
 from ggufjac.quants.memory.devices import default_budget, device_called
@@ -57,7 +58,8 @@ class Plan(Result):
     what: the analysis; n_tokens: of the prompt; top: triplets; memory: the budget, in bytes like the four that follow;
     base: what the process holds already, or on a device of its own the weights that stay there; coefficients, working:
     what comes on top of it at the worst moment; disk: what goes into a temporary file, or from a device to the host.
-    flops_per_second, bytes_per_second: as measured just now. device: as for the analyses of one prompt.
+    flops_per_second, bytes_per_second: as measured just now. device: as for the analyses of one prompt. notes: what a
+    reader should know of the file.
     """
 
     kind: ClassVar[str] = "plan"
@@ -76,6 +78,7 @@ class Plan(Result):
     flops_per_second: float
     bytes_per_second: float
     device: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def peak(self) -> int:
@@ -160,6 +163,7 @@ def plan_of(
         working=max(each.coefficients + each.working for each in made) - max(each.coefficients for each in made),
         disk=max(each.disk for each in made),
         steps=tuple(step for each in made for step in each.steps),
+        notes=tuple(dict.fromkeys(note for each in made for note in each.notes)),
     )
 
 
@@ -251,6 +255,7 @@ class _Planned:
             flops_per_second=self.rates.sweep,
             bytes_per_second=self.rates.read,
             device=described(self.device, self.options.dtype_name),
+            notes=notes_of_file(self.model),
         )
 
     def _step(self, work: Work) -> tuple[PlannedStep, int]:

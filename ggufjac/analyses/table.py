@@ -90,8 +90,8 @@ def read_result(source: str | Path) -> tuple[Result, bool]:
     from ggufjac.analyses.common.result import DIGEST, RESULT
     from ggufjac.analyses.digest import digest_of
 
-    if not Path(source).is_file():
-        raise UserError(f"{source}: there is no such file" if not Path(source).is_dir() else f"{source}: is a folder")
+    if not os.path.isfile(source):
+        raise UserError(f"{source}: there is no such file" if not os.path.isdir(source) else f"{source}: is a folder")
     try:
         with _named(source) as name, safe_open(name, framework="pt") as opened:
             metadata = opened.metadata() or {}

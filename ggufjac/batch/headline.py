@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -38,11 +39,13 @@ def headline(result: Any) -> dict[str, Any]:
         "explained": explained,
         "explained_rank": explained_rank,
         "explained_probability": explained_probability,
+        "rules": result.rules,
         "reconstruction": reconstruction_of(result),
         "stable_rank": None if rank is None else rank.combined_stable_rank,
         "verdict": _verdict(result) if agreement is None else agreement.verdict,
         "kl": None if agreement is None else agreement.kl,
         **_sources(result),
+        "notes": json.dumps(result.notes) if result.notes else None,
     }
 
 

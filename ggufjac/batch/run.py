@@ -14,7 +14,7 @@ from ggufjac.batch.summary import Summary, summary_of
 from ggufjac.batch.units import BatchModel, Resources, Unit
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
-from ggufjac.readable import name_of
+from ggufjac.readable import storable
 from ggufjac.reader.fingerprint import fingerprint
 from ggufjac.registry.stores.ollama import name_of_blob
 
@@ -28,7 +28,7 @@ def sources(paths: Iterable[str | Path]) -> tuple[BatchModel, ...]:
     for path in paths:
         with Model.open(path) as model:
             # the first file of a split model opens all of them, on every machine
-            name = name_of_blob(model.file.path) or name_of(model.file.path)
+            name = name_of_blob(model.file.path) or storable(model.file.path.name)
             found.append(BatchModel(name, str(model.file.path.absolute()), fingerprint(model.file)))
     return tuple(found)
 

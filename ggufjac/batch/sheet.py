@@ -9,6 +9,8 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from ggufjac.readable import storable
+
 #: Columns that mean something to ggufjac alone, or that have columns of their own.
 INSIDE = ("key", "bytes", "extra", "traceback")
 
@@ -32,7 +34,7 @@ def csv_of(rows: Sequence[sqlite3.Row], keys: Collection[str] | None = None) -> 
 
 
 def _cell(value: Any) -> Any:
-    """A value of JSON as a cell: numbers and texts as they are, halves of characters as their code."""
+    """A value of JSON as a cell: numbers and texts as they are, halves of characters as escapes."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return storable(value)
     return value if value is None or type(value) in (int, float) else json.dumps(value)

@@ -31,7 +31,7 @@ DATABASE, RESULTS, LOCK = "batch.sqlite", "results", "batch.lock"
 #: What SQLite keeps beside its file while a transaction is under way.
 JOURNAL = f"{DATABASE}-journal"
 #: PRAGMA user_version of the table below.
-SCHEMA = 3
+SCHEMA = 4
 #: Seconds to wait for another process that is reading or writing.
 PATIENCE = 30.0
 
@@ -73,10 +73,12 @@ CREATE TABLE IF NOT EXISTS units (
     term2 REAL,
     source3 TEXT,
     term3 REAL,
-    reconstruction REAL,       -- relative error of the linear map
+    rules TEXT,                -- how the model was linearised
+    reconstruction REAL,       -- relative error of the linear map; of rules that leave something out, how much
     stable_rank REAL,          -- of the map of all tokens together
     verdict TEXT,              -- llama.cpp beside it: MATCH, NEAR-TIE, MISMATCH
     kl REAL,                   -- of llama.cpp's prediction, in nats
+    notes TEXT,                -- what a reader should know of the file and of the prompt, a JSON list
     seconds REAL,
     finished TEXT,             -- UTC, ISO 8601
     result TEXT,               -- the file in this folder; `ggufjac show` prints its report
@@ -135,8 +137,9 @@ class Store:
                 path.unlink()
 
     def rows(self) -> list[sqlite3.Row]:
-        """All rows, in the order in which they were planned."""
-        return list(self._connection.execute("SELECT * FROM units ORDER BY rowid"))
+        """All rows, in the order in which they were planned; of an older version's table with all columns too."""
+        missing = "".join(f", NULL AS {name}" for name, _ in _lacking(self._connection))
+        return list(self._connection.execute(f"SELECT *{missing} FROM units ORDER BY rowid"))
 
     def _has(self, unit: Unit, done: bool) -> bool:
         """Whether a unit's result is there and is what was written; its row says so afterwards, whatever it said."""
@@ -196,7 +199,7 @@ def writing(folder: str | Path) -> Iterator[Store]:
 def reading(folder: str | Path) -> Iterator[Store]:
     """The folder's store, to be read, also while another process writes. Raises UserError where there is none."""
     place = Path(folder).absolute()
-    if not (place / DATABASE).is_file():
+    if not os.path.isfile(place / DATABASE):
         raise UserError(f"{folder} is no folder of results; `ggufjac run PROMPTS MODEL --out FOLDER` makes one")
     with _connected(place, folder, "rw") as connection:  # a killed writer's transaction has to be rolled back
         yield Store(place, connection)
@@ -226,11 +229,19 @@ def _connected(place: Path, folder: str | Path, mode: str) -> Iterator[sqlite3.C
 
 def _grown(connection: sqlite3.Connection) -> None:
     """Give the table of an older version the columns that it lacks."""
+    for name, kind in _lacking(connection):
+        connection.execute(f"ALTER TABLE units ADD COLUMN {name} {kind}")
+
+
+def _lacking(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """The columns that an older version's table does not have, with their types."""
     known = {row["name"] for row in connection.execute("PRAGMA table_info(units)")}
+    found = []
     for line in TABLE.splitlines():
         name, kind, *_ = [*line.strip().rstrip(",").split(), "", ""]
         if line.startswith("    ") and name not in known and name.isidentifier():
-            connection.execute(f"ALTER TABLE units ADD COLUMN {name} {kind.rstrip(',')}")
+            found.append((name, kind.rstrip(",")))
+    return found
 
 
 def _foreign(place: Path) -> bool:

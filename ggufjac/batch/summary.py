@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ggufjac.batch.store import DONE, FAILED, PENDING
+from ggufjac.rules import rules_called
 
 
 @dataclass(frozen=True)
 class Group:
     """All prompts of one analysis on one model.
 
-    reconstruction, worst: mean and largest relative error of the linear maps (None: there is none yet); verdicts: how
+    reconstruction, worst: mean and largest relative error of the linear maps by rules that reconstruct (None: there is
+    none yet); left_out: the mean share of the output that the others leave out, by design, crediting it to no token
+    (None: there are no others); verdicts: how
     often llama.cpp was found to agree, by verdict; kl: the mean of its predictions' divergence from the exact ones, in
     nats; seconds: of computing, all units together.
     """
@@ -30,6 +34,7 @@ class Group:
     verdicts: dict[str, int]
     kl: float | None
     seconds: float
+    left_out: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,22 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What a reader should know, once. text: the note; models: those of the units that it is about; units: how many."""
+
+    text: str
+    models: tuple[str, ...]
+    units: int
+
+
+@dataclass(frozen=True)
 class Summary:
-    """The units of a folder, or some of them."""
+    """The units of a folder, or some of them. notes: each once, those of the most units first."""
 
     folder: str
     groups: tuple[Group, ...]
     failures: tuple[Failure, ...]
+    notes: tuple[Note, ...] = ()
 
     @property
     def done(self) -> int:
@@ -79,13 +94,27 @@ def summary_of(rows: Sequence[sqlite3.Row], folder: str, keys: Collection[str] |
             for row in chosen
             if row["status"] == FAILED
         ),
+        notes=_notes([row for row in chosen if row["status"] == DONE and row["notes"]]),
     )
+
+
+def _notes(rows: Sequence[sqlite3.Row]) -> tuple[Note, ...]:
+    models: dict[str, list[str]] = {}
+    for row in rows:
+        for text in json.loads(row["notes"]):
+            models.setdefault(text, []).append(row["model"])
+    notes = [Note(text, tuple(dict.fromkeys(found)), len(found)) for text, found in models.items()]
+    return tuple(sorted(notes, key=lambda note: -note.units))
 
 
 def _group(model: str, fingerprint: str, analysis: str, rows: Sequence[sqlite3.Row]) -> Group:
     status = Counter(row["status"] for row in rows)
     done = [row for row in rows if row["status"] == DONE]
-    errors = [row["reconstruction"] for row in done if row["reconstruction"] is not None]
+    errors, left_out = list[float](), list[float]()
+    for row in done:
+        if row["reconstruction"] is not None:
+            exact = row["rules"] is None or rules_called(row["rules"]).reconstructs
+            (errors if exact else left_out).append(row["reconstruction"])
     divergences = [row["kl"] for row in done if row["kl"] is not None]
     return Group(
         model=model,
@@ -99,4 +128,5 @@ def _group(model: str, fingerprint: str, analysis: str, rows: Sequence[sqlite3.R
         verdicts=dict(Counter(row["verdict"] for row in done if row["verdict"] is not None).most_common()),
         kl=sum(divergences) / len(divergences) if divergences else None,
         seconds=sum(row["seconds"] or 0.0 for row in rows),
+        left_out=sum(left_out) / len(left_out) if left_out else None,
     )

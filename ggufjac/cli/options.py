@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import Field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ggufjac.analyses.options import AnalysisOptions
 from ggufjac.errors import UserError
 from ggufjac.option import Flag, default_of, flag_of, options_of
 
@@ -31,7 +32,8 @@ def add(
     """Every option of a record as a flag, those of the analysis before those of all maps. A flag that is not given
     leaves nothing behind, so that what was said is told from what is usual."""
     every = options_of(kind)
-    own = [item for item in every if item.name in kind.__annotations__]
+    shared = {item.name for item in options_of(AnalysisOptions)}
+    own = [item for item in every if item.name in kind.__annotations__ or item.name not in shared]
     for item in (*own, *(item for item in every if item not in own)):
         if flag_of(item).hidden or item.name in without or (only is not None and item.name not in only):
             continue

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
+from ggufjac.cli.standard import say_text
 from ggufjac.errors import UserError
 
 #: What other tools and other spellings call a command.
@@ -30,6 +31,9 @@ MEANT = {
     "check": "verify",
     "diff": "compare",
 }
+#: What is a number that begins with a hyphen, and no option; those that are no numbers too, so that their own parser
+#: says what would do.
+NEGATIVE = re.compile(r"-(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|inf(?:inity)?|nan)$", re.IGNORECASE)
 _CHOICE = re.compile(r"argument (?P<name>.*?): invalid choice: (?P<given>'.*?'|\S+) \(choose from (?P<known>.*)\)")
 
 
@@ -54,6 +58,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **{"allow_abbrev": False, **options})
         for name in (None, "store"):
             self.register("action", name, _Once)
+        self._negative_number_matcher = NEGATIVE  # argparse's own knows no exponents
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help or the version. Raises UserError where that cannot be written, which argparse lets pass."""
+        say_text(message)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(self._improved(message))

@@ -15,7 +15,7 @@ from ggufjac.chat.prompt import Bos, Message, Prompt
 from ggufjac.errors import UserError
 
 if TYPE_CHECKING:
-    from ggufjac.maps.model import Model
+    from ggufjac.maps.textfile import TextFile
 
 #: What -e reads, and what the signs of one letter mean.
 ESCAPE = re.compile(r"\\(?:u(?P<u>[0-9a-fA-F]{4})|x(?P<x>[0-9a-fA-F]{2})|(?P<one>[nrt\\]))")
@@ -62,7 +62,7 @@ class TypedPrompt:
     special: bool
     bos: Bos
 
-    def on(self, model: Model) -> Prompt:
+    def on(self, model: TextFile) -> Prompt:
         """As the model is given it. Raises UserError where a chat is meant and its file has no template for it."""
         if self.messages:
             return model.chat(self.messages, template=self.template, special=self.special, bos=self.bos)

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ggufjac.errors import UserError
-from ggufjac.readable import storable, visible
+from ggufjac.readable import curtailed, storable_json, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -49,10 +49,10 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def complain(text: str) -> None:
-    """One line on standard error, where that can be written."""
+    """One line on standard error, where that can be written; names of any length in it are curtailed."""
     if sys.stderr is not None:
         with suppress(OSError):
-            print(f"ggufjac: {visible(text)}", file=sys.stderr, flush=True)
+            print(f"ggufjac: {curtailed(visible(text))}", file=sys.stderr, flush=True)
 
 
 def say(*parts: RenderableType, width: int | None = None, wrapped: bool = True) -> None:
@@ -86,7 +86,7 @@ class _Drawn(io.StringIO):
 def say_json(text: str) -> None:
     """Print JSON, in ASCII where the encoding of standard output does not have its characters. Raises as `say`."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    text = storable(text)
+    text = storable_json(text)
     try:
         text.encode(encoding)
     except UnicodeEncodeError:

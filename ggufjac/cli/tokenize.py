@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ggufjac.cli import common
 from ggufjac.cli.standard import say, say_json
+from ggufjac.errors import UserError
 
 if TYPE_CHECKING:
     from ggufjac.chat.prompt import Prompt
-    from ggufjac.maps.model import Model
+    from ggufjac.maps.textfile import TextFile
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,8 +30,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def execute(args: argparse.Namespace) -> int:
     typed = common.read_prompt(args)
-    with common.open_model(args.model) as model:
-        told = tokens_of(model, typed.on(model))
+    with _opened(args.model) as file:
+        told = tokens_of(file, typed.on(file))
     if args.json:
         say_json(json.dumps({"schema": "ggufjac.tokens/1", **told}, indent=1, ensure_ascii=False))
         return 0
@@ -40,14 +41,30 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def tokens_of(model: Model, prompt: Prompt) -> dict[str, Any]:
+def _opened(name: str) -> TextFile:
+    """The file that MODEL names, for its tokens alone: what is wrong with its other keys and weights does not matter.
+    Raises UserError where it has no tokenizer, and says what it is where it is no model."""
+    from ggufjac.maps.textfile import TextFile
+    from ggufjac.reader import GGUFFile
+    from ggufjac.reader.kinds import other_kind
+    from ggufjac.registry import resolve
+
+    file = TextFile(GGUFFile.open(resolve(name)))
+    other = other_kind(file.file)
+    if other is not None and file.untokenized is not None:
+        file.close()
+        raise UserError(f"{file.file.path}: this is {other}")
+    return file
+
+
+def tokens_of(file: TextFile, prompt: Prompt) -> dict[str, Any]:
     """The prompt's text, notes on it, and of every token its position, id, text, whether it is special, and in a chat
     whose it is (None: the template's)."""
     from ggufjac.analyses.common.tokens import Speller
     from ggufjac.chat.prompt import role_at, turns_of
-    from ggufjac.maps.notes import notes_of
+    from ggufjac.maps.notes import notes_of_prompt
 
-    ids, speller = model.ids_of(prompt), Speller(model.vocab)
+    ids, speller = file.ids_of(prompt), Speller(file.vocab)
     turns = turns_of(prompt, [speller.raw(i) for i in ids])
     tokens = [
         {
@@ -59,4 +76,4 @@ def tokens_of(model: Model, prompt: Prompt) -> dict[str, Any]:
         }
         for t, token in enumerate(ids)
     ]
-    return {"prompt": prompt.text, "notes": list(notes_of(model, prompt, ids)), "tokens": tokens}
+    return {"prompt": prompt.text, "notes": list(notes_of_prompt(file, prompt, ids)), "tokens": tokens}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +55,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def execute(args: argparse.Namespace) -> int:
     from ggufjac.atomic import require_writable, write_text
 
-    if args.tmp is not None and not Path(args.tmp).is_dir():
+    if args.tmp is not None and not os.path.isdir(args.tmp):
         raise UserError(f"--tmp: {args.tmp} is no folder")
     if args.explain and args.twin and not args.direct:
         raise UserError("--explain is about the file as it is; it does not go with --twin alone")

@@ -11,8 +11,11 @@ from ggufjac.readable import readable
 from ggufjac.reader import GGUFFile
 
 
-def require_distinct_tokens(path: str | os.PathLike[str]) -> None:
-    """Raises UserError with the first text that two tokens of the file have; an empty one is told from the others."""
+def require_distinct_tokens(path: str | os.PathLike[str], called: str) -> None:
+    """Raises UserError with the first text that two tokens of the file have; an empty one is told from the others.
+
+    called: what the file is to be called in it.
+    """
     with GGUFFile.open(Path(path)) as file:
         metadata = file.metadata
         texts = metadata.get("tokenizer.ggml.tokens")
@@ -26,6 +29,6 @@ def require_distinct_tokens(path: str | os.PathLike[str]) -> None:
         first = seen.setdefault(text, token)
         if first != token:
             raise UserError(
-                f"{path}: tokens {first} and {token} have the same text {readable(text)!r}, over which llama.cpp ends "
+                f"{called}: tokens {first} and {token} have the same text {readable(text)!r}, over which llama.cpp ends "
                 "its process; convert the model anew with a current llama.cpp"
             )

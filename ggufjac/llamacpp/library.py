@@ -149,17 +149,20 @@ def supported_version() -> str:
     return f"llama.cpp {llama} (ggml {loaded.ggml.ggml_version().decode()}, llama-cpp-python {_package_version()})"
 
 
-def load_model(path: str | os.PathLike[str], *, vocab_only: bool, repack: bool = False) -> Handle:
+def load_model(
+    path: str | os.PathLike[str], *, vocab_only: bool, repack: bool = False, called: str | None = None
+) -> Handle:
     """A `llama_model` on the CPU, memory-mapped; freed when the handle is closed.
 
     repack: lay weights out anew for faster kernels, as llama.cpp does unless it is told not to; they are then copied
-    into private memory, which a mapped file is there to avoid.
+    into private memory, which a mapped file is there to avoid. called: as for `Runner`.
 
     Raises UserError with llama.cpp's own reason when it cannot load the file.
     """
+    called = called or str(path)
     if not Path(path).is_file():
-        raise UserError(f"{path}: no such file")
-    require_distinct_tokens(path)
+        raise UserError(f"{called}: no such file")
+    require_distinct_tokens(path, called)
     loaded = library()
     params = loaded.api.llama_model_default_params()
     params.vocab_only = vocab_only
@@ -169,7 +172,7 @@ def load_model(path: str | os.PathLike[str], *, vocab_only: bool, repack: bool =
     loaded.log.clear()
     pointer = loaded.api.llama_model_load_from_file(os.fsencode(path), params)
     if not pointer:
-        raise UserError(f"{path}: llama.cpp cannot load this file: {with_meaning(loaded.log.reason())}")
+        raise UserError(f"{called}: llama.cpp cannot load this file: {with_meaning(loaded.log.reason())}")
     return Handle(pointer, loaded.api.llama_model_free)
 
 

@@ -52,11 +52,12 @@ class Runner:
         threads: int | None = None,
         repack: bool = False,
         watched: bool = True,
+        called: str | None = None,
     ) -> None:
         """Load the file. `n_ctx`: longest prompt (llama.cpp rounds it up to a multiple of 256, and picks LongRoPE's
         factors by it); `kv`: type of the key/value cache; `threads`: the CPUs of this process when None; `repack`:
         copy the weights into a form that it multiplies with faster; `watched`: whether its tensors can be looked at, so
-        that it asks about every one of them.
+        that it asks about every one of them; `called`: what errors call the file (None: its path).
 
         Raises UserError when llama.cpp cannot load the file or cannot run it on text alone.
         """
@@ -67,14 +68,14 @@ class Runner:
         if threads is not None and threads < 1:
             raise UserError(f"{threads} threads cannot compute anything: it must be at least 1")
         self._library = library()
-        self._path = os.fspath(path)
+        self._called = called or os.fspath(path)
         self._kv = kv
         self._flash_attention = flash_attention
         self.threads = threads or _available_cpus()
-        self._model = load_model(path, vocab_only=False, repack=repack)
+        self._model = load_model(path, vocab_only=False, repack=repack, called=self._called)
         api, model = self._library.api, self._model.pointer
         if api.llama_model_has_encoder(model):
-            raise UserError(f"{path}: encoder models cannot be run on a prompt alone; give a decoder-only model")
+            raise UserError(f"{self._called}: encoder models cannot be run on a prompt alone; give a decoder-only one")
         self._n_ctx = n_ctx
         self.n_vocab = int(api.llama_vocab_n_tokens(api.llama_model_get_vocab(model)))
         self._whole = _architecture(self._library, model) in _WHOLE
@@ -139,9 +140,10 @@ class Runner:
         rows = np.zeros((n_layer - 1, d), np.float32)  # from layer 1 on
         for layer, direction in directions.items():
             if not 1 <= layer < n_layer:
-                raise UserError(f"llama.cpp cannot steer layer {layer} of {self._path}: it takes 1 to {n_layer - 1}")
+                raise UserError(f"llama.cpp cannot steer layer {layer} of {self._called}: it takes 1 to {n_layer - 1}")
             if direction.shape != (d,):
-                raise UserError(f"the control vector has directions {list(direction.shape)}; {self._path} takes [{d}]")
+                shape = list(direction.shape)
+                raise UserError(f"the control vector has directions {shape}; {self._called} takes [{d}]")
             rows[layer - 1] = factor * direction
         self._control = rows if directions else None
         if self._context is not None:
@@ -155,7 +157,7 @@ class Runner:
             data = rows.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
             status = api.llama_set_adapter_cvec(context, data, rows.size, rows.shape[1], 1, len(rows))
         if status != 0:
-            raise UserError(f"{self._path}: llama.cpp takes no control vector: {self._library.log.reason()}")
+            raise UserError(f"{self._called}: llama.cpp takes no control vector: {self._library.log.reason()}")
 
     def record(self, ids: Sequence[int], recorder: Recorder, positions: Sequence[int] | None = None) -> Recording:
         """Run the prompt under the eyes of the recorder; its recording is returned, with the logits of some positions
@@ -235,7 +237,7 @@ class Runner:
         finally:
             api.llama_batch_free(batch)
         if status != 0:
-            raise UserError(f"{self._path}: llama.cpp cannot run this prompt (status {status}): {log.reason()}")
+            raise UserError(f"{self._called}: llama.cpp cannot run this prompt (status {status}): {log.reason()}")
         return context
 
     def _checked(self, ids: Sequence[int]) -> list[int]:
@@ -250,7 +252,7 @@ class Runner:
         for token in tokens:
             if not 0 <= token < self.n_vocab:
                 raise UserError(
-                    f"token id {token} is outside the vocabulary of {self._path}: ids go from 0 to {self.n_vocab - 1}"
+                    f"token id {token} is outside the vocabulary of {self._called}: ids go from 0 to {self.n_vocab - 1}"
                 )
         return tokens
 
@@ -280,7 +282,7 @@ class Runner:
         log.clear()
         pointer = api.llama_init_from_model(self._model.pointer, params)
         if not pointer:
-            raise UserError(f"{self._path}: llama.cpp cannot make a context of {self._n_ctx} tokens: {log.reason()}")
+            raise UserError(f"{self._called}: llama.cpp cannot make a context of {self._n_ctx} tokens: {log.reason()}")
         self._context, self._capacity = Handle(pointer, api.llama_free, uses=self._model), capacity
         if self._control is not None:
             self._apply_control(pointer)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ggufjac.chat.messages import MessageLike, messages_of
-from ggufjac.chat.prompt import Bos, Prompt, PromptLike
+from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.families import Family, family_of
 from ggufjac.families.parts import Run
-from ggufjac.llamacpp.barevocab import BareVocab, Vocabulary
-from ggufjac.llamacpp.vocab import Vocab
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.lens.streams import TextStreams
 from ggufjac.maps.options import MapOptions
 from ggufjac.maps.sweeps import Passed
 from ggufjac.maps.text import TextMap
+from ggufjac.maps.textfile import TextFile
 from ggufjac.maps.unchanged import Stamps
 from ggufjac.maps.within.hooks import Activations
 from ggufjac.network.followed.follow import concluded, follow
@@ -34,14 +30,13 @@ from ggufjac.quants.memory.devices import OutOfMemory, available_memory, device_
 from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.tensor import QuantTensor
 from ggufjac.reader import GGUFFile
-from ggufjac.reader.template import template_of
 
 
-class Model:
+class Model(TextFile):
     """One GGUF file, open for any number of prompts. Use it as a context manager, or close it."""
 
     def __init__(self, file: GGUFFile, family: Family) -> None:
-        self.file = file
+        super().__init__(file)
         self.family = family
         self._stamps = Stamps.of(file.paths)
 
@@ -60,91 +55,13 @@ class Model:
         not count, and its missing pages must not be touched."""
         self._stamps.require_same()
 
-    def close(self) -> None:
-        if "vocab" in self.__dict__:
-            self.vocab.close()
-        self.file.close()
-
     def __repr__(self) -> str:
         f = self.family
         return f"<{type(self).__name__} {self.file.path.name}: {self.file.architecture}, {f.n_layer} layers, d {f.d}>"
 
-    def __enter__(self) -> Model:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    @cached_property
-    def vocab(self) -> Vocabulary:
-        """llama.cpp's own tokenizer for this file; where it has none, what the file says of its tokens."""
-        try:
-            return Vocab.load(self.file.path)
-        except UserError as error:
-            return BareVocab(self.file, str(error))
-
-    def tokenize(self, text: str, special: bool = True) -> list[int]:
-        """Token ids, special tokens and BOS exactly as llama.cpp adds them; special: whether "<s>" and the like in the
-        text are the tokens of that name."""
-        return self.vocab.tokenize(text, parse_special=special)
-
-    def detokenize(self, ids: Sequence[int]) -> str:
-        return self.vocab.detokenize(list(ids))
-
-    def render(
-        self,
-        messages: str | Iterable[MessageLike],
-        add_generation_prompt: bool = True,
-        *,
-        template: str | None = None,
-        now: datetime | None = None,
-    ) -> str:
-        """The text that the file's chat template makes of messages (as `Message` or dicts; a text is a user's).
-
-        add_generation_prompt: it ends where the assistant's answer begins, or, where the last message is the
-        assistant's, where this ends; False: with the end of the last turn. template: one of the file's by its name
-        (None: the usual one). now: the time that the template is told (None: the present).
-
-        Raises UserError for messages that are none, for a file without the template, and where it does not take them.
-        """
-        return self.chat(messages, add_generation_prompt, template=template, now=now).text
-
-    def chat(
-        self,
-        messages: str | Iterable[MessageLike],
-        add_generation_prompt: bool = True,
-        *,
-        template: str | None = None,
-        special: bool = True,
-        bos: Bos = "auto",
-        now: datetime | None = None,
-    ) -> Prompt:
-        """Messages as a prompt for every analysis. As `render`; special, bos: as in `Prompt`."""
-        found = messages_of(messages)
-        made = template_of(self.file, template)
-        return made.prompt(found, add_generation_prompt, special=special, bos=bos, now=now)
-
-    def continuation(self, ids: Sequence[int], text: str) -> list[int]:
-        """The tokens of a text that follows others, as the tokenizer cuts it there.
-
-        Where it would join the text with what stands before it, which is fixed, the text is cut behind a line's end.
-        """
-        before = self.detokenize(ids)
-        shared, whole = self.tokenize(before), self.tokenize(before + text)
-        if shared and whole[: len(shared)] == shared:
-            return whole[len(shared) :]
-        lead, alone = (self.vocab.tokenize("\n" + more, add_special=False) for more in ("", text))
-        if alone[: len(lead)] == lead:
-            return alone[len(lead) :]
-        return self.vocab.tokenize(text, add_special=False)
-
     def ids_of(self, prompt: PromptLike) -> list[int]:
         """The token ids of a prompt given as text, as ids or as a `Prompt`, checked against vocabulary and context."""
-        if isinstance(prompt, str):
-            prompt = Prompt(prompt)
-        ids = self._read(prompt) if isinstance(prompt, Prompt) else [int(i) for i in prompt]
-        if not ids:
-            raise UserError("the prompt has no tokens")
+        ids = super().ids_of(prompt)
         wrong = [i for i in ids if not 0 <= i < self.family.n_vocab]
         if wrong:
             raise UserError(f"there is no token {wrong[0]}; the vocabulary has {self.family.n_vocab} tokens, from 0")
@@ -152,21 +69,6 @@ class Model:
             raise UserError(
                 f"the prompt has {len(ids)} tokens; the model's context holds {self.family.n_ctx_train}: shorten it"
             )
-        return ids
-
-    def _read(self, prompt: Prompt) -> list[int]:
-        """The tokens of a text. Raises UserError where it is empty, and where BOS is asked for and there is none."""
-        if not prompt.text:
-            raise UserError("the prompt is empty; give at least one character")
-        is_chat = bool(prompt.messages)
-        bos, adds_bos = self.vocab.bos, self.vocab.adds_bos
-        ids = self.vocab.tokenize(prompt.text, add_special=not is_chat, parse_special=prompt.special)
-        if prompt.bos == "no" and adds_bos and not is_chat:
-            return ids[1:]
-        if (prompt.bos == "yes" or (prompt.bos == "auto" and is_chat and adds_bos)) and ids[:1] != [bos]:
-            if bos is None:
-                raise UserError(f"{self.file.path}: the file names no BOS; leave out --bos yes")
-            ids = [bos, *ids]
         return ids
 
     def embed(self, ids: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:

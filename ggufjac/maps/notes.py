@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ggufjac.chat.prompt import Prompt, PromptLike
-from ggufjac.llamacpp.barevocab import BareVocab
 from ggufjac.reader.template import has_template
 
 if TYPE_CHECKING:
     from ggufjac.maps.model import Model
+    from ggufjac.maps.textfile import TextFile
 
 HINT = "this model has a chat template; --chat explains the prompt as a chat"
 TYPED = "the prompt holds a backslash and an n (\\n) where a newline may be meant; -e reads it as one"
 
 
-def text_of(model: Model, prompt: PromptLike, ids: Sequence[int]) -> str:
+def text_of(model: TextFile, prompt: PromptLike, ids: Sequence[int]) -> str:
     """The text of a prompt, however it was given."""
     if isinstance(prompt, Prompt):
         return prompt.text
@@ -30,15 +30,20 @@ def notes_of_file(model: Model) -> tuple[str, ...]:
         n = len(empty) - 1
         which = f"{empty[0]} and {n} more matrices hold" if n else f"the matrix {empty[0]} holds"
         notes.append(f"{which} only zeros: perhaps the download is unfinished")
-    if isinstance(model.vocab, BareVocab):
-        notes.append(model.vocab.note)
+    if model.untokenized is not None:
+        notes.append(model.untokenized.note)
     return tuple(notes)
 
 
 def notes_of(model: Model, prompt: PromptLike, ids: Sequence[int]) -> tuple[str, ...]:
     """Notes on the file, on a prompt and on its tokens."""
-    notes = list(notes_of_file(model))
-    vocab = model.vocab
+    on_prompt = notes_of_prompt(model, prompt, ids)  # first, so that llama.cpp has been asked about the tokenizer
+    return (*notes_of_file(model), *on_prompt)
+
+
+def notes_of_prompt(file: TextFile, prompt: PromptLike, ids: Sequence[int]) -> tuple[str, ...]:
+    """Notes on a prompt and on its tokens."""
+    vocab, notes = file.vocab, list[str]()
     if vocab.bos is not None and list(ids[:2]) == [vocab.bos] * 2:
         name = vocab.piece(vocab.bos).decode("utf-8", "replace")
         notes.append(f"the prompt begins with BOS twice ({name}): --bos no leaves one out")
@@ -51,6 +56,6 @@ def notes_of(model: Model, prompt: PromptLike, ids: Sequence[int]) -> tuple[str,
     beside = any(f"{name}\\n" in given.text or f"\\n{name}" in given.text for name in special if name)
     if beside or given.text.count("\\n") > 1:
         notes.append(TYPED)
-    if not special and has_template(model.file):
+    if not special and has_template(file.file):
         notes.append(HINT)
     return tuple(notes)

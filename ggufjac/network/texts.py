@@ -113,7 +113,9 @@ class Sampling:
         return choose
 
     def _draw(self, logits: Tensor, generator: torch.Generator) -> int:
-        p, order = (logits / self.temperature).softmax(-1).sort(descending=True, stable=True)
+        # the likeliest is at 0, so that no temperature, however near to 0, makes it infinite
+        distances = (logits - logits.max()) / torch.tensor(self.temperature, dtype=logits.dtype)
+        p, order = distances.softmax(-1).sort(descending=True, stable=True)
         if self.top_k:
             p = p[: self.top_k] / p[: self.top_k].sum()
         reached = p.cumsum(-1)

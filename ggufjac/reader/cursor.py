@@ -11,6 +11,7 @@ from pathlib import Path
 from struct import Struct
 
 from ggufjac.errors import UserError
+from ggufjac.readable import briefly, visible
 
 UINT32 = Struct("<I")
 UINT64 = Struct("<Q")
@@ -18,16 +19,12 @@ UINT64 = Struct("<Q")
 
 def bad_file(path: Path, problem: str) -> UserError:
     """The one line that says what is wrong with a file, for the caller to raise."""
-    text = str(path)
-    return UserError(f"{text if text.isprintable() else repr(text)}: {problem}")
+    return UserError(f"{visible(str(path))}: {problem}")
 
 
 def show(name: object) -> str:
     """Text out of a file as it can stand in a one-line message: control characters escaped, length bounded."""
-    text = str(name)
-    if not text.isprintable():
-        text = repr(text)
-    return text if len(text) <= 200 else f"{text[:200]}…"
+    return briefly(str(name))
 
 
 class Cursor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from mmap import mmap
@@ -189,6 +189,21 @@ class Metadata(Mapping[str, Any]):
         if entry.item is None:
             self._wrong(key, "an array")
         return entry.count
+
+    def some_strings(self, key: str, wanted: Collection[int]) -> dict[int, str]:
+        """Of an array of strings those with these numbers, as far as it has them; the others are not decoded. Raises
+        UserError as `array_length`."""
+        entry = self._entry(key)
+        if entry.item is not ValueType.STRING:
+            self._wrong(key, _KIND_NAMES[list])
+        found: dict[int, str] = {}
+        length, start = UINT64.unpack_from, entry.offset + 8
+        for number in range(min(entry.count, max(wanted, default=-1) + 1)):
+            stop = start + length(self._data, start - 8)[0]
+            if number in wanted:
+                found[number] = self._data[start:stop].decode(errors="replace")
+            start = stop + 8
+        return found
 
     def require(self, key: str, kind: type[T]) -> T:
         """The value of `key`, which must be there and be a `kind`.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ggufjac.chat.template import ChatTemplate
 from ggufjac.errors import UserError
 from ggufjac.reader.file import GGUFFile
@@ -52,14 +50,12 @@ def template_of(file: GGUFFile, name: str | None = None) -> ChatTemplate:
 
 def _special(file: GGUFFile) -> dict[str, str]:
     """The texts of special tokens by transformers' names, as far as the file names them."""
-    ids: dict[str, Any] = {
-        name: file.metadata[f"tokenizer.ggml.{key}"]
+    ids: dict[str, int] = {
+        name: i
         for name, key in SPECIAL.items()
-        if f"tokenizer.ggml.{key}" in file.metadata
+        if type(i := file.metadata.get(f"tokenizer.ggml.{key}")) is int  # not isinstance: to Python a bool is an int
     }
-    tokens = file.metadata.optional("tokenizer.ggml.tokens", list, [])
-    return {
-        name: str(tokens[i])
-        for name, i in ids.items()
-        if isinstance(i, int) and not isinstance(i, bool) and 0 <= i < len(tokens)
-    }
+    if "tokenizer.ggml.tokens" not in file.metadata:
+        return {}
+    texts = file.metadata.some_strings("tokenizer.ggml.tokens", set(ids.values()))
+    return {name: texts[i] for name, i in ids.items() if i in texts}

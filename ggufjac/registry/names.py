@@ -145,6 +145,9 @@ def _unknown(name: str, known: list[CatalogueEntry], local: list[LocalModel], pl
         return f"{name} cannot be reached: your user may not look into its folder; have yourself permitted to"
     except (OSError, ValueError):
         pass
+    whole = path.with_name(f"{path.name}.gguf") if path.name else path
+    if os.path.isfile(whole):
+        return f"there is no file {name}; did you mean {whole}?"
     names = [entry.name for entry in known]
     names += [other for model in local for other in _all_names(model)]
     odd = _odd(name)

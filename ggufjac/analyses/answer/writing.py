@@ -41,9 +41,8 @@ def write(model: Model, prompt: Sequence[int], options: AnswerOptions) -> Writte
     _require_room(model, len(prompt) + 1)
     # the last token is said and not read
     n_tokens = min(options.tokens, model.family.n_ctx_train - len(prompt) + 1)
-    sampling = Sampling(options.temperature, options.top_p, options.seed, options.top_k)
     said = _by_llama if options.run == "llama.cpp" else _exactly
-    tokens = said(model, prompt, options, n_tokens, sampling)
+    tokens = said(model, prompt, options, n_tokens, options.sampling)
     return Written(tokens, "greedy" if options.temperature == 0 else "sampled", _ends(model, tokens[-1]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from ggufjac.readable import name_of
+from ggufjac.readable import storable
 from ggufjac.reader import GGUFFile
 from ggufjac.registry.stores.ollama import name_of_blob
 
@@ -36,7 +36,7 @@ def facts_of(file: GGUFFile) -> ModelFacts:
         counts[info.type.name] += n
     total = sum(counts.values())
     name = file.metadata.get("general.name")
-    called = name_of_blob(file.path) or name_of(file.path)
+    called = name_of_blob(file.path) or storable(file.path.name)
     return ModelFacts(
         name=name if isinstance(name, str) and name else called.removesuffix(".gguf"),
         file=called,

@@ -20,7 +20,7 @@ from ggufjac.analyses.common.records import ARRAYS, from_plain, to_plain
 from ggufjac.analyses.common.views import Drawing, ResultViews
 from ggufjac.analyses.digest import digest_of
 from ggufjac.chat.prompt import Turn
-from ggufjac.readable import storable
+from ggufjac.readable import storable_json
 from ggufjac.version import __version__
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Result:
         return {"schema": self.schema(), "version": plain.pop("version"), **plain}
 
     def to_json(self) -> str:
-        return storable(json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False))
+        return storable_json(json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False))
 
     @classmethod
     def from_dict(cls: type[R], plain: dict[str, Any], arrays: dict[str, Tensor] | None = None) -> R:

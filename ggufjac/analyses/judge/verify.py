@@ -126,11 +126,13 @@ def twin(
 ) -> Verification:
     """llama.cpp on a temporary float32 copy, float32 cache, flash attention off: every position, every layer.
 
-    Raises UserError when the copy would not fit on the disk or in memory.
+    Raises UserError when the copy would not fit on the disk or in memory, and where llama.cpp does not take it.
     """
     ids = [model.ids_of(prompt) for prompt in prompts]
     n_ctx = max(map(len, ids))
-    with expanded(model, directory) as path, Runner(path, n_ctx, kv="f32", threads=threads) as runner:
+    # the copy's own name means nothing to anybody
+    called = f"{model.file.path} (its float32 copy, with which ggufjac's values are to be compared)"
+    with expanded(model, directory) as path, Runner(path, n_ctx, kv="f32", threads=threads, called=called) as runner:
         forget(path)
         checks = [
             _twin_check(

@@ -23,7 +23,7 @@ from ggufjac.analyses.steer.leverage import Candidate, candidate_layers, candida
 from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
-from ggufjac.network.texts import Influence, Reading, Sampling, goes_on, logits_of_texts
+from ggufjac.network.texts import Influence, Reading, goes_on, logits_of_texts
 from ggufjac.quants.memory.store import DeviceWeights
 
 #: Tokens of a decoded direction that a result keeps.
@@ -54,13 +54,13 @@ class Continuation:
 class Steered(PromptResult):
     """One prompt, steered by the concept of another at one layer, with several strengths.
 
-    concept: the other prompt. temperature, top_p: how tokens are drawn. n_layer: how many layers there are; layer:
-    where the stream that leaves it was steered; chosen: whether for the largest gain; candidates: among these (empty
-    where the layer was given). counts: the concept's tokens; counts_given: whether they were given, or found. writes:
-    what the direction at the end of the first steered text writes through the lens at that layer. unsteered: what the
-    prompt goes on with by itself; steered: with every strength. cached: whether a step cost one token, or the whole
-    text. exactness: ||sum J x + c - h|| / ||h|| of the concept's map at the layer. control: the exported file;
-    controlled: what the prompt goes on with when it is added with a factor of 1.
+    concept: the other prompt. temperature, top_p, top_k: how tokens are drawn. n_layer: how many layers there are;
+    layer: where the stream that leaves it was steered; chosen: whether for the largest gain; candidates: among
+    these (empty where the layer was given). counts: the concept's tokens; counts_given: whether they were given, or
+    found. writes: what the direction at the end of the first steered text writes through the lens at that layer.
+    unsteered: what the prompt goes on with by itself; steered: with every strength. cached: whether a step cost one
+    token, or the whole text. exactness: ||sum J x + c - h|| / ||h|| of the concept's map at the layer. control: the
+    exported file; controlled: what the prompt goes on with when it is added with a factor of 1.
     """
 
     kind: ClassVar[str] = "steering"
@@ -81,6 +81,7 @@ class Steered(PromptResult):
     controlled: Continuation | None
     cached: bool
     exactness: float
+    top_k: int = 0
 
 
 def steer(
@@ -145,6 +146,7 @@ def steer(
         concept=source.prompt,
         temperature=options.temperature,
         top_p=options.top_p,
+        top_k=options.top_k,
         n_layer=n_layer,
         layer=layer,
         chosen=options.layer is None,
@@ -183,8 +185,6 @@ def _check(model: Model, n_tokens: int, options: SteerOptions) -> None:
         )
     if not options.strengths or not all(math.isfinite(x) and x != 0 for x in options.strengths):
         raise UserError("strengths must be finite and not 0: the text that is not steered is written in any case")
-    if not (math.isfinite(options.temperature) and options.temperature >= 0 and 0 < options.top_p <= 1):
-        raise UserError("the temperature must be at least 0 (the likeliest token), and top-p above 0 and at most 1")
 
 
 @dataclass(frozen=True)
@@ -230,9 +230,8 @@ class _Writer:
             memory=o.memory,
             store=self._store,
         )
-        sampling = Sampling(o.temperature, o.top_p, o.seed)
         n = len(strengths)
-        steps = list(goes_on(reading, self._prompt.expand(n, -1), o.tokens, sampling, self._ends))
+        steps = list(goes_on(reading, self._prompt.expand(n, -1), o.tokens, o.sampling, self._ends))
         tokens = torch.stack([step.tokens for step in steps], 1)
         lengths = torch.stack([step.alive for step in steps], 1).sum(1).tolist()
         logits = torch.stack([step.logits.cpu() for step in steps], 1)

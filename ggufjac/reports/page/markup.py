@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
+from ggufjac.readable import escaped
+
 
 class Markup(str):
     """Text that is HTML already."""
@@ -15,11 +17,11 @@ class Markup(str):
 def escape(value: object) -> Markup:
     """Any value as the text of an element or of a quoted attribute; Markup stays as it is.
 
-    Characters that no HTML document may hold (controls, lone surrogates) are written as Python would.
+    Characters that no HTML document may hold (controls, lone surrogates) are written as escapes.
     """
     if isinstance(value, Markup):
         return value
-    text = "".join(c if _allowed(c) else c.encode("unicode_escape").decode("ascii") for c in str(value))
+    text = "".join(c if _allowed(c) else escaped(c) for c in str(value))
     return Markup(html.escape(text))
 
 

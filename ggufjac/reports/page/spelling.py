@@ -9,6 +9,7 @@ from itertools import groupby
 
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
+from ggufjac.readable import escaped
 from ggufjac.reports.page.markup import Markup, escape, join, tag
 
 #: A byte that is no character of its own, as a token's text writes it.
@@ -52,5 +53,5 @@ def _alike(kind: str, text: str) -> Markup:
     if kind == "line":
         return join(join((tag("span", class_="nl"), "\n")) for _ in text)
     if kind == "hidden":
-        return tag("span", text.encode("unicode_escape").decode("ascii"), class_="esc")
+        return tag("span", "".join(map(escaped, text)), class_="esc")
     return escape(text)

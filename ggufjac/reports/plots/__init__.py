@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ggufjac import atomic
+from ggufjac.atomic import too_long
 from ggufjac.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def require(folder: str | Path) -> None:
     """Raise UserError where pictures cannot be made, or where their folder neither exists nor can be made."""
     require_matplotlib()
     path = Path(folder).absolute()
+    if too_long(path):
+        raise UserError(f"{folder}: no pictures can be written there: the name is too long")
     there = next(place for place in (path, *path.parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise UserError(f"{folder}: no pictures can be written there: {there} is no folder, or not writable")

@@ -8,6 +8,7 @@ from matplotlib import font_manager
 
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
+from ggufjac.readable import escaped
 from ggufjac.reports.phrases import Phrase
 
 #: matplotlib's own font, which comes first.
@@ -56,7 +57,7 @@ def shortened(text: str, longest: int) -> str:
 def drawable(text: str) -> str:
     """Text with what no font at hand can draw written as an escape."""
     known = _known()
-    return "".join(c if ord(c) in known or _elsewhere(c) else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if ord(c) in known or _elsewhere(c) else escaped(c) for c in text)
 
 
 def families() -> tuple[str, ...]:

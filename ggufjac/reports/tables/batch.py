@@ -16,6 +16,11 @@ from ggufjac.reports.terminal.layout import ROOMY
 
 #: Failures that are listed, and the longest text of a prompt there.
 FAILURES, LONGEST = 12, 32
+#: What there is in place of an error, where rules do not reconstruct.
+LEFT_OUT = (
+    "not credited: no error, but the mean share of the output that the rules leave out, so that their terms credit it "
+    "to no token; rules that reconstruct (detached, gate, half) miss only what rounding does"
+)
 VERDICTS = {"MATCH": words.GOOD, "NEAR-TIE": words.FAIR, "MISMATCH": words.BAD}
 
 
@@ -28,12 +33,15 @@ def _draw(s: Summary, width: int) -> Iterable[RenderableType]:
     folder = visible(s.folder)
     yield _head(s)
     yield from layout.titled("Models", "one row for each analysis", _groups(s, width))
+    if s.notes:
+        yield from layout.titled("Notes", "each once, and how many units it is about", _notes(s))
     if s.failures:
         shown = s.failures[:FAILURES]
         explained = "tried again by the next run" + (f"; {len(shown)} of {s.failed}" if len(shown) < s.failed else "")
         yield from layout.titled("Failures", explained, _failures(shown, width))
     yield layout.notes(
         "misses: mean ≤ largest relative error of the linear maps; llama.cpp: its first token beside the exact",
+        *([LEFT_OUT] if any(group.left_out is not None for group in s.groups) else []),
         f"rows: {folder}/batch.sqlite; reports: ggufjac show {folder}/results/KEY.safetensors",
     )
 
@@ -69,9 +77,11 @@ def _groups(s: Summary, width: int) -> Table:
 
 def _group(s: Summary, g: Group, roomy: bool) -> list[RenderableType]:
     none = Text("·", style=words.DIM)
-    misses: RenderableType = none
+    missed = []
     if g.reconstruction is not None and g.worst is not None:
-        misses = words.small(g.reconstruction) + (f" ≤ {words.small(g.worst)}" if roomy else "")
+        missed.append(words.small(g.reconstruction) + (f" ≤ {words.small(g.worst)}" if roomy else ""))
+    if g.left_out is not None:
+        missed.append(f"not credited {words.percent(g.left_out)}")
     verdicts = Text("\n").join([Text(f"{n} {verdict}", style=VERDICTS[verdict]) for verdict, n in g.verdicts.items()])
     computed = g.done + g.failed
     cells: list[RenderableType] = [
@@ -80,13 +90,26 @@ def _group(s: Summary, g: Group, roomy: bool) -> list[RenderableType]:
         str(g.done),
         *([Text(str(g.failed), style=words.BAD if g.failed else words.DIM)] if s.failed else []),
         *([Text(str(g.pending), style=words.FAIR if g.pending else words.DIM)] if s.pending else []),
-        misses,
+        "\n".join(missed) if missed else none,
         verdicts if g.verdicts else none,
     ]
     if roomy:
         cells += [none if g.kl is None else words.small(g.kl), words.duration(g.seconds)]
     cells.append(words.duration(g.seconds / computed) if computed else none)
     return cells
+
+
+def _notes(s: Summary) -> Table:
+    table = layout.table()
+    table.add_column("units", justify="right")
+    several = len({group.model for group in s.groups}) > 1
+    if several:
+        table.add_column("model", overflow="fold")
+    table.add_column("note", overflow="fold")
+    for note in s.notes:
+        models = Text(", ".join(readable(name.removesuffix(".gguf")) for name in note.models))
+        table.add_row(str(note.units), *([models] if several else []), Text(visible(note.text), style=words.FAIR))
+    return table
 
 
 def _failures(failures: Iterable[Failure], width: int) -> Table:

@@ -202,7 +202,12 @@ def prompt_facts(
         tokens = [Text(f"{readable(turn.role)} {words.positions(turn.start, turn.stop)}") for turn in turns]
         explained = Text(" are the messages' tokens, all others the template's", style=words.DIM)
         facts.append(("turns", Text(", ").join(tokens).append_text(explained)))
-    return facts + [("note", Text(visible(note), style=words.FAIR)) for note in notes]
+    return facts + note_facts(notes)
+
+
+def note_facts(notes: Sequence[str]) -> list[tuple[str, RenderableType]]:
+    """Lines for the head of a report: what there is to know of a file or a prompt."""
+    return [("note", Text(visible(note), style=words.FAIR)) for note in notes]
 
 
 def _prompt(prompt: str, turns: Sequence[Turn]) -> Text:

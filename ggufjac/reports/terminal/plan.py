@@ -28,10 +28,14 @@ def _head(plan: Plan) -> RenderableType:
         *runs.run_facts(None, plan.device),
         ("memory", _memory(plan)),
         ("time", Text.assemble((f"about {words.duration(plan.seconds)}", "bold"), f"  {_rates(plan)}")),
+        *layout.note_facts(plan.notes),
     ]
     if plan.disk:
         where = "in a temporary file" if plan.device is None else "leave the device for the host's memory or disk"
-        facts.insert(-1, ("disk", f"{words.byte_size(plan.disk)} {where}: the full map is larger than the budget"))
+        facts.insert(
+            -1 - len(plan.notes),
+            ("disk", f"{words.byte_size(plan.disk)} {where}: the full map is larger than the budget"),
+        )
     return layout.frame("ggufjac plan", facts)
 
 

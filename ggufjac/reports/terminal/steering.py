@@ -11,7 +11,7 @@ from rich.text import Text
 from ggufjac.analyses.steer.control import Exported
 from ggufjac.analyses.steer.leverage import POSITIONS, PRICE, Candidate
 from ggufjac.analyses.steer.steering import Continuation, Steered
-from ggufjac.readable import readable, visible
+from ggufjac.readable import escaped, readable, visible
 from ggufjac.reports import phrases, words
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY
@@ -61,8 +61,9 @@ def _head(s: Steered, width: int) -> RenderableType:
 def _choice(s: Steered) -> str:
     if s.temperature == 0:
         return "the likeliest token each time"
+    likeliest = f", top-k {s.top_k}" if s.top_k else ""
     limit = "" if s.top_p == 1 else f", top-p {s.top_p:g}"
-    return f"drawn at temperature {s.temperature:g}{limit}, seed {s.seed}"
+    return f"drawn at temperature {s.temperature:g}{likeliest}{limit}, seed {s.seed}"
 
 
 def _texts(s: Steered, width: int) -> Table:
@@ -109,7 +110,7 @@ def _text(text: Continuation, counted: frozenset[int]) -> Text:
 
 def _plain(text: str) -> str:
     """Line breaks and what cannot be seen made visible; spaces stay what they are."""
-    return "".join(c if c == " " or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if c == " " or c.isprintable() else escaped(c) for c in text)
 
 
 def _candidates(s: Steered) -> Table:
