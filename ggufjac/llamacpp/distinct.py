@@ -29,6 +29,6 @@ def require_distinct_tokens(path: str | os.PathLike[str], called: str) -> None:
         first = seen.setdefault(text, token)
         if first != token:
             raise UserError(
-                f"{called}: tokens {first} and {token} have the same text {readable(text)!r}, over which llama.cpp ends "
-                "its process; convert the model anew with a current llama.cpp"
+                f"{called}: tokens {first} and {token} have the same text {readable(text)!r}, over which llama.cpp "
+                "ends its process; convert the model anew with a current llama.cpp"
             )

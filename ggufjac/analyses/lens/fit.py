@@ -17,7 +17,7 @@ from ggufjac.errors import UserError
 from ggufjac.maps.lens.files import load_lens, write_lens, write_state
 from ggufjac.maps.lens.lens import Lens, LensOrigin, LensSum
 from ggufjac.maps.model import Model
-from ggufjac.readable import name_of
+from ggufjac.readable import storable
 from ggufjac.reader.fingerprint import fingerprint
 from ggufjac.registry.lock import locked
 
@@ -67,7 +67,7 @@ def fit(
     options = options or LensFitOptions()
     n = min(options.prompts, len(corpus.texts))
     origin = LensOrigin(
-        model=name_of(model.file.path),
+        model=storable(model.file.path.name),
         architecture=model.file.architecture,
         fingerprint=fingerprint(model.file),
         rules=str(options.linearisation),

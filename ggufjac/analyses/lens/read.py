@@ -82,7 +82,7 @@ class LensGrid:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LensReading(PromptResult):
+class LensGrids(PromptResult):
     """The grids of one prompt. positions: which tokens were read, by number; targets: the tokens whose ranks are told;
     words: whether only tokens with a letter or digit are shown."""
 
@@ -103,7 +103,7 @@ def lens(
     progress: Progress = silent,
     lenses: Sequence[Named] = (LOGIT,),
     corpus: Corpus | None = None,
-) -> LensReading:
+) -> LensGrids:
     """One prompt through some lenses.
 
     corpus: the texts of the lens "corpus" (None: what the model says by itself). Raises UserError for a lens that does
@@ -139,7 +139,7 @@ def lens(
                 rows=rows,
             )
         )
-    return LensReading(
+    return LensGrids(
         **subject.facts(top_predictions(streams.forward_pass.logits[-1].cpu(), subject.speller)),
         n_layer=n_layer,
         tokens=subject.pieces,
