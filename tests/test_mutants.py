@@ -27,6 +27,12 @@ from mutants import attempt
         ("minimax-01", 1002031),
         ("mistral3", 1002526),
         ("laguna", 1000493),
+        ("rwkv7", 3002821),
+        ("exaone4", 3003240),
+        ("starcoder2", 3007868),
+        ("qwen3vlmoe", 3008486),
+        ("granite_swa", 3009682),
+        ("jais", 3015616),
     ],
 )
 def test_a_report_or_a_line(family: str, seed: int, tmp_path: Path) -> None:

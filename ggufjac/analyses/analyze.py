@@ -99,6 +99,7 @@ def analyze(
     shares, logits = linear.attribute(torch.stack((y / (y @ y), functional))).cpu()
     rebuilt = subject.rebuilt(fast=options.fast)
     told = constants_of(linear, functional[None], [offset])
+    subject.require_numbers(told.worth)
     ordinary = None
     if options.ordinary:
         subject.lap("ordinary Jacobian")
@@ -113,6 +114,9 @@ def analyze(
         combined = linear.svd(options.top, "combined", seed=options.seed)
         norms, norms_exact = linear.squared_norms(combined, seed=options.seed)
         subject.lap("decoding")
+    for svd in (each, combined):
+        if svd is not None:
+            subject.require_numbers(svd.residuals[svd.S > 0])
     rows = _token_rows(subject, shares, logits, functional, each, norms)
     triplets: tuple[Triplet, ...] = ()
     if combined is not None and options.tokens != "each":

@@ -156,6 +156,7 @@ def attribute(
     w, offsets = functionals(linear, asked)
     terms = linear.attribute(w)
     told = constants_of(linear, w, offsets.tolist())
+    subject.require_numbers(told.worth)
     entering = told.worth.sum(0).T.tolist()
     rebuilt = subject.rebuilt(fast=options.fast)
     reconstruction = float(relative_error(rebuilt, linear.output))

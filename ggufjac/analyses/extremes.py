@@ -93,6 +93,7 @@ def extremes(
     subject.lap("columns and rows")
     found = longest(linear, options.top, options.method, options.seed)
 
+    subject.require_numbers(found.squared_norms)
     subject.lap("decoding")
 
     def write(vectors: Tensor) -> list[tuple[Piece, ...]]:

@@ -157,6 +157,7 @@ def answer(
     subject.lap("accounts")
     error, followed, found = linear.reconstruction_error(), followed_of(linear), sinks(linear.forward_pass.states)
     accounts = accounts_at(linear, text.said, subject.speller, options.above or ANSWERED, [against] * text.n)
+    subject.require_numbers(torch.tensor([error, *(account.constants for account in accounts)]))
     logits, rules = linear.logits, linear.rules
     rivals = [_runner_up(row, token) for row, token in zip(logits, written.tokens, strict=True)]
     runner_ups = [prediction_of(row, subject.speller, rival) for row, rival in zip(logits, rivals, strict=True)]

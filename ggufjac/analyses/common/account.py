@@ -58,7 +58,9 @@ def _account(subject: Subject, target: int | None, above: Above) -> Account:
     linear = subject.linear if same else subject.linearized(options)
     question = ask(linear.logits, subject.speller, target, above, None)
     w, b = functionals(linear, (question,))
-    *terms, constant = linear.attribute(w)[0].tolist()
+    given = linear.attribute(w)[0]
+    subject.require_numbers(given)
+    *terms, constant = given.tolist()
     constants = constant + float(b[0])
     missed = question.value - sum(terms) - constants
     found = sinks(linear.forward_pass.states)

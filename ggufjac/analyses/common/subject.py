@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -178,16 +177,27 @@ class Subject:
             "device": described(torch.device(self.options.device), self.options.dtype_name),
         }
 
+    def require_numbers(self, *computed: Tensor) -> None:
+        """Raise UserError where something of the map is no number, though the pass was fine."""
+        if not all(bool(torch.isfinite(values).all()) for values in computed):
+            raise self._beyond()
+
+    def _beyond(self) -> UserError:
+        dtype = self.options.dtype_name
+        more = "" if dtype == "float64" else "; --dtype float64 may hold it"
+        return UserError(
+            f"{self.model.file.path}: the map of this prompt is beyond {dtype}, though the pass is not{more}"
+        )
+
     def map_facts(self, reconstruction: float) -> dict[str, Any]:
         """The fields of a `MapResult`; reconstruction: the relative error of the map.
 
         Raises UserError where that is no number.
         """
-        if not math.isfinite(reconstruction):
-            raise UserError(
-                f"{self.model.file.path}: the map of this prompt overflows {self.options.dtype_name}, though the pass "
-                "does not; --dtype float64 may hold it"
-            )
+        self.require_numbers(torch.tensor(reconstruction))
+        y = self.linear.output
+        if bool(y.any()) and not float(y @ y) > 0:
+            raise self._beyond()
         return {**self.facts(), "reconstruction": reconstruction, "llama": followed_of(self.linear)}
 
     def arrays(self, **named: Tensor) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -178,7 +179,10 @@ class Elementwise(Part):
 
 def constant(value: float | Tensor, like: Tensor) -> Tensor:
     """A constant in the precision of a value and where that is; a number is not copied there but made there."""
-    return value.to(like) if isinstance(value, Tensor) else like.new_full((), value)
+    if isinstance(value, Tensor):
+        return value.to(like)
+    beyond = abs(value) > torch.finfo(like.dtype).max  # torch refuses it
+    return like.new_full((), math.copysign(math.inf, value) if beyond else value)
 
 
 def activated(run: Run, ratio: Ratio, u: Tensor) -> tuple[ops.Scale, Tensor]:
