@@ -21,6 +21,8 @@ from ggufjac.analyses.compare.comparison import compare
 from ggufjac.analyses.extremes import extremes
 from ggufjac.analyses.judge.explain import explain
 from ggufjac.analyses.layers import layers
+from ggufjac.analyses.lens.options import LensReadOptions
+from ggufjac.analyses.lens.read import lens
 from ggufjac.analyses.options import (
     AblateOptions,
     AnalyzeOptions,
@@ -63,6 +65,9 @@ NASTY = (
     "-->",
 )
 
+#: The lenses that need no file.
+LENSES = ("logit", "own", "corpus")
+
 
 def precise(model: Model) -> dict[str, Result]:
     """A result of every kind in float64."""
@@ -90,6 +95,9 @@ def compute(model: Model, kind: str, **how: Any) -> Result:
         "plan": lambda: plan(model, 4, memory=1 << 28),
         "comparison": lambda: compare((model, model), (prompt,), CompareOptions(top=3, **how)),
         "explanation": lambda: explain(model, prompt, ExplainOptions(**how)),
+        "lens": lambda: lens(
+            model, prompt, LensReadOptions(target=IDS[6], prompts=2, length=12, skip=3, **how), lenses=LENSES
+        ),
         "steering": lambda: steer(model, prompt, IDS[6:9], SteerOptions(strengths=(0.5, 1.0), tokens=4, **how)),
     }
     with torch.no_grad():

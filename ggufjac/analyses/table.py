@@ -68,6 +68,7 @@ TABLE = (
     AnalysisEntry("steer", "steering", "steer.steering", "Steered", "SteerOptions"),
     AnalysisEntry("compare", "comparison", "compare.comparison", "Comparison", "CompareOptions"),
     AnalysisEntry("explain", "explanation", "judge.explain", "Explanation", "ExplainOptions"),
+    AnalysisEntry("lens", "lens", "lens.read", "LensGrids"),
     AnalysisEntry("plan", "plan", "plan", "Plan"),
 )
 COMMANDS = {entry.command: entry for entry in TABLE}

@@ -27,13 +27,12 @@ class Transported:
     """What a lens makes of states, before norm and head: by block, [n, width of the last stream].
 
     errors: by block [n], the standard error of each as a mean over texts, over its length (none: it is no mean, or not
-    known). columns: that were swept for it, and through how many positions.
+    known). columns: that were swept for it.
     """
 
     states: dict[int, Tensor]
     errors: dict[int, Tensor]
     columns: int = 0
-    positions: int = 0
 
 
 def by_logit_lens(states: Mapping[int, Tensor], widths: Sequence[int]) -> Transported:
@@ -59,8 +58,9 @@ def by_own_map(streams: TextStreams, states: Mapping[int, Tensor], positions: Se
         x[range(len(h)), [positions[i] for i in which]] = h
         return x
 
-    columns = sum(len(h) for h in states.values())
-    return Transported(streams.transported(states, placed), {}, columns, streams.n_positions)
+    below, ends = _parted(states, streams.n_layer - 1)
+    columns = sum(map(len, below.values()))
+    return Transported({**streams.transported(below, placed), **ends}, {}, columns)
 
 
 def by_corpus(
@@ -71,28 +71,33 @@ def by_corpus(
     A state costs a column from its block up, and a text's whole Jacobians cost a column for every entry of the last
     stream from there down to the first block.
     """
-    n = min(options.prompts, len(corpus.texts))
-    fitting = _fit_options(options, tuple(layer for layer in states if layer < model.family.n_layer - 1))
-    sums = {layer: torch.zeros_like(h) for layer, h in states.items()}
-    squares = {layer: h.new_zeros(len(h)) for layer, h in states.items()}
-    columns = positions = 0
-    last = model.family.n_layer - 1
+    last, d = model.family.n_layer - 1, model.family.leaving
+    below, ends = _parted(states, last)
+    if not below:
+        return Transported(ends, {})
+    n, fitting = min(options.prompts, len(corpus.texts)), _fit_options(options, tuple(below))
+    sums = {layer: h.new_zeros(len(h), d) for layer, h in below.items()}
+    squares = {layer: h.new_zeros(len(h)) for layer, h in below.items()}
+    swept = _columns_pay(below, last, d)
     for text in corpus.texts[:n]:
         model.require_unchanged()
-        if _columns_pay(states, last, model.family.leaving):
+        if swept:
             streams = model.linearize_streams(text[:-1], options, options.skip, progress.passed)
-            found = streams.transported(states)
-            columns, positions = sum(map(len, states.values())), streams.n_positions
+            found = streams.transported(below)
         else:
-            matrices = text_jacobians(model, text, fitting, progress)
-            found = Lens(matrices, 1).transported(states)
-            columns, positions = model.family.leaving, len(text) - 1 - options.skip
-        for layer, row in found.items():
-            sums[layer] = sums[layer].to(row) + row
-            squares[layer] = squares[layer].to(row) + row.square().sum(-1)
+            found = Lens(text_jacobians(model, text, fitting, progress), 1).transported(below)
+        for layer, rows in found.items():
+            sums[layer] += rows
+            squares[layer] += rows.square().sum(-1)
     means = {layer: s / n for layer, s in sums.items()}
     errors = {layer: _standard_error(means[layer], squares[layer] / n, n) for layer in means} if n > 1 else {}
-    return Transported(means, errors, n * columns, positions)
+    return Transported({**means, **ends}, errors, n * (sum(map(len, below.values())) if swept else d))
+
+
+def _parted(states: Mapping[int, Tensor], last: int) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """The states that a lens brings to the end, and those that are there."""
+    below = {layer: h for layer, h in states.items() if layer < last}
+    return below, {layer: h for layer, h in states.items() if layer == last}
 
 
 def _fit_options(options: LensReadOptions, layers: tuple[int, ...]) -> LensFitOptions:
