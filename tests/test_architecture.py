@@ -37,7 +37,7 @@ ROOF = ("api",)
 MODULE = re.compile(r"ggufjac\.([a-z_]+)(?:[.:]|$)")
 #: Files in one folder, without its __init__; `cli` has a file for every command, `families` one for every architecture,
 #: `families/parts` one for every kind of part, and `reports/terminal` one for every kind of result.
-MOST, LISTS = 16, {"cli", "families", "families/parts", "operators", "reports/terminal"}
+MOST, LISTS = 16, {"cli", "families", "families/parts", "operators", "reports/plots", "reports/terminal"}
 #: Parts and operators are the same algebra: a part of a name makes the operator of that name.
 ALGEBRA = {"Sequential", "Residual", "Parallel", "Pick", "Scale", "Bias", "Slice", "Inside"}
 

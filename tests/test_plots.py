@@ -50,6 +50,7 @@ NAMES = {
     "plan": {"cost"},
     "comparison": {"overlaps", "spectra", "terms-A-B"},
     "explanation": {"path", "steps"},
+    "lens": {"lens-1", "lens-2", "lens-3", "ranks-1"},
     "steering": {"strengths", "layers"},
 }
 

@@ -154,7 +154,7 @@ def _ranks(a: LensGrids, grid: LensGrid, i: int, width: int) -> Table:
 
 def _foot(a: LensGrids, width: int) -> RenderableType:
     left = len(a.positions) - len(_columns(a, width, NARROW))
-    lines = ["a cell: the likeliest token there (bold: above 50%; faint: below 5%)"]
+    lines = ["shown is the likeliest token there, bold above 50%, faint below 5%"]
     if a.words:
         lines.append("tokens without a letter or digit are not shown; ranks count all tokens")
     if left:
