@@ -68,15 +68,16 @@ def _head(a: LensGrids, width: int) -> RenderableType:
 
 
 def _best(a: LensGrids, i: int) -> str:
-    """Where a target ranks highest, lens by lens."""
+    """Where a target ranks highest, lens by lens, before the last layer, which all lenses read alike."""
     found = []
     for grid in a.grids:
+        before = [row for row in grid.rows if row.layer < a.n_layer - 1] or grid.rows
         rank, layer, at = min(
             (cell.ranks[i], row.layer, position)
-            for row in grid.rows
+            for row in before
             for cell, position in zip(row.cells, a.positions, strict=True)
         )
-        found.append(f"{_named(grid)}: rank {rank} at best (layer {layer}, {a.tokens[at].shown} {at})")
+        found.append(f"{_named(grid)}: rank {rank:,} at best (layer {layer}, behind {a.tokens[at].shown} {at})")
     return "; ".join(found)
 
 
