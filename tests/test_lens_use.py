@@ -232,7 +232,12 @@ def test_at_one_block_both_ways_begin_alike(model: Model, lens_file: Path) -> No
     """Behind one block, at the last position alone, nothing was swapped before."""
     both = [
         lens_swap(
-            model, PROMPT, lens_file, 300, 42, LensSwapOptions(layers=(1,), start=-1, tokens=1, how=how, dtype="float64")
+            model,
+            PROMPT,
+            lens_file,
+            300,
+            42,
+            LensSwapOptions(layers=(1,), start=-1, tokens=1, how=how, dtype="float64"),
         )
         for how in ("clamp", "exchange")
     ]
@@ -307,7 +312,9 @@ def test_lenses_of_other_weights_are_told_from_ones_own(kind: str, rules: str, t
             match.fits(lens, two)
 
 
-def test_a_file_from_elsewhere_is_tried_and_one_of_this_file_is_not(model: Model, lens_file: Path, folder: Path) -> None:
+def test_a_file_from_elsewhere_is_tried_and_one_of_this_file_is_not(
+    model: Model, lens_file: Path, folder: Path
+) -> None:
     assert match.opened_lens(lens_file, model)[1].fit is None
     public = folder / "public.pt"
     lens = fitted(model)
@@ -362,8 +369,9 @@ class FakeHub:
         assert repo_id == REPOSITORY
         self.asked += 1
         blob, link = self.folder / "blob", self.folder / "link.pt"
+        for old in (blob, link):  # replaced as a whole, as the hub does
+            old.unlink(missing_ok=True)
         blob.write_bytes(self.content)
-        link.unlink(missing_ok=True)
         link.symlink_to(blob)
         return str(link)
 
@@ -383,7 +391,7 @@ def test_a_public_lens_is_pulled_checked_and_then_there(lens_file: Path, tmp_pat
     assert not pull_lens("lens:qwen3-8b", places, listing=lambda: known, download=hub).fresh
     assert hub.asked == 1
     assert [p.name for p in pulled.path.parent.iterdir()] == ["Qwen3-8B_jacobian_lens.pt"]
-    hub.content = content[:-1] + b"\0"
+    hub.content = content[:-1] + b"\1"
     with pytest.raises(UserError, match="another sha256 than the hub says; it was removed"):
         pull_lens("lens:qwen3-8b", places, force=True, listing=lambda: known, download=hub)
     assert pulled.path.read_bytes() == content
@@ -425,7 +433,12 @@ def run() -> Callable[..., int]:
 
 
 def test_commands(
-    run: Callable[..., int], model: Model, lens_file: Path, other_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Callable[..., int],
+    model: Model,
+    lens_file: Path,
+    other_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path, control = str(model.file.path), tmp_path / "control.gguf"
     swapped = ("swap", path, "in the bridge", "--lens", str(lens_file), "--from", "#300", "--to", "#42")
