@@ -231,17 +231,10 @@ def test_a_swapped_text_and_its_price(model: Model, lens_file: Path, how: str, t
 def test_at_one_block_both_ways_begin_alike(model: Model, lens_file: Path) -> None:
     """Behind one block, at the last position alone, nothing was swapped before."""
     both = [
-        lens_swap(
-            model,
-            PROMPT,
-            lens_file,
-            300,
-            42,
-            LensSwapOptions(layers=(1,), start=-1, tokens=1, how=how, dtype="float64"),
-        )
+        lens_swap(model, PROMPT, lens_file, 300, 42, LensSwapOptions(layers=(1,), start=-1, tokens=1, how=how))
         for how in ("clamp", "exchange")
     ]
-    assert both[0].divergence == pytest.approx(both[1].divergence, rel=1e-9)
+    assert both[0].divergence == pytest.approx(both[1].divergence, rel=1e-4)
 
 
 def test_a_reading_beside_reads_as_alone(model: Model) -> None:
@@ -268,7 +261,7 @@ def test_a_lens_beside_itself_and_another(model: Model, other: Model, lens_file:
 
 def test_the_numbers_are_those_of_dense_algebra_and_noise_is_told_from_more(model: Model, folder: Path) -> None:
     draw = random.Random(11)
-    drawn = [tuple((1, *(draw.randrange(3, 320) for _ in range(23)))) for _ in range(12)]
+    drawn = [(1, *(draw.randrange(3, 320) for _ in range(23))) for _ in range(12)]
     options = LensFitOptions(prompts=6, length=24, skip=4)
     halves = [fit(model, Corpus(tuple(part), "random"), options) for part in (drawn[:6], drawn[6:])]
     files = [folder / "half0.safetensors", folder / "half1.safetensors"]
@@ -312,9 +305,7 @@ def test_lenses_of_other_weights_are_told_from_ones_own(kind: str, rules: str, t
             match.fits(lens, two)
 
 
-def test_a_file_from_elsewhere_is_tried_and_one_of_this_file_is_not(
-    model: Model, lens_file: Path, folder: Path
-) -> None:
+def test_a_file_from_elsewhere_is_tried_and_one_of_this_file_not(model: Model, lens_file: Path, folder: Path) -> None:
     assert match.opened_lens(lens_file, model)[1].fit is None
     public = folder / "public.pt"
     lens = fitted(model)
