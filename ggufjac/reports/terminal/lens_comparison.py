@@ -30,10 +30,10 @@ def _draw(c: LensComparison, width: int) -> Iterable[RenderableType]:
     yield from layout.titled("Blocks", "the two matrices of each", _rows(c, width))
     lines = [
         "cosine: of the matrices' entries; apart: |A - B| / |A|; noise: what the standard errors alone explain of it",
-        "ratio: |B| / |A|; ●: further apart than the noise explains",
+        "ratio: |B| / |A|; a ● marks what is further apart than the noise explains",
     ]
     if c.same_texts:
-        lines.append("both were fitted over the same texts and share most of their noise: less can be real")
+        lines.append("both were fitted over the same texts and share most of their noise, so that less can be real")
     if c.model_a:
         lines.append("first: how often both read the same leading token; shared: of the ten leading ones")
     yield layout.notes(*lines)
