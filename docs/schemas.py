@@ -31,7 +31,12 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PLAIN = {str: "string", int: "integer", bool: "boolean"}
 HEAD = "| field | type | meaning |\n|---|---|---|\n"
 #: Commands that are not called like the function.
-COMMANDS = {"explain": "verify --explain"}
+COMMANDS = {
+    "explain": "verify --explain",
+    "lens_vectors": "lens vectors",
+    "lens_swap": "lens swap",
+    "lens_compare": "lens compare",
+}
 #: What every result has, from the plainest to the richest.
 LEVELS = (Result, PromptResult, MapResult)
 

@@ -44,9 +44,11 @@ if TYPE_CHECKING:
     from ggufjac.analyses.extremes import Extremes
     from ggufjac.analyses.judge.explain import Explanation
     from ggufjac.analyses.layers import Layers
+    from ggufjac.analyses.lens.read import LensGrids
     from ggufjac.analyses.ordinary import Ordinary
     from ggufjac.analyses.steer.steering import Steered
     from ggufjac.chat.prompt import PromptLike
+    from ggufjac.maps.lens.lens import Lens
     from ggufjac.maps.model import Model
 
     Source = Model | str | Path
@@ -132,6 +134,69 @@ def compare(
             raise UserError("there is no model to compare")
         result: Comparison = _computed("compare", opened, (several,), options)
     return result
+
+
+def fit_lens(
+    model: Source, documents: Sequence[str | Sequence[int]], /, out: str | Path | None = None, **options: Any
+) -> Lens:
+    """A lens fitted over documents, texts or token ids, that are cut into pieces of `length` tokens.
+
+    out: where the fit is kept, so that the same call goes on where it was interrupted. options: those of
+    `ggufjac.analyses.lens.options.LensFitOptions`, by their names.
+    """
+    import torch
+
+    from ggufjac.analyses.lens.corpus import corpus_of
+    from ggufjac.analyses.lens.fit import fit
+    from ggufjac.analyses.lens.options import LensFitOptions
+    from ggufjac.option import require_known
+
+    require_known(LensFitOptions, options)
+    chosen = LensFitOptions(**options)
+    with _opened(model) as opened, torch.no_grad():
+        corpus = corpus_of(
+            opened, documents, "the texts given", length=chosen.length, skip=chosen.skip, seed=chosen.seed
+        )
+        return fit(opened, corpus, chosen, out)
+
+
+def read_lens(
+    model: Source, prompt: PromptLike, lenses: Sequence[str | Path | Lens] = ("logit", "own"), **options: Any
+) -> LensGrids:
+    """What every layer is about to say at every position, through lenses: fitted ones or their files, "logit", "own" or
+    "corpus". options: those of `ggufjac.analyses.lens.options.LensReadOptions`, by their names."""
+    import torch
+
+    from ggufjac.analyses.lens.options import LensReadOptions
+    from ggufjac.analyses.lens.read import lens
+    from ggufjac.analyses.lens.sources import CORPUS, LOGIT, OWN
+    from ggufjac.maps.lens.lens import Lens
+    from ggufjac.option import require_known
+    from ggufjac.reports import views
+
+    views.install()
+    require_known(LensReadOptions, options)
+    chosen = LensReadOptions(**options)
+    with _opened(model) as opened, torch.no_grad():
+        named = [
+            ("fitted", each)
+            if isinstance(each, Lens)
+            else each
+            if isinstance(each, str) and each in (LOGIT, OWN, CORPUS)
+            else (str(each), load_lens(each))
+            for each in lenses
+        ]
+        return lens(opened, prompt, chosen, lenses=named)
+
+
+def load_lens(source: str | Path) -> Lens:
+    """The lens in a file: .pt as lenses are published, the state of a fit, or .safetensors. Nothing in it runs.
+
+    Raises UserError for any other file.
+    """
+    from ggufjac.maps.lens.files import load_lens
+
+    return load_lens(source)
 
 
 def load(source: str | Path) -> Result:

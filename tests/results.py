@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator
 from itertools import cycle
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import torch
@@ -21,8 +24,19 @@ from ggufjac.analyses.compare.comparison import compare
 from ggufjac.analyses.extremes import extremes
 from ggufjac.analyses.judge.explain import explain
 from ggufjac.analyses.layers import layers
-from ggufjac.analyses.lens.options import LensReadOptions
-from ggufjac.analyses.lens.read import lens
+from ggufjac.analyses.lens.comparison import lens_compare
+from ggufjac.analyses.lens.corpus import Corpus
+from ggufjac.analyses.lens.fit import fit
+from ggufjac.analyses.lens.options import (
+    LensCompareOptions,
+    LensFitOptions,
+    LensReadOptions,
+    LensSwapOptions,
+    LensVectorsOptions,
+)
+from ggufjac.analyses.lens.read import lens as lens_read
+from ggufjac.analyses.lens.swap import lens_swap
+from ggufjac.analyses.lens.vectors import lens_vectors
 from ggufjac.analyses.options import (
     AblateOptions,
     AnalyzeOptions,
@@ -82,6 +96,7 @@ def every(model: Model, **how: Any) -> dict[str, Result]:
 def compute(model: Model, kind: str, **how: Any) -> Result:
     """A result of one kind."""
     prompt = IDS[:6]
+    lens = Path(gettempdir()) / f"ggufjac-{os.getpid()}.pt"
     made: dict[str, Callable[[], Result]] = {
         "analysis": lambda: analyze(model, prompt, AnalyzeOptions(top=4, **how)),
         "layers": lambda: layers(
@@ -95,13 +110,22 @@ def compute(model: Model, kind: str, **how: Any) -> Result:
         "plan": lambda: plan(model, 4, memory=1 << 28),
         "comparison": lambda: compare((model, model), (prompt,), CompareOptions(top=3, **how)),
         "explanation": lambda: explain(model, prompt, ExplainOptions(**how)),
-        "lens": lambda: lens(
+        "lens": lambda: lens_read(
             model, prompt, LensReadOptions(target=IDS[6], prompts=2, length=12, skip=3, **how), lenses=LENSES
         ),
+        "lens-swap": lambda: lens_swap(model, prompt, lens, 300, 42, LensSwapOptions(tokens=4, **how)),
+        "lens-vectors": lambda: lens_vectors(model, lens, LensVectorsOptions(tokens=(300,), layers=(0, 1), **how)),
+        "lens-comparison": lambda: lens_compare(lens, lens, model, options=LensCompareOptions(**how)),
         "steering": lambda: steer(model, prompt, IDS[6:9], SteerOptions(strengths=(0.5, 1.0), tokens=4, **how)),
     }
     with torch.no_grad():
-        return made[kind]()
+        if not kind.startswith("lens-"):
+            return made[kind]()
+        try:
+            fit(model, Corpus((tuple(IDS),), "ids"), LensFitOptions(prompts=1, length=len(IDS), skip=2, **how), lens)
+            return made[kind]()
+        finally:
+            lens.unlink(missing_ok=True)
 
 
 def nasty(result: Result) -> Result:

@@ -36,8 +36,8 @@ ROOF = ("api",)
 #: A module of this package in a string, at its beginning.
 MODULE = re.compile(r"ggufjac\.([a-z_]+)(?:[.:]|$)")
 #: Files in one folder, without its __init__; `cli` has a file for every command, `families` one for every architecture,
-#: `families/parts` one for every kind of part, and `reports/terminal` one for every kind of result.
-MOST, LISTS = 16, {"cli", "families", "families/parts", "operators", "reports/plots", "reports/terminal"}
+#: `families/parts` one for every kind of part, and `reports/terminal` and `reports/plots` one for every kind of result.
+MOST, LISTS = 16, {"cli", "families", "families/parts", "operators", "reports/terminal", "reports/plots"}
 #: Parts and operators are the same algebra: a part of a name makes the operator of that name.
 ALGEBRA = {"Sequential", "Residual", "Parallel", "Pick", "Scale", "Bias", "Slice", "Inside"}
 
@@ -153,7 +153,7 @@ def test_a_class_has_a_name_of_its_own() -> None:
 def test_every_kind_has_all_views(kind: str) -> None:
     """A page is made of the terminal's report, so a module of its own is for what it shows besides."""
     for view in ("terminal", "plots"):
-        assert find_spec(f"ggufjac.reports.{view}.{kind}") is not None
+        assert find_spec(f"ggufjac.reports.{view}.{KINDS[kind].result_class.view_name()}") is not None
 
 
 def test_the_table_of_analyses_is_true() -> None:

@@ -70,6 +70,9 @@ TABLE = (
     AnalysisEntry("explain", "explanation", "judge.explain", "Explanation", "ExplainOptions"),
     AnalysisEntry("lens", "lens", "lens.read", "LensGrids"),
     AnalysisEntry("plan", "plan", "plan", "Plan"),
+    AnalysisEntry("lens_vectors", "lens-vectors", "lens.vectors", "LensVectors"),
+    AnalysisEntry("lens_swap", "lens-swap", "lens.swap", "LensSwap"),
+    AnalysisEntry("lens_compare", "lens-comparison", "lens.comparison", "LensComparison"),
 )
 COMMANDS = {entry.command: entry for entry in TABLE}
 KINDS = {entry.kind: entry for entry in TABLE}

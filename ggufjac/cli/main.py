@@ -17,6 +17,7 @@ from ggufjac.cli import (
     generate,
     inspect,
     layers,
+    lens,
     models,
     ordinary,
     plan,
@@ -64,6 +65,7 @@ def parser() -> Parser:
         analyze,
         answer,
         layers,
+        lens,
         attribute,
         ordinary,
         extremes,
@@ -82,7 +84,8 @@ def parser() -> Parser:
     ):
         module.add_parsers(commands)
     for command in commands.choices.values():
-        command.set_defaults(parser=command)
+        if command.get_default("parser") is None:
+            command.set_defaults(parser=command)
     return top
 
 

@@ -23,6 +23,7 @@ from ggufjac.registry import (
     pull,
     stored,
 )
+from ggufjac.registry.lenses import PulledLens, is_lens_name, pull_lens
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -37,10 +38,13 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     """Add the commands `pull` and `models`; each sets `execute` to the function that takes its arguments."""
     command = subparsers.add_parser(
         "pull",
-        help="download a model of models.toml",
-        description="Download models by name, checked and whole; without a name, list the names.",
+        help="download a model of models.toml, or a public lens",
+        description="Download models by name, checked and whole; without a name, list the names. lens:NAME is a public "
+        "lens of the repository neuronpedia/jacobian-lens, for example lens:qwen3-8b.",
     )
-    command.add_argument("names", metavar="NAME", nargs="*", help="a name of models.toml; `ggufjac pull` lists them")
+    command.add_argument(
+        "names", metavar="NAME", nargs="*", help="of models.toml (`ggufjac pull` lists them), or lens:NAME"
+    )
     command.add_argument("--force", action="store_true", help="download again, even where the file is there and right")
     command.set_defaults(execute=execute_pull)
     command = subparsers.add_parser(
@@ -66,7 +70,10 @@ def execute_pull(args: argparse.Namespace) -> int:
     if not args.names:
         say(_names_table(known, places), width=WIDE)
         return 0
-    wanted = [find_entry(name, known) for name in args.names]
+    lenses = [name for name in args.names if is_lens_name(name)]
+    wanted = [find_entry(name, known) for name in args.names if name not in lenses]
+    for name in lenses:
+        _report_lens(name, pull_lens(name, places, force=args.force))
     for entry in wanted:
         try:
             with _progress(entry, status) as progress:
@@ -245,3 +252,13 @@ def _report(entry: CatalogueEntry, pulled: Pulled) -> None:
     first = Text.assemble((entry.name, "bold cyan"), f" {what}: {_size(pulled.size)}, {checked}")
     again = Text(f"  try: ggufjac analyze {entry.name} {shlex.quote(entry.prompt)}", style="dim")
     say(first, Text(f"  {visible(str(pulled.path))}"), again, wrapped=False)
+
+
+def _report_lens(name: str, pulled: PulledLens) -> None:
+    """The same of a lens."""
+    from rich.text import Text
+
+    what = "pulled" if pulled.fresh else "is on this disk already"
+    checked = ", sha256 checked" if pulled.checked else ", no sha256 known to check" if pulled.fresh else ""
+    first = Text.assemble((name, "bold cyan"), f" {what}: {_size(pulled.size)}{checked}")
+    say(first, Text(f"  {visible(str(pulled.path))}"), Text(f"  use: --lens {name}", style="dim"), wrapped=False)

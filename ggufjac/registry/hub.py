@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import shutil
 from pathlib import Path
 from typing import Protocol
 
 from ggufjac.errors import UserError
-from ggufjac.registry.catalogue import CatalogueEntry, HubFile
+from ggufjac.registry.catalogue import HubFile
 from ggufjac.registry.stores.huggingface import repository_folder
 
 
@@ -19,22 +20,22 @@ class Downloader(Protocol):
         """The path of the file, downloaded unless it is there; with `force_download` in any case."""
 
 
-def fetch(entry: CatalogueEntry, source: HubFile, by_hand: Path, force: bool, download: Downloader | None) -> Path:
-    """The file of an entry in Hugging Face's cache, downloaded (or the download resumed) where it is not there.
+def fetch(name: str, source: HubFile, by_hand: Path, force: bool, download: Downloader | None) -> Path:
+    """The file of what is pulled by a name, in Hugging Face's cache, downloaded (or resumed) where it is not there.
 
     `by_hand` is where a user may put the file without huggingface_hub; `download` is huggingface_hub's own where
     None. Raises UserError where huggingface_hub or the network is missing, the repository is gated or unknown.
     """
-    download = download or _hub_download(entry, source, by_hand)
+    download = download or _hub_download(name, source, by_hand)
     try:
         return Path(
             download(repo_id=source.repository, filename=source.file, revision=source.revision, force_download=force)
         )
     except Exception as error:
-        reason = _reason(source, error)
-        if reason is None:
+        why = reason(source, error)
+        if why is None:
             raise
-        raise UserError(f"{entry.name}: {reason}") from error
+        raise UserError(f"{name}: {why}") from error
 
 
 def unfinished(source: HubFile, cache: Path) -> int:
@@ -47,20 +48,32 @@ def unfinished(source: HubFile, cache: Path) -> int:
     return sum(sizes)
 
 
-def _hub_download(entry: CatalogueEntry, source: HubFile, by_hand: Path) -> Downloader:
+def require_space(folder: Path, size: int | None, name: str) -> None:
+    """Raise UserError where the disk of a folder, which may not be there yet, has too little room."""
+    if size is None:
+        return
+    # A folder that is yet to be made will be on the disk of its nearest parent.
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise UserError(f"{name} needs {size / 1e9:.1f} GB, but {folder} has {free / 1e9:.1f} GB free")
+
+
+def _hub_download(name: str, source: HubFile, by_hand: Path) -> Downloader:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         url = f"https://huggingface.co/{source.repository}/resolve/{source.revision or 'main'}/{source.file}"
         raise UserError(
-            f"{entry.name} comes from Hugging Face, which needs huggingface_hub: run `pip install huggingface_hub`, "
+            f"{name} comes from Hugging Face, which needs huggingface_hub: run `pip install huggingface_hub`, "
             f"or download {url} to {by_hand}"
         ) from error
     downloader: Downloader = hf_hub_download
     return downloader
 
 
-def _reason(source: HubFile, error: Exception) -> str | None:
+def reason(source: HubFile, error: Exception) -> str | None:
     """One line on why the hub gave no file; None for an exception that says nothing about that.
 
     The exceptions of huggingface_hub are told apart by name: it derives them from those of requests or of httpx,

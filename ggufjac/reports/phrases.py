@@ -8,7 +8,9 @@ from typing import TypeAlias
 from ggufjac.analyses.common.questions import LIKELIEST, Question
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.judge.explain import Explanation
+from ggufjac.analyses.lens.match import LensFacts
 from ggufjac.analyses.options import LAYER
+from ggufjac.readable import visible
 
 #: Texts and tokens, one after the other.
 Phrase: TypeAlias = "tuple[str | Piece, ...]"
@@ -85,3 +87,15 @@ def output_of(part: str) -> str:
 def map_of(part: str) -> str:
     """Where a map of the layers leads."""
     return "each layer" if part == LAYER else f"what {part} adds"
+
+
+def lens_line(lens: LensFacts) -> str:
+    """A lens in a line of a report's head."""
+    parts = [f"{lens.n_prompts} texts", f"blocks {lens.layers[0]} to {lens.layers[-1]}"]
+    if lens.rules:
+        parts.insert(0, f"rules {lens.rules!r}")
+    if lens.fit is not None:
+        parts.append(f"fits (cosine {lens.fit:.2f})")
+    elif lens.own:
+        parts.append("of this very file")
+    return f"{visible(lens.file)}  {', '.join(parts)}"

@@ -148,9 +148,9 @@ class Plain:
 
 
 class _Line:
-    """A tracker's line as rich asks for it anew, several times a second."""
+    """A work's line as rich asks for it anew, several times a second."""
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker | Counted) -> None:
         self._tracker = tracker
 
     def __rich__(self) -> Text:
@@ -184,6 +184,14 @@ def analysis_watched(
         aside().print(line(plan), soft_wrap=True)
     with watched(doing, plan) as tracker:
         yield tracker
+
+
+@contextmanager
+def counted(doing: str, console: Console | None = None) -> Iterator[Counted]:
+    """Pieces of work counted on standard error, as `watched` shows a work."""
+    console, pieces = console or aside(), Counted(doing)
+    with console.status(_Line(pieces)) if console.is_terminal else plain_lines(pieces, console):
+        yield pieces
 
 
 @contextmanager

@@ -59,6 +59,11 @@ class Result:
         """The name and number of the JSON form, as docs/json.md describes it."""
         return f"ggufjac.{cls.kind}/{cls.schema_version}"
 
+    @classmethod
+    def view_name(cls) -> str:
+        """What the modules that draw results of this kind are called."""
+        return cls.kind.replace("-", "_")
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but the arrays, as values that json can write; a number that is not finite is None."""
         plain: dict[str, Any] = to_plain(self)

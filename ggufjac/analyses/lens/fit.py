@@ -21,7 +21,7 @@ from ggufjac.readable import storable
 from ggufjac.reader.fingerprint import fingerprint
 from ggufjac.registry.lock import locked
 
-#: Is shown the sum behind every text, and how many texts there will be.
+#: Is shown the sum at the beginning and behind every text, and how many texts there will be.
 Told = Callable[[LensSum, int], None]
 
 
@@ -99,6 +99,7 @@ def _fitted(
     told: Told,
 ) -> Lens:
     progress.lap("fitting")
+    told(state, n)
     while state.n < n and not _settled(state, options):
         text = corpus.texts[state.n]
         model.require_unchanged()

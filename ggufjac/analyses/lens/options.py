@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ggufjac import parse
 from ggufjac.analyses.options import AnalysisOptions, Tokens
@@ -81,3 +81,83 @@ class LensReadOptions(AnalysisOptions):
 
     def usual_rules(self) -> str | None:
         return RULES
+
+
+@dataclass(frozen=True, kw_only=True)
+class LensVectorsOptions(AnalysisOptions):
+    """tokens: whose directions are made; layers: the blocks (None: all that llama.cpp can steer and the lens has);
+    scale: of the vectors, each of length 1 ("unit") or as long as the token's gradient ("raw"); export: a file for
+    them; top: tokens of a row."""
+
+    follows: ClassVar[bool] = False
+
+    tokens: Tokens | None = option(
+        None,
+        "the direction of this token, its text or #ID; may be repeated: their mean",
+        name="token",
+        metavar="TOKEN",
+        repeated=True,
+        token=True,
+    )
+    layers: tuple[int, ...] | None = option(
+        None,
+        "these blocks, counted from 0 (default: all that the lens has and llama.cpp can steer)",
+        parse=parse.ranges,
+        metavar="N,N",
+    )
+    scale: Literal["unit", "raw"] = option(
+        "unit", "vectors of length 1 (default), or as long as the gradients", choices=("unit", "raw")
+    )
+    export: str | None = option(None, "write them as a control vector for llama.cpp (GGUF)", metavar="FILE")
+    top: int = option(5, "tokens of a row (default 5)", parse=parse.positive, metavar="K")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LensSwapOptions(AnalysisOptions):
+    """layers: the blocks behind which coordinates are exchanged (None: all of the lens); how: each time anew
+    ("exchange"), or for those that the plain model has there, exchanged ("clamp"); start: the first position where they
+    are, negative ones counted from the prompt's end; tokens: new ones; temperature: 0 for the likeliest token."""
+
+    follows: ClassVar[bool] = False
+
+    layers: tuple[int, ...] | None = option(
+        None,
+        "exchange behind these blocks, counted from 0 (default: all of the lens)",
+        parse=parse.ranges,
+        metavar="N,N",
+    )
+    how: Literal["clamp", "exchange"] = option(
+        "clamp",
+        "put in place what the model by itself has there, exchanged (default); or exchange what comes, which the next "
+        "block's exchange undoes",
+        choices=("clamp", "exchange"),
+    )
+    start: int = option(
+        0,
+        "from this position on (default 0: everywhere); -1 is the prompt's last",
+        name="from-position",
+        parse=parse.whole,
+        metavar="N",
+    )
+    tokens: int = option(24, "new tokens (default 24)", parse=parse.positive, metavar="N")
+    temperature: float = option(0.0, "draw tokens (default 0: the likeliest one)", parse=parse.temperature, metavar="X")
+    top_p: float = option(1.0, "draw from the likeliest that have this probability", parse=parse.share, metavar="X")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LensCompareOptions(AnalysisOptions):
+    """layers: the blocks that are compared (None: all that both have); texts: with a model, the ones whose states both
+    read (none: one that comes along)."""
+
+    follows: ClassVar[bool] = False
+
+    layers: tuple[int, ...] | None = option(
+        None, "these blocks, counted from 0 (default: all that both have)", parse=parse.ranges, metavar="N,N"
+    )
+    texts: tuple[str, ...] = option(
+        (),
+        "with MODEL: both read the states of this text; may be repeated (default: a short one that comes along)",
+        name="text",
+        metavar="TEXT",
+        repeated=True,
+    )

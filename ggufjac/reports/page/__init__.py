@@ -39,7 +39,7 @@ LONG = 240
 
 def page(result: Result) -> str:
     """The whole document."""
-    kind = _of_kind(result.kind)
+    kind = _of_kind(result.view_name())
     script = asset("page.js") + (asset(kind["SCRIPT"]) if "SCRIPT" in kind else "")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     prompt = getattr(result, "prompt", None)
@@ -57,12 +57,14 @@ def page(result: Result) -> str:
 
 def cell(result: Result) -> str:
     """The page's content alone, for a notebook's cell: it takes its colours from the notebook and needs no script."""
-    return str(tag("div", tag("style", Markup(_style(_of_kind(result.kind)))), body(result), class_="ggufjac cell"))
+    return str(
+        tag("div", tag("style", Markup(_style(_of_kind(result.view_name())))), body(result), class_="ggufjac cell")
+    )
 
 
 def body(result: Result, *, listed: bool = False) -> Markup:
     """The report as HTML; listed: with a list of its parts, whose names are the page's own."""
-    kind = _of_kind(result.kind)
+    kind = _of_kind(result.view_name())
     lead: Section | None = kind["lead"](result) if "lead" in kind else None
     bodies = dict(kind["bodies"](result)) if "bodies" in kind else {}
     cards = partial(kind["card"], result) if "card" in kind else no_cards

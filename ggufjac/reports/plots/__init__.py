@@ -45,7 +45,7 @@ def pictures(result: Result) -> tuple[Picture, ...]:
     Raises UserError where matplotlib is missing, or for a kind of result that has no pictures.
     """
     require_matplotlib()
-    name = f"{__name__}.{result.kind}"
+    name = f"{__name__}.{result.view_name()}"
     if importlib.util.find_spec(name) is None:
         raise UserError(f"there are no pictures of a result of the kind {result.kind!r}")
     from ggufjac.reports.plots.style import styled

@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 def report(result: Result) -> RenderableType:
     """The report of a result of any kind."""
-    drawn: RenderableType = import_module(f"{__name__}.{result.kind}").report(result)
+    drawn: RenderableType = import_module(f"{__name__}.{result.view_name()}").report(result)
     return drawn

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ggufjac.analyses.lens.options import LensReadOptions
 from ggufjac.cli import common, options
+from ggufjac.cli.lens.corpora import corpus_named
 from ggufjac.cli.outputs import add_outputs, publish, require_outputs
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         metavar="FILE|NAME",
         help="a lens's file, or logit, own, corpus; may be repeated (default: logit and own)",
     )
-    command.add_argument("--corpus", metavar="FILE", help="the texts of --lens corpus (default: the model's own words)")
+    command.add_argument(
+        "--corpus", metavar="FILE|FOLDER", help="the texts of --lens corpus (default: the model's own words)"
+    )
     options.add(command, LensReadOptions)
     add_outputs(command)
     command.set_defaults(execute=execute)
@@ -47,21 +50,15 @@ def execute(args: argparse.Namespace) -> int:
     with common.open_model(args.model) as model:
         import torch
 
-        from ggufjac.analyses.lens.corpus import corpus_of
+        from ggufjac.analyses.lens.match import opened_lens
         from ggufjac.analyses.lens.read import lens
-        from ggufjac.maps.lens.files import load_lens
 
-        lenses: list[Named] = [name if name in FREE else (name, load_lens(name)) for name in named]
+        lenses: list[Named] = [name if name in FREE else (name, opened_lens(name, model)[0]) for name in named]
         prompt = typed.on(model)
         common.use_threads(common.threads_of(args))
         chosen = options.chosen(args, LensReadOptions, model)
         with common.watched("reading the layers") as progress, torch.no_grad():
-            corpus = None
-            if args.corpus is not None:
-                from ggufjac.batch.prompts import read_prompts
-
-                texts = [line.prompt for line in read_prompts(args.corpus)]
-                corpus = corpus_of(model, texts, args.corpus, length=chosen.length, skip=chosen.skip, seed=chosen.seed)
+            corpus = None if args.corpus is None else corpus_named(model, args.corpus, chosen)
             result = lens(model, prompt, chosen, progress, lenses, corpus)
     publish(result, args)
     return 0

@@ -1,0 +1,59 @@
+"""What the head reads of the last stream: the output norm with its weight, and the rows that score tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ggufjac.errors import UserError
+from ggufjac.families import Family
+from ggufjac.network.forward import run_of
+from ggufjac.operators import Operator
+
+#: How long (rms) the state is at which the output norm's weight is taken: its epsilon counts for nothing there.
+FAR = 2.0**20
+
+
+class Unembedding:
+    """The output norm and the head of a model, for states of the stream that leaves the last block.
+
+    As a linear map it is W_U diag(w), W_U being the head's matrix and w the norm's weight (behind the centring of a
+    LayerNorm). The factor 1/rms of a state is left out: it changes no order of tokens, and a direction has none. So are
+    biases, and factors and caps of all logits.
+
+    Raises UserError where the norm reads a mixture of several planes that depends on the state.
+    """
+
+    def __init__(self, family: Family, dtype: torch.dtype = torch.float32) -> None:
+        if family.leaving != family.d:
+            raise UserError(
+                f"the stream of {family.source.file.architecture!r} models has several planes, which its output norm "
+                "mixes by the state: no direction of the stream stands for a token"
+            )
+        self._family, self._dtype = family, dtype
+        probe = torch.ones(1, family.d, dtype=torch.float64)
+        probe[:, ::2] = -1
+        probe -= probe.mean()
+        probe *= FAR / probe.square().mean().sqrt()
+        self._norm: Operator = family.output_norm.build(run_of([0]), probe.to(dtype))[0]
+
+    def rows(self, tokens: Sequence[int]) -> Tensor:
+        """The rows of W_U diag(w) of some tokens, [n, d]: what each one's logit is the product with."""
+        matrix = self._family.head_matrix()
+        found = matrix.weight.gather(np.asarray(tokens, np.int64), self._dtype)
+        return FAR * self._norm.adjoint(found[:, None])[:, 0]
+
+    def seen(self, y: Tensor) -> Tensor:
+        """diag(w) y for states or directions y [n, d], which the head's matrix scores."""
+        return FAR * self._norm.apply(y.to(self._dtype)[:, None])[:, 0]
+
+    def logits(self, y: Tensor) -> Tensor:
+        """The logits [n, n_vocab] of states y [n, d] as the model itself makes them."""
+        states = y.to(self._dtype)
+        run = run_of([0] * len(states))
+        normed = self._family.output_norm.build(run, states)[1]
+        found: Tensor = self._family.head.build(run, normed)[1]
+        return found
