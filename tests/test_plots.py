@@ -51,6 +51,9 @@ NAMES = {
     "comparison": {"overlaps", "spectra", "terms-A-B"},
     "explanation": {"path", "steps"},
     "steering": {"strengths", "layers"},
+    "lens-vectors": {"vectors"},
+    "lens-swap": {"next"},
+    "lens-comparison": {"difference"},
 }
 
 
