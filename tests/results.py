@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
-from tempfile import gettempdir
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -96,7 +95,8 @@ def every(model: Model, **how: Any) -> dict[str, Result]:
 def compute(model: Model, kind: str, **how: Any) -> Result:
     """A result of one kind."""
     prompt = IDS[:6]
-    lens = Path(gettempdir()) / f"ggufjac-{os.getpid()}.pt"
+    scratch = TemporaryDirectory()
+    lens = Path(scratch.name) / "lens.pt"
     made: dict[str, Callable[[], Result]] = {
         "analysis": lambda: analyze(model, prompt, AnalyzeOptions(top=4, **how)),
         "layers": lambda: layers(
@@ -118,14 +118,10 @@ def compute(model: Model, kind: str, **how: Any) -> Result:
         "lens-comparison": lambda: lens_compare(lens, lens, model, options=LensCompareOptions(**how)),
         "steering": lambda: steer(model, prompt, IDS[6:9], SteerOptions(strengths=(0.5, 1.0), tokens=4, **how)),
     }
-    with torch.no_grad():
-        if not kind.startswith("lens-"):
-            return made[kind]()
-        try:
+    with torch.no_grad(), scratch:
+        if kind.startswith("lens-"):
             fit(model, Corpus((tuple(IDS),), "ids"), LensFitOptions(prompts=1, length=len(IDS), skip=2, **how), lens)
-            return made[kind]()
-        finally:
-            lens.unlink(missing_ok=True)
+        return made[kind]()
 
 
 def nasty(result: Result) -> Result:

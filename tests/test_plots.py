@@ -52,6 +52,9 @@ NAMES = {
     "explanation": {"path", "steps"},
     "lens": {"lens-1", "lens-2", "lens-3", "ranks-1"},
     "steering": {"strengths", "layers"},
+    "lens-vectors": {"vectors"},
+    "lens-swap": {"next"},
+    "lens-comparison": {"difference"},
 }
 
 

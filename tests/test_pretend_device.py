@@ -169,7 +169,7 @@ def same_search(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_analysis_says_the_same_on_a_device(kind: str, tiny: Model) -> None:
     here, there = (results.compute(tiny, kind, dtype="float64", device=name) for name in ALL)
     assert_same(there.to_dict(), here.to_dict())
-    if kind != "explanation":
+    if "device" in here.to_dict() and kind != "explanation":
         assert here.to_dict()["device"] is None
         assert "pretend; weights expanded by torch's operations" in printed(there, 200)
     assert there.arrays.keys() == here.arrays.keys()

@@ -60,7 +60,8 @@ def opened_lens(
     """
     path = lens_path(name)
     lens = load_lens(path)
-    own = model is not None and lens.origin.fingerprint == fingerprint(model.file)
+    said = lens.origin.fingerprint  # where there is none, no file needs to be hashed
+    own = model is not None and bool(said) and said == fingerprint(model.file)
     fit: float | None = None
     if model is not None:
         try:

@@ -86,7 +86,8 @@ class LensReadOptions(AnalysisOptions):
 @dataclass(frozen=True, kw_only=True)
 class LensVectorsOptions(AnalysisOptions):
     """tokens: whose directions are made; layers: the blocks (None: all that llama.cpp can steer and the lens has);
-    scale: of the vectors, each of length 1 ("unit") or as long as the token's gradient ("raw"); export: a file for
+    scale: of the vectors, each of length 1 ("unit") or as long as the token's gradient ("raw"); centred:
+    whether the mean direction of all tokens is taken off; export: a file for
     them; top: tokens of a row."""
 
     follows: ClassVar[bool] = False
@@ -108,6 +109,7 @@ class LensVectorsOptions(AnalysisOptions):
     scale: Literal["unit", "raw"] = option(
         "unit", "vectors of length 1 (default), or as long as the gradients", choices=("unit", "raw")
     )
+    centred: bool = option(False, "above the mean of all tokens' directions, which they largely share")
     export: str | None = option(None, "write them as a control vector for llama.cpp (GGUF)", metavar="FILE")
     top: int = option(5, "tokens of a row (default 5)", parse=parse.positive, metavar="K")
 

@@ -5,6 +5,9 @@ it: v = J_l^T diag(w) W_U[t], the row t of W_U diag(w) J_l, with w the output no
 LayerNorm). The norm's factor 1/rms(J_l h) is left out: it depends on the state, and no direction does. So are the
 norm's own derivative and what the model does to all logits alike (a factor, soft-capping).
 
+Directions of unrelated tokens have much in common, the mean over all of them: it raises every logit, and changes no
+probability. Centred directions are without it: the gradient of the token's logit above the mean logit.
+
 The other way round a vector v at block l raises the logits by W_U diag(w) J_l v, up to the same factor.
 """
 
@@ -49,8 +52,9 @@ class LensVectors(Result):
     """Vectors of some blocks, made of tokens' directions or read from a file.
 
     model: the file; lens: through which they were made or read; tokens: whose mean direction they are (none: read from
-    a file); scale: "unit" or "raw", "" for vectors that were read; source: the file that was read, "" where none was;
-    target: the control vector that was written, "" where none was; directions: by block.
+    a file); scale: "unit" or "raw", "" for vectors that were read; centred: whether the mean direction of all tokens is
+    off; source: the file that was read, "" where none was; target: the control vector that was written, "" where none
+    was; directions: by block.
     """
 
     kind: ClassVar[str] = "lens-vectors"
@@ -59,17 +63,27 @@ class LensVectors(Result):
     lens: LensFacts
     tokens: tuple[Piece, ...]
     scale: str
+    centred: bool
     source: str
     target: str
     directions: tuple[LensDirection, ...]
 
 
 def token_directions(
-    model: Model, lens: Lens, tokens: Sequence[int], layers: Sequence[int], dtype: torch.dtype = torch.float32
+    model: Model,
+    lens: Lens,
+    tokens: Sequence[int],
+    layers: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+    *,
+    centred: bool = False,
 ) -> dict[int, Tensor]:
     """The directions of tokens at some blocks, {layer: [n, width]}; a later block than all of the lens has the rows of
-    W_U diag(w) themselves."""
-    rows = Unembedding(model.family, dtype).rows(tokens)
+    W_U diag(w) themselves. centred: above the mean of all tokens."""
+    unembedding = Unembedding(model.family, dtype)
+    rows = unembedding.rows(tokens)
+    if centred:
+        rows = rows - unembedding.mean_row()
     return {at: rows if at > lens.layers[-1] else rows @ lens.jacobian(at).to(rows) for at in layers}
 
 
@@ -116,6 +130,7 @@ def lens_vectors(
         lens=facts,
         tokens=tuple(map(speller.piece, tokens)),
         scale=options.scale if source is None else "",
+        centred=options.centred and source is None,
         source="" if source is None else str(source),
         target=options.export or "",
         directions=_told(model, lens, found, options, speller),
@@ -128,7 +143,9 @@ def _made(
 ) -> dict[int, Tensor]:
     _require_layers(model, lens, layers)
     means = {}
-    for layer, v in token_directions(model, lens, tokens, layers, options.values_dtype).items():
+    for layer, v in token_directions(
+        model, lens, tokens, layers, options.values_dtype, centred=options.centred
+    ).items():
         mean = (unit(v) if options.scale == "unit" else v).mean(0)
         means[layer] = unit(mean) if options.scale == "unit" else mean
     return means

@@ -15,6 +15,8 @@ from ggufjac.operators import Operator
 
 #: How long (rms) the state is at which the output norm's weight is taken: its epsilon counts for nothing there.
 FAR = 2.0**20
+#: Rows of the head that are expanded at a time.
+PIECE = 1 << 13
 
 
 class Unembedding:
@@ -45,6 +47,13 @@ class Unembedding:
         matrix = self._family.head_matrix()
         found = matrix.weight.gather(np.asarray(tokens, np.int64), self._dtype)
         return FAR * self._norm.adjoint(found[:, None])[:, 0]
+
+    def mean_row(self) -> Tensor:
+        """The mean of all rows, [1, d]: what a direction raises all logits by, which changes no probability."""
+        weight = self._family.head_matrix().weight
+        pieces = (weight.rows(at, at + PIECE).dequantize(self._dtype).sum(0) for at in range(0, weight.n_out, PIECE))
+        total = torch.stack(list(pieces)).sum(0)
+        return FAR * self._norm.adjoint(total[None, None] / weight.n_out)[:, 0]
 
     def seen(self, y: Tensor) -> Tensor:
         """diag(w) y for states or directions y [n, d], which the head's matrix scores."""

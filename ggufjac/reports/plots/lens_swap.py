@@ -23,4 +23,4 @@ def pictures(s: LensSwap) -> Iterator[Picture]:
         shapes.bars(axes, [label(p.token) for p in found[:SHOWN]], [100 * p.probability for p in found[:SHOWN]], ".1f")
         axes.set_title(name)
         axes.set_xlabel("probability, %")
-    yield Picture("next-token", title, fig)
+    yield Picture("next", title, fig)

@@ -33,7 +33,8 @@ def _draw(v: LensVectors) -> Iterable[RenderableType]:
         facts.append(("written", Text(visible(v.target))))
         facts.append(("use", Text(f"llama-cli --control-vector-scaled {visible(v.target)} 1.0 ...")))
     yield layout.frame("ggufjac lens vectors", facts)
-    what = "the token's direction" if v.tokens else "the vectors of the file"
+    made = "the token's direction above the mean of all" if v.centred else "the token's direction"
+    what = made if v.tokens else "the vectors of the file"
     yield from layout.titled("Blocks", f"{what}, and what it raises through the lens", _rows(v))
     yield layout.notes(
         "length: of the vector; raises: the tokens whose logits it adds most to, by W diag(w) J v",
