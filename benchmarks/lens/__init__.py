@@ -1,7 +1,7 @@
 """Lenses: what fitting one costs beside autograd, and whether its readings hold what a model thinks of on its way.
 
-    python -m benchmarks lens cost
-    python -m benchmarks lens intermediates --model smollm2-135m --lens FILE
+python -m benchmarks lens cost
+python -m benchmarks lens intermediates --model smollm2-135m --lens FILE
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 The baseline is what the first implementation of such lenses does, in plain torch with weights expanded to float32:
 copies of the text run once, then cotangents of as many entries of the last stream at a time go back to all streams at
-once by torch.autograd.grad, the graph kept. It is timed for a few entries, and ours for all entries through the last few
-blocks; both are extrapolated to all of them, as every one costs the same. "CPU" is the time of all threads together.
-The difference is that of the same rows of J by both, relative to the largest of its entries: of every block by
-J's product with a vector, and of the last few by themselves.
+once by torch.autograd.grad, the graph kept. It is timed for a few entries, and ours for all entries through the last
+few blocks; both are extrapolated to all of them, as every one costs the same. "CPU" is the time of all threads
+together. The difference is that of the same rows of J by both, relative to the largest of its entries: of every block
+by J's product with a vector, and of the last few by themselves.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,7 +26,9 @@ from ggufjac.maps.lens.streams import TextStreams
 from ggufjac.maps.model import Model
 from ggufjac.registry import resolve
 
-MODELS, RULES, DTYPES = ("smollm2-135m", "qwen2.5-coder-0.5b"), ("ordinary", "detached"), ("float32", "bfloat16")
+Dtype = Literal["float32", "bfloat16"]
+MODELS, RULES = ("smollm2-135m", "qwen2.5-coder-0.5b"), ("ordinary", "detached")
+DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
 #: Copies of the text side by side, what a machine of 24 GB holds of a small model's graph; chunks of so many entries
 #: that are timed; blocks that ours is timed through.
 COPIES, CHUNKS, BLOCKS = 8, 2, 2
@@ -86,15 +89,15 @@ class ByAutograd:
     def cost(self) -> Spent:
         """Of a text: the copies' run, and all entries."""
         self.rows(0)
-        chunks = sum((spent(lambda i=i: self.rows(i * COPIES)) for i in range(CHUNKS)), Spent(0, 0))
+        chunks = spent(lambda: [row for i in range(CHUNKS) for row in self.rows(i * COPIES)])
         return self.once + chunks * (self.d / COPIES / CHUNKS)
 
 
 class Ours:
     """The same by sweeps."""
 
-    def __init__(self, model: Model, text: Sequence[int], rules: str, dtype: str) -> None:
-        options = LensFitOptions(dtype, rules=rules)
+    def __init__(self, model: Model, text: Sequence[int], rules: str, dtype: Dtype) -> None:
+        options = LensFitOptions(dtype=dtype, rules=rules)
 
         def run() -> TextStreams:
             self.streams = model.linearize_streams(text[:-1], options, SKIP)
@@ -117,13 +120,13 @@ class Ours:
     def difference(self, rows: Sequence[Tensor]) -> float:
         """From the first rows of every block by autograd."""
         vector = torch.randn(self.streams.shape[0], generator=torch.Generator().manual_seed(0))
-        ours = self.streams.transported({layer: vector[None] for layer in range(self.n - 1)})
+        ours = self.streams.transported(dict.fromkeys(range(self.n - 1), vector[None]))
         pairs = [(ours[layer][0, :COPIES], rows[layer] @ vector) for layer in range(self.n - 1)]
         pairs += [(self.jacobians[layer][:COPIES], rows[layer]) for layer in self.last]
         return max(float((mine - theirs).abs().max() / theirs.abs().max()) for mine, theirs in pairs)
 
 
-def rows(names: Sequence[str], dtypes: Sequence[str]) -> Iterator[list[str]]:
+def rows(names: Sequence[str], dtypes: Sequence[Dtype]) -> Iterator[list[str]]:
     """Autograd under both rules, each followed by ours."""
     for name in names:
         with Model.open(resolve(name)) as model:
@@ -145,7 +148,7 @@ def _times(found: Spent, baseline: Spent) -> list[str]:
     return [f"{found.wall:.1f}", f"{found.cpu:.1f}", *(f"{ratio:.1f}x" for ratio in ratios)]
 
 
-def table(names: Sequence[str] = MODELS, dtypes: Sequence[str] = DTYPES) -> Table:
+def table(names: Sequence[str] = MODELS, dtypes: Sequence[Dtype] = DTYPES) -> Table:
     note = (
         f"{torch.get_num_threads()} threads; {COPIES} copies of the text in autograd, {CHUNKS * COPIES} entries timed; "
         f"ours timed through the last {BLOCKS} blocks."

@@ -14,7 +14,8 @@ PAIRED = {"llama": "adjacent", "qwen2": "halves"}
 
 
 class Plain:
-    """The streams of a batch of copies of a text; `detached`: norms, probabilities and activated gates are constants."""
+    """The streams of a batch of copies of a text; detached: norms, probabilities and activated gates are
+    constants."""
 
     def __init__(self, file: GGUFFile, *, detached: bool) -> None:
         source = Source(file)
@@ -26,7 +27,9 @@ class Plain:
         self.eps = source.number("attention.layer_norm_rms_epsilon")
         self.base = source.number("rope.freq_base", 10000.0)
         self.weights = {
-            name: source.table(name, *info.plain_shape) for name, info in file.tensors.items() if name.startswith("blk.")
+            name: source.table(name, *info.plain_shape)
+            for name, info in file.tensors.items()
+            if name.startswith("blk.")
         }
 
     def streams(self, x: Tensor) -> list[Tensor]:
@@ -63,7 +66,7 @@ class Plain:
 
     def _heads(self, i: int, x: Tensor, way: str, n: int) -> Tensor:
         """[B, n, T, d_head]"""
-        return self._linear(x, f"blk.{i}.attn_{way}").unflatten(-1, (n, -1)).transpose(1, 2)
+        return self._linear(x, f"blk.{i}.attn_{way}").reshape(*x.shape[:-1], n, -1).transpose(1, 2)
 
     def _turned(self, x: Tensor) -> Tensor:
         half = x.shape[-1] // 2
@@ -80,4 +83,3 @@ class Plain:
         with torch.set_grad_enabled(not self.detached):
             gate = F.silu(self._linear(x, f"blk.{i}.ffn_gate"))
         return self._linear(gate * self._linear(x, f"blk.{i}.ffn_up"), f"blk.{i}.ffn_down")
-

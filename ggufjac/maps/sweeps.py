@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TypeAlias
 
 from torch import Tensor
@@ -107,10 +108,13 @@ def back_through(
     for i, part in reversed(list(enumerate(parts))):
         columns = piece_columns(part, g, room)
         with _at_hand(op, cheap is op and g.shape[0] > columns, room):
-            adjoint = part.adjoint
-            h = _in_pieces(lambda piece, _: adjoint(piece), g, None, columns, owned, None if i else passed)
+            h = _in_pieces(partial(_transposed, part), g, None, columns, owned, None if i else passed)
         owned, g = owned or h is not g, h
     return g
+
+
+def _transposed(op: Operator, g: Tensor, _: One) -> Tensor:
+    return op.adjoint(g)
 
 
 def _short(op: Operator, g: Tensor, ends: Sequence[int], columns: int, owned: bool, passed: Passed) -> Tensor:
