@@ -27,6 +27,7 @@ NAMES = (
     "followed",
     "faithfulness",
     "instructions",
+    "lens",
 )
 #: Run alone: they write files, or want a process of their own.
 ALONE = ("results", "synth", "device", "budgets")

@@ -157,6 +157,7 @@ SECTIONS: dict[str, Section] = {
     "kernels": _kernels,
     "families": _table("families"),
     "instructions": _table("instructions"),
+    "lens.cost": _table("lens.cost"),
     "faithfulness": _faithfulness,
     "device": _device,
 }

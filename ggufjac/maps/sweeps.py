@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TypeAlias
 
 from torch import Tensor
 
-from ggufjac.operators import One, Operator, built
-from ggufjac.operators.fold import fold
+from ggufjac.operators import One, Operator, Sequential, built
+from ggufjac.operators.fold import PerToken, fold
 from ggufjac.operators.span import span
-from ggufjac.operators.walk import positions, read_weights, stored_elsewhere, stores, weights, widest
+from ggufjac.operators.walk import leaves, positions, read_weights, stored_elsewhere, stores, weights, widest
 from ggufjac.quants.memory.budget import folded_within
 from ggufjac.quants.memory.readahead import AHEAD, Readahead
 from ggufjac.quants.memory.threads import kernels_first
@@ -40,6 +41,8 @@ def piece_columns(op: Operator, x: Tensor, room: int) -> int:
     most = max(1, folded_within(room) // max(1, inside))
     if stored_elsewhere(op):  # every piece expands the weights anew
         return most
+    if any(isinstance(leaf, PerToken) for leaf in leaves(op)):  # whose products have a row a column
+        return min(most, max(FEWEST_ROWS, PIECE_BYTES // max(1, n_tokens * d * itemsize)))
     return min(most, max(-(-FEWEST_ROWS // n_tokens), PIECE_BYTES // max(1, n_tokens * d * itemsize)))
 
 
@@ -96,11 +99,22 @@ def back_through(
     """g [n, T', d] through one transposed operator, with its MLPs folded where that pays; an owned g may be
     overwritten. ends: as in `backward`."""
     cheap = fold(op, g.shape[0], folded_within(room))
-    columns = piece_columns(op, g, room)
-    with _at_hand(op, cheap is op and g.shape[0] > columns, room):
-        if ends is None:
-            return _in_pieces(lambda piece, _: cheap.adjoint(piece), g, None, columns, owned, passed)
-        return _short(cheap, g, ends, columns, owned, passed)
+    if ends is not None:
+        columns = piece_columns(op, g, room)
+        with _at_hand(op, cheap is op and g.shape[0] > columns, room):
+            return _short(cheap, g, ends, columns, owned, passed)
+    # what is folded wants longer pieces than the rest of a layer
+    parts = cheap.operators if cheap is not op and isinstance(cheap, Sequential) else (cheap,)
+    for i, part in reversed(list(enumerate(parts))):
+        columns = piece_columns(part, g, room)
+        with _at_hand(op, cheap is op and g.shape[0] > columns, room):
+            h = _in_pieces(partial(_transposed, part), g, None, columns, owned, None if i else passed)
+        owned, g = owned or h is not g, h
+    return g
+
+
+def _transposed(op: Operator, g: Tensor, _: One) -> Tensor:
+    return op.adjoint(g)
 
 
 def _short(op: Operator, g: Tensor, ends: Sequence[int], columns: int, owned: bool, passed: Passed) -> Tensor:

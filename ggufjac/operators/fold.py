@@ -8,8 +8,9 @@ Constants are left out: folded operators serve columns of the linear map, never 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -115,7 +116,9 @@ def _folded_bytes(branches: list[_Scaled], down: MatMul) -> int:
     s, n_out = branches[0].s, down.weight.n_out
     n_ff, n_in = branches[0].up.weight.shape
     rows = 2 * min(ROWS, n_out) if down.store is None else 2 * DEVICE_ROWS
-    return (s.shape[0] * n_in * n_out + rows * n_ff) * s.element_size()
+    # one as it comes from float32, and all of them
+    whole = (len(branches) + 2) * n_ff * n_in if down.store is None and _expands(s) else 0
+    return (s.shape[0] * n_in * n_out + rows * n_ff + whole) * s.element_size()
 
 
 def _matrices(branches: list[_Scaled], down: MatMul) -> Tensor:
@@ -124,10 +127,12 @@ def _matrices(branches: list[_Scaled], down: MatMul) -> Tensor:
     n_tokens, n_out = like.shape[0], down.weight.n_out
     made = like.new_empty(n_tokens, n_out, branches[0].up.weight.n_in)
     if down.store is None:
+        products_of = [_into(b.up.weight, like) for b in branches]
         for start in range(0, n_out, ROWS):
             rows = _expanded(down.weight.rows(start, start + ROWS), like)
             for t, matrix in enumerate(made):
-                matrix[start : start + ROWS] = _sum(products.adjoint(b.up.weight, rows * b.s[t]) for b in branches)
+                ways = zip(products_of, branches, strict=True)
+                matrix[start : start + ROWS] = _sum(into(rows * b.s[t]) for into, b in ways)
         return made
     start, step = 0, max(1, DEVICE_ROWS // n_tokens)
     for tile in device.expanded(down.store, down.weight, like):
@@ -137,6 +142,18 @@ def _matrices(branches: list[_Scaled], down: MatMul) -> Tensor:
             made[:, start : start + rows.shape[0]] = product.unflatten(0, (n_tokens, -1))
             start += rows.shape[0]
     return made
+
+
+def _into(weight: QuantTensor, like: Tensor) -> Callable[[Tensor], Tensor]:
+    """x -> x W. Where the kernels do not multiply, W is expanded once for all tokens."""
+    if not _expands(like):
+        return partial(products.adjoint, weight)
+    w = _expanded(weight, like)
+    return lambda x: x @ w
+
+
+def _expands(like: Tensor) -> bool:
+    return like.dtype == torch.bfloat16
 
 
 def _sum(pieces: Iterable[Tensor]) -> Tensor:

@@ -86,7 +86,7 @@ def _add(total: Tensor | None, part: Tensor) -> Tensor:
 
 
 def _add_product(total: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
-    """total + a b; parts of bfloat16 are summed in float32."""
-    if a.dtype == torch.bfloat16:
-        return _add(total, torch.mm(a, b).float())
+    """total + a b; parts of bfloat16 are summed in float32, and one alone is left as it is."""
+    if a.dtype == torch.bfloat16 and total is not None:
+        return _add(total.float(), torch.mm(a, b).float())
     return torch.mm(a, b) if total is None else total.addmm_(a, b)

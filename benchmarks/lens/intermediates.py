@@ -1,0 +1,149 @@
+"""Whether a lens reads what a model must think of on its way: prompts with a known intermediate in none of their words.
+
+A prompt passes at k if the reading of any block but the last, at any position from the subject's last token on, has a
+token of the intermediate among its k first. In brackets: the same for the intermediate of another prompt, which is what
+so many readings hold by chance. ± is the standard error over the prompts, by bootstrap.
+
+    python -m benchmarks lens intermediates                                       # the logit lens
+    python -m benchmarks lens intermediates --model smollm2-135m --lens FILE ...  # beside fitted ones
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.lens.prompts import Prompt, read, tokens_of
+from benchmarks.table import Table
+from ggufjac.errors import UserError
+from ggufjac.maps.lens.files import load_lens
+from ggufjac.maps.lens.lens import Lens
+from ggufjac.maps.model import Model
+from ggufjac.registry import resolve
+
+MODEL = "smollm2-135m"
+KS = (1, 5, 10, 50)
+#: Samples of the bootstrap.
+SAMPLES = 2000
+#: From states [n, width] to what is read in their place, [n, d], by block.
+Reading = Callable[[Mapping[int, Tensor]], Mapping[int, Tensor]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt as a model reads it: its states from the subject on by block, and the tokens to be found and by chance.
+
+    answered: whether the model's own prediction begins the answer.
+    """
+
+    states: Mapping[int, Tensor]
+    wanted: list[int]
+    by_chance: list[int]
+    answered: bool
+
+
+def asked(model: Model, prompts: Sequence[Prompt]) -> list[Asked]:
+    """All prompts whose intermediates have a token in this model."""
+    found = []
+    for i, prompt in enumerate(prompts):
+        wanted, answers = tokens_of(model, prompt.intermediate), tokens_of(model, [prompt.answer])
+        # the next prompt of another kind
+        others = (prompts[(i + j) % len(prompts)] for j in range(1, len(prompts)))
+        other = next(other for other in others if other.kind != prompt.kind)
+        by_chance = [token for token in tokens_of(model, other.intermediate) if token not in (*wanted, *answers)]
+        if not wanted or not by_chance:
+            continue
+        done = model.run(prompt.text)
+        start = prompt.known_from(model)
+        states = {layer: state[start:] for layer, state in enumerate(done.states[1:-1])}
+        found.append(Asked(states, wanted, by_chance, int(done.logits[-1].argmax()) in answers))
+    return found
+
+
+def logits(model: Model, streams: Mapping[int, Tensor]) -> Iterator[Tensor]:
+    """What the model's own norm and head make of streams [n, d], one block after the other."""
+    run = model.run("a").run.elsewhere()
+    for stream in streams.values():
+        yield model.family.head.value(run, model.family.output_norm.value(run, stream))
+
+
+def best_rank(read_by: Sequence[Tensor], tokens: Sequence[int]) -> int:
+    """The best rank, from 0, of any of the tokens in logits [n, n_vocab]."""
+    return min(int((row > row[tokens].max()).sum()) for scores in read_by for row in scores)
+
+
+def ranks(model: Model, prompts: Sequence[Asked], reading: Reading) -> tuple[list[int], list[int]]:
+    """Of the intermediates, and of those of other prompts."""
+    own, chance = [], []
+    for prompt in prompts:
+        scores = list(logits(model, reading(prompt.states)))
+        own.append(best_rank(scores, prompt.wanted))
+        chance.append(best_rank(scores, prompt.by_chance))
+    return own, chance
+
+
+def passed(ranks: Sequence[int], k: int) -> tuple[float, float]:
+    """The share of prompts that pass at k, and its standard error."""
+    good = np.asarray(ranks) < k
+    drawn = np.random.default_rng(0).integers(0, len(good), (SAMPLES, len(good)))
+    return float(good.mean()), float(good[drawn].mean(1).std())
+
+
+def rows(model: Model, prompts: Sequence[Asked], readings: Mapping[str, Reading]) -> Iterator[list[str]]:
+    """Every lens."""
+    for name, reading in readings.items():
+        own, chance = ranks(model, prompts, reading)
+        cells = ((passed(own, k), passed(chance, k)) for k in KS)
+        yield [name, *(f"{share:.2f} ± {error:.2f} ({other:.2f})" for (share, error), (other, _) in cells)]
+
+
+def _as_it_is(states: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
+    return states
+
+
+def _through(lens: Lens, states: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
+    """A lens reads the blocks that it has."""
+    return lens.transported({layer: h for layer, h in states.items() if layer in lens.layers})
+
+
+def readings_of(files: Sequence[str], d: int) -> dict[str, Reading]:
+    """The logit lens, and those in files. Raises UserError for a lens of a model of another width."""
+    found: dict[str, Reading] = {"logit lens": _as_it_is}
+    for file in files:
+        lens = load_lens(file)
+        if lens.d_model != d:
+            raise UserError(f"{file}: the lens is {lens.d_model} wide, and the model {d}")
+        found[f"{file}: {lens.origin.rules or 'rules not told'}, {lens.n_prompts} texts"] = partial(_through, lens)
+    return found
+
+
+def tables(name: str, files: Sequence[str]) -> Iterator[str]:
+    """The table of one model, as Markdown."""
+    with torch.no_grad(), Model.open(resolve(name)) as model:
+        readings, written = readings_of(files, model.family.d), read()
+        prompts = asked(model, written)
+        answered = sum(prompt.answered for prompt in prompts)
+        note = f"{name}: {len(prompts)} of {len(written)} prompts; the model itself answers {answered} of them."
+        headings = ("lens", *(f"pass@{k}" for k in KS))
+        yield from Table(headings, rows(model, prompts, readings), note).lines()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--lens", nargs="+", default=[], metavar="FILE")
+    args = parser.parse_args()
+    try:
+        for line in tables(args.model, args.lens):
+            print(line, flush=True)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
