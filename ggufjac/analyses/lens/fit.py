@@ -21,7 +21,7 @@ from ggufjac.readable import name_of
 from ggufjac.reader.fingerprint import fingerprint
 from ggufjac.registry.lock import locked
 
-#: Is shown the sum behind every text, and how many texts there will be.
+#: Is shown the sum that is there at first and behind every text, and how many texts there will be.
 Told = Callable[[LensSum, int], None]
 
 
@@ -83,6 +83,7 @@ def fit(
         begun = load_lens(path) if path.exists() else None
         if begun is not None:
             _require_same(begun, origin, corpus, model, options, out)
+            origin = replace(origin, digest=begun.origin.digest)
         lens = _fitted(model, corpus, options, LensSum(origin, begun), n, path, progress, told)
         write_lens(lens, path)
         return lens
@@ -99,6 +100,7 @@ def _fitted(
     told: Told,
 ) -> Lens:
     progress.lap("fitting")
+    told(state, n)
     while state.n < n and not _settled(state, options):
         text = corpus.texts[state.n]
         model.require_unchanged()
