@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 #: What commands call the files that they read.
-INPUTS = ("prompt_file", "messages", "prompts", "words", "file")
+INPUTS = ("prompt_file", "messages", "prompts", "words", "file", "corpus", "files")
 
 
 def add_outputs(command: argparse.ArgumentParser) -> None:

@@ -18,7 +18,6 @@ MEANT = {
     "attention": "attribute",
     "attributions": "attribute",
     "logit-lens": "layers",
-    "lens": "layers",
     "chat": "generate",
     "complete": "generate",
     "tokens": "tokenize",

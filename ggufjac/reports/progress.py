@@ -187,14 +187,6 @@ def analysis_watched(
 
 
 @contextmanager
-def counted(doing: str, console: Console | None = None) -> Iterator[Counted]:
-    """Pieces of work counted on standard error, as `watched` shows a work."""
-    console, pieces = console or aside(), Counted(doing)
-    with console.status(_Line(pieces)) if console.is_terminal else plain_lines(pieces, console):
-        yield pieces
-
-
-@contextmanager
 def plain_lines(of: Tracker | Counted, console: Console) -> Iterator[None]:
     """Plain lines of a work, as they are due, for as long as it goes on."""
     over, when = threading.Event(), Plain()

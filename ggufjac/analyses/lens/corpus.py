@@ -77,11 +77,12 @@ def own_words(model: Model, n: int, *, length: int, seed: int = 0, device: str =
     texts: list[tuple[int, ...]] = []
     with torch.no_grad():
         for first in range(0, n, AT_ONCE):
-            seeds = range(seed + first, seed + min(first + AT_ONCE, n))
+            # always as many side by side, so that the first texts are the same however many are asked for
+            seeds = range(seed + first, seed + first + AT_ONCE)
             reading = Reading(model.family, length, device=device)
             begun = torch.full((len(seeds), 1), start)
             said = [begun]
             for step in goes_on(reading, begun, length - 1, Sampling(1.0, seeds=tuple(seeds))):
                 said.append(step.tokens[:, None])
             texts += [tuple(row) for row in torch.cat(said, 1).tolist()]
-    return Corpus(tuple(texts), f"what {model.file.path.name} says by itself (seed {seed})")
+    return Corpus(tuple(texts[:n]), f"what {model.file.path.name} says by itself (seed {seed})")

@@ -21,7 +21,7 @@ from ggufjac.readable import storable
 from ggufjac.reader.fingerprint import fingerprint
 from ggufjac.registry.lock import locked
 
-#: Is shown the sum at the beginning and behind every text, and how many texts there will be.
+#: Is shown the sum that is there at first and behind every text, and how many texts there will be.
 Told = Callable[[LensSum, int], None]
 
 
@@ -83,6 +83,7 @@ def fit(
         begun = load_lens(path) if path.exists() else None
         if begun is not None:
             _require_same(begun, origin, corpus, model, options, out)
+            origin = replace(origin, digest=begun.origin.digest)
         lens = _fitted(model, corpus, options, LensSum(origin, begun), n, path, progress, told)
         write_lens(lens, path)
         return lens

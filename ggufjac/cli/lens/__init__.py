@@ -1,21 +1,24 @@
-"""`ggufjac lens ...`: lenses fitted, read, compared and used; a file for each of its commands."""
+"""`ggufjac lens`: what every layer is about to say. A file a command of its own."""
 
 from __future__ import annotations
 
 import argparse
 
-from ggufjac.cli.lens import compare, fit, merge, read, swap, vectors
+from ggufjac.cli.lens import compare, fit, merge, read, show, swap, vectors
+
+#: The commands, in the order in which the help lists them.
+MODULES = (read, fit, merge, show, compare, vectors, swap)
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = subparsers.add_parser(
         "lens",
-        help="what every layer is about to say: lenses fitted, read, compared and used",
-        description="A lens brings what leaves a layer to where the last one leaves off, by the mean Jacobian of texts "
-        "or by this prompt's own, and reads it there.",
+        help="what every layer is about to say: lenses read, fitted, compared and used",
+        description="A lens reads the stream that leaves a block as what the last one would make of it, on the "
+        "average of many texts.",
     )
     commands = command.add_subparsers(metavar="COMMAND", required=True)
-    for module in (read, fit, merge, compare, vectors, swap):
+    for module in MODULES:
         module.add_parsers(commands)
-    for name, inner in commands.choices.items():
-        inner.set_defaults(parser=inner, lens_command=name)
+    for each in commands.choices.values():
+        each.set_defaults(parser=each)

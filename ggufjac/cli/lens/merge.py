@@ -1,9 +1,10 @@
-"""`ggufjac lens merge`: several fits as one."""
+"""`ggufjac lens merge`: several fits of one model as one, each weighed by its texts."""
 
 from __future__ import annotations
 
 import argparse
 
+from ggufjac.cli.outputs import require_apart
 from ggufjac.cli.standard import say
 from ggufjac.errors import UserError
 
@@ -12,28 +13,25 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     command = subparsers.add_parser(
         "merge",
         help="several fits of one model as one lens",
-        description="The mean of several lenses of one model and the same settings, each weighed by its texts: for "
-        "fits on several machines, over different texts.",
+        description="The mean of lenses of one model that were fitted by the same rules over different texts.",
     )
-    command.add_argument("files", metavar="FILE", nargs="+", help="lenses that `ggufjac lens fit` wrote")
-    command.add_argument("--out", metavar="FILE", help="where the lens is written (.pt or .safetensors; required)")
+    command.add_argument("files", metavar="FILE", nargs="+", help="lenses: .pt or .safetensors")
+    command.add_argument("--out", metavar="FILE", required=True, help="where the lens goes: .pt or .safetensors")
     command.set_defaults(execute=execute)
 
 
 def execute(args: argparse.Namespace) -> int:
-    from ggufjac import atomic
+    from ggufjac.atomic import require_writable
 
-    if args.out is None:
-        raise UserError("--out is missing: where the merged lens is written")
+    require_writable(args.out)
+    require_apart(args, args.out)
     if len(args.files) < 2:
-        raise UserError("there is one lens and nothing to merge it with; name two or more")
-    atomic.require_writable(args.out)
-    from ggufjac.maps.lens.files import load_lens
+        raise UserError("merging takes two lenses or more: ggufjac lens merge a.pt b.pt --out both.pt")
+    from ggufjac.maps.lens.files import load_lens, write_lens
     from ggufjac.maps.lens.lens import merged
-
-    whole = merged([load_lens(name) for name in args.files])
-    whole.save(args.out)
     from ggufjac.reports.tables.lens import lens_report
 
-    say(lens_report(whole, args.out))
+    lens = merged([load_lens(file) for file in args.files])
+    write_lens(lens, args.out)
+    say(lens_report(lens, args.out))
     return 0

@@ -144,7 +144,7 @@ def _matrices(given: Any, key: str, path: str | Path) -> dict[int, Tensor]:
         layer = int(name) if isinstance(name, int) or (isinstance(name, str) and name.isdecimal()) else -1
         if isinstance(name, bool) or layer < 0:
             raise UserError(f"{path}: the lens has a matrix of {briefly(repr(name), 40)}, which is no block's number")
-        if not isinstance(matrix, Tensor) or matrix.dim() != 2 or not matrix.is_floating_point():
+        if not isinstance(matrix, Tensor) or matrix.dim() != 2 or not matrix.numel() or not matrix.is_floating_point():
             raise UserError(f"{path}: what the lens has of block {layer} is no matrix of numbers")
         if matrix.layout != torch.strided or not bool(torch.isfinite(matrix).all()):
             raise UserError(f"{path}: the lens's matrix of block {layer} has entries that are no numbers")

@@ -1,61 +1,84 @@
-"""What a lens's file holds, as a terminal shows it."""
+"""The report of a lens: how it was fitted, and how large and how sure its matrices are."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Iterable
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ggufjac.maps.lens.lens import Lens
-from ggufjac.readable import readable
+from ggufjac.readable import readable, visible
 from ggufjac.reports import words
 from ggufjac.reports.terminal import layout
 
-
-def lens_report(lens: Lens, out: str | Path, model: str | None = None) -> RenderableType:
-    """Where it comes from, and how settled every block's matrix is. model: what to read with it."""
-    o, error = lens.origin, lens.largest_error
-    facts: list[tuple[str, RenderableType]] = [
-        ("file", Text(readable(str(out)), style="bold")),
-        ("model", Text(f"{readable(o.model)}  {readable(o.architecture)}" if o.model else "not said")),
-        ("rules", Text(readable(o.rules) if o.rules else "not said")),
-        ("texts", Text(_texts(lens))),
-        ("matrices", Text(f"{len(lens.layers)} of {lens.d_model} x {lens.d_model}, layers {_span(lens.layers)}")),
-    ]
-    if not math.isnan(error):
-        facts.append(("settled", Text(f"to {words.percent(error)} of its length, the least settled block")))
-    shown = [layout.frame("ggufjac lens", facts), Text(), _table(lens)]
-    notes = [
-        "J: the mean Jacobian from what leaves a layer to what leaves the last one; ±: its standard error, over ‖J‖"
-    ]
-    if model is not None:
-        notes.append(f'next: ggufjac lens read {model} "your prompt" --lens {readable(str(out))}')
-    return Group(*shown, layout.notes(*notes))
+#: Blocks in a column of the table.
+DEEP = 12
+UNKNOWN = "·"
 
 
-def _texts(lens: Lens) -> str:
-    o = lens.origin
-    each = f" of {o.length} tokens, the first {o.skip} of each left out" if o.length else ""
-    return f"{lens.n_prompts:,}{each}" + (f"; {readable(o.corpus)}" if o.corpus else "")
+def lens_report(lens: Lens, path: str, model: str | None = None) -> RenderableType:
+    """The report of a lens in a file; model: what it can be read with, as it was named (None: see the file)."""
+    return layout.Fitted(lambda width: _draw(lens, path, model, width))
 
 
-def _span(layers: tuple[int, ...]) -> str:
-    whole = layers == tuple(range(layers[0], layers[-1] + 1))
-    return f"{layers[0]}–{layers[-1]}" if whole and len(layers) > 1 else ", ".join(map(str, layers))
+def _draw(lens: Lens, path: str, model: str | None, width: int) -> Iterable[RenderableType]:
+    origin = lens.origin
+    name = Text(readable(origin.model) or "not said", style="bold" if origin.model else words.DIM)
+    if origin.architecture:
+        name.append(f"  {readable(origin.architecture)}", style="not bold")
+    facts: list[tuple[str, RenderableType]] = [("model", name)]
+    facts.append(("rules", Text(readable(origin.rules) or "not said", style="" if origin.rules else words.DIM)))
+    texts = f"{lens.n_prompts}"
+    if origin.length:
+        texts += f" of up to {origin.length} tokens, the first {origin.skip} of each left out"
+    facts.append(("texts", Text(texts)))
+    if origin.corpus:
+        facts.append(("corpus", Text(readable(origin.corpus))))
+    rows = next(iter(lens.jacobians.values())).shape
+    facts.append(("matrices", Text(f"{len(lens.layers)} of {rows[0]} x {rows[1]}")))
+    facts.append(("error", _error(lens)))
+    facts.append(("file", Text(visible(path))))
+    yield layout.frame("ggufjac lens", facts)
+    yield from layout.titled("Blocks", "what a matrix does to a stream, and how sure it is", _table(lens, width))
+    yield layout.notes(
+        "‖J‖: over √d, so that it is 1 for a matrix that changes no length",
+        "error: the standard error of J, as a share of ‖J‖; the last block is read as it is",
+    )
+    named = visible(model) if model else "MODEL"
+    yield Text.assemble(("next: ", words.DIM), f'ggufjac lens read {named} "PROMPT" --lens {visible(path)}')
 
 
-def _table(lens: Lens) -> Table:
+def _error(lens: Lens) -> Text:
+    largest = lens.largest_error
+    if math.isnan(largest):
+        why = "one text" if lens.n_prompts == 1 else "the file does not say"
+        return Text(f"not known ({why})", style=words.DIM)
+    layer = max(lens.layers, key=lens.standard_error)
+    return Text(f"{words.percent(largest)} of ‖J‖ at most, at block {layer}")
+
+
+def _table(lens: Lens, width: int) -> Table:
+    """As many blocks beside each other as fit, downwards first."""
+    most = max(1, width // 26)
+    deep = max(DEEP, -(-len(lens.layers) // most))
+    columns = [lens.layers[at : at + deep] for at in range(0, len(lens.layers), deep)]
     table = layout.table()
-    table.add_column("layer", justify="right", style=words.DIM)
-    table.add_column("‖J‖", justify="right")
-    table.add_column("±", justify="right")
-    table.add_column("mean diagonal", justify="right")
-    for layer in lens.layers:
-        j, error = lens.jacobian(layer), lens.standard_error(layer)
-        same = float(j.diagonal().mean()) if j.shape[0] == j.shape[1] else math.nan
-        cells = ("" if math.isnan(x) else text for x, text in ((error, words.percent(error)), (same, f"{same:.3f}")))
-        table.add_row(str(layer), f"{float(j.norm()):.4g}", *cells)
+    for _ in columns:
+        table.add_column("block", justify="right", style=words.DIM)
+        table.add_column("‖J‖", justify="right")
+        table.add_column("error", justify="right")
+    for i in range(min(deep, len(lens.layers))):
+        cells: list[str] = []
+        for column in columns:
+            cells += _cells(lens, column[i]) if i < len(column) else ["", "", ""]
+        table.add_row(*cells)
     return table
+
+
+def _cells(lens: Lens, layer: int) -> list[str]:
+    j, error = lens.jacobian(layer), lens.standard_error(layer)
+    size = float(j.double().norm()) / math.sqrt(j.shape[1])
+    return [str(layer), words.sigma(size), UNKNOWN if math.isnan(error) else words.percent(error)]

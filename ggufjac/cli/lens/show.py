@@ -1,0 +1,25 @@
+"""`ggufjac lens show`: what a file says of the lens in it."""
+
+from __future__ import annotations
+
+import argparse
+
+from ggufjac.cli.standard import say
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = subparsers.add_parser(
+        "show",
+        help="what is in a file of a lens",
+        description="How a lens was fitted, how large its matrices are and how sure; also of published ones.",
+    )
+    command.add_argument("file", metavar="FILE", help="a lens: .pt or .safetensors")
+    command.set_defaults(execute=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    from ggufjac.maps.lens.files import load_lens
+    from ggufjac.reports.tables.lens import lens_report
+
+    say(lens_report(load_lens(args.file), args.file))
+    return 0

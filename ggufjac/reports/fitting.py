@@ -1,0 +1,69 @@
+"""How far the fit of a lens has come: texts, the time they take, and how sure the mean is."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from ggufjac.reports.aside import aside
+from ggufjac.reports.progress import Counted, plain_lines
+
+if TYPE_CHECKING:
+    from ggufjac.analyses.lens.fit import Told
+    from ggufjac.maps.lens.lens import LensSum
+
+
+class Fitting(Counted):
+    """Counts texts, and knows the block whose mean is the least sure."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__("fitting", clock)
+        self._unsure = ""
+        self._texts: int | None = None
+
+    def told(self, state: LensSum, n: int) -> None:
+        """What is there at first, and behind every text."""
+        if self._texts is None:
+            self.begin(state.n, n)
+        self._texts = state.n
+        self.reach(state.n)
+        if state.n > 1:
+            lens = state.lens()
+            errors = {layer: lens.standard_error(layer) for layer in lens.layers}
+            layer = max(errors, key=lambda layer: errors[layer])
+            self._unsure = "" if math.isnan(errors[layer]) else f", error {errors[layer]:.3f} (block {layer})"
+
+    def line(self) -> str:
+        done = self._done - self._first
+        each = f", {self.elapsed / done:.1f} s a text" if done else ""
+        return f"{super().line()}{each}{self._unsure}"
+
+
+class _Line:
+    """The line as rich asks for it anew, several times a second."""
+
+    def __init__(self, fitting: Fitting) -> None:
+        self._fitting = fitting
+
+    def __rich__(self) -> Text:
+        return Text(self._fitting.line())
+
+
+@contextmanager
+def fitting_watched() -> Iterator[Told]:
+    """Tell on standard error how a fit goes on: a line that changes on a terminal, elsewhere plain lines now and then.
+
+    error: the largest standard error of any block, as a share of its matrix.
+    """
+    console, fitting = aside(), Fitting()
+    if console.is_terminal:
+        with console.status(_Line(fitting)):
+            yield fitting.told
+        return
+    with plain_lines(fitting, console):
+        yield fitting.told
