@@ -26,10 +26,10 @@ from ggufjac.analyses.lens.swap import lens_swap
 from ggufjac.analyses.lens.vectors import lens_vectors, token_directions
 from ggufjac.analyses.steer.influences import ControlVector
 from ggufjac.analyses.table import load
-from ggufjac.cli import lens_compare as compare_command
-from ggufjac.cli import lens_swap as swap_command
-from ggufjac.cli import lens_vectors as vectors_command
 from ggufjac.cli import models as models_command
+from ggufjac.cli.lens import compare as compare_command
+from ggufjac.cli.lens import swap as swap_command
+from ggufjac.cli.lens import vectors as vectors_command
 from ggufjac.cli.parser import Parser
 from ggufjac.errors import UserError
 from ggufjac.llamacpp.control import ControlFile
