@@ -137,26 +137,33 @@ def compare(
 
 
 def fit_lens(
-    model: Source, documents: Sequence[str | Sequence[int]], /, out: str | Path | None = None, **options: Any
+    model: Source,
+    documents: Sequence[str | Sequence[int]] | None = None,
+    /,
+    out: str | Path | None = None,
+    **options: Any,
 ) -> Lens:
-    """A lens fitted over documents, texts or token ids, that are cut into pieces of `length` tokens.
+    """A lens fitted over documents, texts or token ids, that are cut into pieces of `length` tokens (None: over what the
+    model says by itself).
 
     out: where the fit is kept, so that the same call goes on where it was interrupted. options: those of
     `ggufjac.analyses.lens.options.LensFitOptions`, by their names.
     """
     import torch
 
-    from ggufjac.analyses.lens.corpus import corpus_of
+    from ggufjac.analyses.lens.corpus import corpus_of, own_words
     from ggufjac.analyses.lens.fit import fit
     from ggufjac.analyses.lens.options import LensFitOptions
     from ggufjac.option import require_known
 
     require_known(LensFitOptions, options)
     chosen = LensFitOptions(**options)
+    how: dict[str, Any] = {"length": chosen.length, "seed": chosen.seed}
     with _opened(model) as opened, torch.no_grad():
-        corpus = corpus_of(
-            opened, documents, "the texts given", length=chosen.length, skip=chosen.skip, seed=chosen.seed
-        )
+        if documents is None:
+            corpus = own_words(opened, chosen.prompts, device=chosen.device, **how)
+        else:
+            corpus = corpus_of(opened, documents, "the texts given", skip=chosen.skip, **how)
         return fit(opened, corpus, chosen, out)
 
 
