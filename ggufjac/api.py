@@ -143,8 +143,8 @@ def fit_lens(
     out: str | Path | None = None,
     **options: Any,
 ) -> Lens:
-    """A lens fitted over documents, texts or token ids, that are cut into pieces of `length` tokens (None: over what the
-    model says by itself).
+    """A lens fitted over documents, texts or token ids, that are cut into pieces of `length` tokens (None: over what
+    the model says by itself).
 
     out: where the fit is kept, so that the same call goes on where it was interrupted. options: those of
     `ggufjac.analyses.lens.options.LensFitOptions`, by their names.

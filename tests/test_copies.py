@@ -35,7 +35,8 @@ from ggufjac.analyses.judge.copies import expanded, forget
 from ggufjac.cli.standard import listen
 from ggufjac.maps.model import Model
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever began this run may have had it ignored
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever began this run may have had them ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 listen()
 with Model.open(sys.argv[1]) as model, expanded(model, Path(sys.argv[2])) as path:
     if len(sys.argv) > 3:

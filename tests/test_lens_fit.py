@@ -125,9 +125,9 @@ def test_another_lens_is_not_gone_on_with(
 def test_another_model_is_not_gone_on_with(model: Model, corpus: Corpus, tmp_path: Path) -> None:
     out = tmp_path / "lens.pt"
     fit(model, corpus, how(prompts=1), out)
-    with Model.open(make("llama", tmp_path / "other.gguf", n_layer=3, seed=5)) as other:
-        with pytest.raises(UserError, match="another model"):
-            fit(other, corpus, how(), out)
+    path = make("llama", tmp_path / "other.gguf", n_layer=3, seed=5)
+    with Model.open(path) as other, pytest.raises(UserError, match="another model"):
+        fit(other, corpus, how(), out)
 
 
 def test_two_fits_into_one_file(

@@ -16,7 +16,11 @@ def require_distinct_tokens(path: str | os.PathLike[str], called: str) -> None:
 
     called: what the file is to be called in it.
     """
-    with GGUFFile.open(Path(path)) as file:
+    try:
+        file = GGUFFile.open(Path(path))
+    except UserError:
+        return  # llama.cpp says in its own words what is wrong with it
+    with file:
         metadata = file.metadata
         texts = metadata.get("tokenizer.ggml.tokens")
         if not isinstance(texts, list) or metadata.get("tokenizer.ggml.model") in (None, "none"):
