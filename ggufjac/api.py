@@ -176,7 +176,7 @@ def read_lens(
 
     from ggufjac.analyses.lens.options import LensReadOptions
     from ggufjac.analyses.lens.read import lens
-    from ggufjac.analyses.lens.sources import CORPUS, LOGIT, OWN
+    from ggufjac.analyses.lens.sources import FREE
     from ggufjac.maps.lens.lens import Lens
     from ggufjac.option import require_known
     from ggufjac.reports import views
@@ -186,10 +186,10 @@ def read_lens(
     chosen = LensReadOptions(**options)
     with _opened(model) as opened, torch.no_grad():
         named = [
-            ("fitted", each)
+            each
+            if isinstance(each, str) and each in FREE
+            else ("fitted", each)
             if isinstance(each, Lens)
-            else each
-            if isinstance(each, str) and each in (LOGIT, OWN, CORPUS)
             else (str(each), load_lens(each))
             for each in lenses
         ]

@@ -73,8 +73,8 @@ def test_a_lens_without_a_matrix_reads_as_the_fitted_one(tiny: Model, fitted: Le
             assert b.probabilities == pytest.approx(a.probabilities, rel=1e-5)
 
 
-def test_own_maps_add_up_to_the_state_at_the_end(tiny: Model) -> None:
-    """Under rules that reconstruct, all states of a block together give the last one, at the last position."""
+def test_a_state_goes_through_the_layers_above_it_alone(tiny: Model) -> None:
+    """The own lens's column of the last position is what the operators above the block make of the state there."""
     with torch.no_grad():
         options = LensReadOptions(dtype="float64", rules="detached")
         streams = tiny.linearize_streams(IDS, options)
@@ -116,7 +116,7 @@ def test_a_report_fits_a_terminal_and_comes_back_from_a_file(tiny: Model, tmp_pa
 def test_a_lens_of_another_model_is_refused(tiny: Model, tmp_path: Path) -> None:
     Lens({0: torch.eye(7), 1: torch.eye(7)}, 3).save(tmp_path / "other.pt")
     other = load_lens(tmp_path / "other.pt")
-    with pytest.raises(UserError, match=r"other.pt is the lens of a model with streams of 7 entries"):
+    with pytest.raises(UserError, match=r"other.pt: this is a lens of streams of width 7"):
         read(tiny, ("other.pt", other))
 
 

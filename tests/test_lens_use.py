@@ -35,7 +35,7 @@ from ggufjac.errors import UserError
 from ggufjac.llamacpp.control import ControlFile
 from ggufjac.llamacpp.run import Runner
 from ggufjac.maps.lens.lens import Lens, LensOrigin
-from ggufjac.maps.lens.unembed import Unembedding
+from ggufjac.maps.lens.unembed import unembedded
 from ggufjac.maps.model import Model
 from ggufjac.network.texts import Reading, logits_of_texts
 from ggufjac.registry import Places
@@ -116,7 +116,7 @@ def test_a_direction_is_the_gradient_of_the_logit_through_the_frozen_norm(kind: 
 def test_the_unembedding_is_the_models_own(kind: str, tmp_path: Path) -> None:
     with Model.open(make(kind, tmp_path / "m.gguf")) as m, torch.no_grad():
         done = m.run(IDS, torch.float64)
-        logits = Unembedding(m.family, torch.float64).logits(done.states[-1])
+        logits = torch.cat(list(unembedded(m.family, done.run, done.states[-1])))
         torch.testing.assert_close(logits, done.logits, rtol=1e-12, atol=1e-12)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ggufjac.operators.base import One, Operator, Tally
+from ggufjac.operators.lanes import joined_adjoint
 
 
 class Behind(Operator):
@@ -21,11 +22,7 @@ class Behind(Operator):
         return torch.cat([op.apply(x, one) for op in self.operators], -2)
 
     def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
-        first, *rest = zip(self.operators, g.split(self.lengths, -2), strict=True)
-        x = first[0].adjoint(first[1], tally)
-        for op, piece in rest:
-            x = x + op.adjoint(piece, tally)
-        return x
+        return joined_adjoint(self.operators, g.split(self.lengths, -2), tally)
 
     @property
     def children(self) -> tuple[Operator, ...]:

@@ -41,6 +41,15 @@ class Pad(Operator):
         return g[..., self.start : self.stop]
 
 
+def joined_adjoint(operators: Sequence[Operator], pieces: Sequence[Tensor], tally: Tally) -> Tensor:
+    """What operators on one input hand back for the pieces of their joined outputs."""
+    first, *rest = zip(operators, pieces, strict=True)
+    x = first[0].adjoint(first[1], tally)
+    for op, piece in rest:
+        x = x + op.adjoint(piece, tally)
+    return x
+
+
 class Stack(Operator):
     """The outputs of several operators on one input, side by side: y = [A_1 x, A_2 x, ...]; widths: their n_out."""
 
@@ -54,11 +63,7 @@ class Stack(Operator):
         return torch.cat([op.apply(x, one) for op in self.operators], -1)
 
     def adjoint(self, g: Tensor, tally: Tally = None) -> Tensor:
-        first, *rest = zip(self.operators, g.split(self.widths, -1), strict=True)
-        x = first[0].adjoint(first[1], tally)
-        for op, piece in rest:
-            x = x + op.adjoint(piece, tally)
-        return x
+        return joined_adjoint(self.operators, g.split(self.widths, -1), tally)
 
     @property
     def children(self) -> tuple[Operator, ...]:

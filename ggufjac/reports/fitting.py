@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from ggufjac.reports.aside import aside
-from ggufjac.reports.progress import Counted, plain_lines
+from ggufjac.reports.progress import Counted, Live, plain_lines
 
 if TYPE_CHECKING:
     from ggufjac.analyses.lens.fit import Told
@@ -44,16 +42,6 @@ class Fitting(Counted):
         return f"{super().line()}{each}{self._unsure}"
 
 
-class _Line:
-    """The line as rich asks for it anew, several times a second."""
-
-    def __init__(self, fitting: Fitting) -> None:
-        self._fitting = fitting
-
-    def __rich__(self) -> Text:
-        return Text(self._fitting.line())
-
-
 @contextmanager
 def fitting_watched() -> Iterator[Told]:
     """Tell on standard error how a fit goes on: a line that changes on a terminal, elsewhere plain lines now and then.
@@ -62,7 +50,7 @@ def fitting_watched() -> Iterator[Told]:
     """
     console, fitting = aside(), Fitting()
     if console.is_terminal:
-        with console.status(_Line(fitting)):
+        with console.status(Live(fitting)):
             yield fitting.told
         return
     with plain_lines(fitting, console):

@@ -147,7 +147,7 @@ class Plain:
         return True
 
 
-class _Line:
+class Live:
     """A work's line as rich asks for it anew, several times a second."""
 
     def __init__(self, tracker: Tracker | Counted) -> None:
@@ -164,7 +164,7 @@ def watched(doing: str, plan: Plan | None = None, console: Console | None = None
     console = console or aside()
     tracker = Tracker(doing, () if plan is None else plan.steps)
     if console.is_terminal:
-        with console.status(_Line(tracker)):
+        with console.status(Live(tracker)):
             yield tracker
     else:
         with plain_lines(tracker, console):

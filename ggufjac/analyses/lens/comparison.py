@@ -22,8 +22,9 @@ from ggufjac.analyses.lens.match import LONGEST, TRIAL, LensFacts, opened_lens
 from ggufjac.analyses.lens.options import LensCompareOptions
 from ggufjac.errors import UserError
 from ggufjac.maps.lens.lens import Lens
-from ggufjac.maps.lens.unembed import Unembedding
+from ggufjac.maps.lens.unembed import unembedded
 from ggufjac.maps.model import Model
+from ggufjac.network.forward import run_of
 from ggufjac.network.texts import states_of_text
 from ggufjac.readable import storable
 
@@ -180,10 +181,10 @@ def _leading(
     states = states_of_text(
         model.family, torch.tensor(ids), options.values_dtype, n_ctx=len(ids), device=options.device
     )
-    unembedding = Unembedding(model.family, options.values_dtype)
-    found = {}
+    run, found = run_of(ids), {}
     with torch.no_grad():
         for layer in layers:
             reached = lens.transported({layer: states[layer + 1].cpu()})[layer]
-            found[layer] = unembedding.logits(reached).topk(LEADING).indices
+            read = unembedded(model.family, run, reached.to(options.values_dtype))
+            found[layer] = torch.cat([logits.topk(LEADING).indices for logits in read])
     return found

@@ -20,6 +20,7 @@ from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.lens.corpus import Corpus, own_words
+from ggufjac.analyses.lens.match import require_shape
 from ggufjac.analyses.lens.options import LensReadOptions
 from ggufjac.analyses.lens.sources import (
     CORPUS,
@@ -33,13 +34,11 @@ from ggufjac.analyses.lens.sources import (
 )
 from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
-from ggufjac.families import Family
 from ggufjac.maps.lens.lens import Lens
 from ggufjac.maps.lens.streams import TextStreams
+from ggufjac.maps.lens.unembed import unembedded
 from ggufjac.maps.model import Model
 
-#: Scores that are held at a time.
-SCORES = 1 << 24
 #: A fitted lens with what its file is called, or the name of one that needs no file.
 Named = tuple[str, Lens] | str
 
@@ -159,25 +158,6 @@ def lens(
     )
 
 
-def unembedded(family: Family, streams: TextStreams, ends: Tensor) -> Iterator[Tensor]:
-    """The logits [k, n_vocab] of vectors [n, width] where the last block leaves off, some at a time."""
-    run = streams.forward_pass.run.elsewhere()
-    step = max(1, SCORES // family.n_vocab)
-    for piece in ends.split(step):
-        _, y = family.output_norm.build(run, piece)
-        yield family.head.value(run, y)
-
-
-def require_fits(model: Model, found: Lens, name: str) -> None:
-    """Raises UserError where a lens's matrices are not of this model's shape."""
-    family = model.family
-    if found.d_model != family.leaving or found.layers[-1] >= family.n_layer:
-        raise UserError(
-            f"{name} is the lens of a model with streams of {found.d_model} entries and {found.layers[-1] + 2} blocks "
-            f"or more; {model.file.path.name} has {family.leaving} and {family.n_layer}"
-        )
-
-
 def _transported(
     model: Model,
     named: Named,
@@ -201,7 +181,10 @@ def _transported(
         return by_corpus(model, states, texts, options, progress), rules, min(options.prompts, len(texts.texts))
     assert not isinstance(named, str)
     name, found = named
-    require_fits(model, found, name)
+    try:
+        require_shape(found, model)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
     return by_lens(states, found), found.origin.rules, found.n_prompts
 
 
@@ -240,7 +223,7 @@ def _rows(
     family, rows = subject.model.family, []
     for layer, ends in sorted(read.states.items()):
         cells: list[LensCell] = []
-        for logits in unembedded(family, streams, ends):
+        for logits in unembedded(family, streams.forward_pass.run, ends):
             cells += _cells(subject, logits.cpu(), targets, hidden, top)
         rows.append(LensRow(layer, tuple(cells)))
     return tuple(rows)

@@ -19,7 +19,7 @@ from ggufjac.maps.lens.streams import TextStreams
 from ggufjac.maps.model import Model
 
 #: What lenses that need no file are called.
-LOGIT, OWN, CORPUS = "logit", "own", "corpus"
+FREE = LOGIT, OWN, CORPUS = "logit", "own", "corpus"
 
 
 @dataclass(frozen=True)

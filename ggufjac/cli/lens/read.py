@@ -13,9 +13,6 @@ from ggufjac.cli.outputs import add_outputs, publish, require_outputs
 if TYPE_CHECKING:
     from ggufjac.analyses.lens.read import Named
 
-#: Lenses that need no file.
-FREE = ("logit", "own", "corpus")
-
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = subparsers.add_parser(
@@ -52,6 +49,7 @@ def execute(args: argparse.Namespace) -> int:
 
         from ggufjac.analyses.lens.match import opened_lens
         from ggufjac.analyses.lens.read import lens
+        from ggufjac.analyses.lens.sources import FREE
 
         lenses: list[Named] = [name if name in FREE else (name, opened_lens(name, model)[0]) for name in named]
         prompt = typed.on(model)

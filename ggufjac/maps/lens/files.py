@@ -24,6 +24,8 @@ from ggufjac.readable import briefly
 
 OURS = "ggufjac"
 SAFE = ".safetensors"
+#: How the files that torch writes begin: archives, and before them pickles.
+BEGINNINGS = (b"PK", b"\x80")
 
 
 def write_lens(lens: Lens, path: str | Path) -> None:
@@ -61,6 +63,9 @@ def load_lens(path: str | Path) -> Lens:
         raise UserError(f"{path}: {'is a folder' if Path(path).is_dir() else 'there is no such file'}")
     if Path(path).suffix == SAFE:
         return _lens(_read_safe(path), path)
+    with open(path, "rb") as file:
+        if not file.read(2).startswith(BEGINNINGS):
+            raise UserError(f"{path}: this is no lens that can be read (no file that torch wrote)")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a file can hold; torch has no one error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ggufjac.errors import UserError
 from ggufjac.families import Family
+from ggufjac.families.parts import Run
 from ggufjac.network.forward import run_of
 from ggufjac.operators import Operator
 
@@ -17,6 +18,18 @@ from ggufjac.operators import Operator
 FAR = 2.0**20
 #: Rows of the head that are expanded at a time.
 PIECE = 1 << 13
+#: Scores that are held at a time.
+SCORES = 1 << 24
+
+
+def unembedded(family: Family, run: Run, ends: Tensor) -> Iterator[Tensor]:
+    """The logits [k, n_vocab] of vectors [n, width] where the last block leaves off, as the model itself makes them,
+    some at a time. run: of whatever text; positions mean nothing there."""
+    elsewhere = run.elsewhere()
+    step = max(1, SCORES // family.n_vocab)
+    for piece in ends.split(step):
+        _, y = family.output_norm.build(elsewhere, piece)
+        yield family.head.value(elsewhere, y)
 
 
 class Unembedding:
@@ -58,11 +71,3 @@ class Unembedding:
     def seen(self, y: Tensor) -> Tensor:
         """diag(w) y for states or directions y [n, d], which the head's matrix scores."""
         return FAR * self._norm.apply(y.to(self._dtype)[:, None])[:, 0]
-
-    def logits(self, y: Tensor) -> Tensor:
-        """The logits [n, n_vocab] of states y [n, d] as the model itself makes them."""
-        states = y.to(self._dtype)
-        run = run_of([0] * len(states))
-        normed = self._family.output_norm.build(run, states)[1]
-        found: Tensor = self._family.head.build(run, normed)[1]
-        return found
