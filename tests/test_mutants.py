@@ -33,6 +33,7 @@ from mutants import attempt
         ("qwen3vlmoe", 3008486),
         ("granite_swa", 3009682),
         ("jais", 3015616),
+        ("cohere2moe", 7002591),
     ],
 )
 def test_a_report_or_a_line(family: str, seed: int, tmp_path: Path) -> None:

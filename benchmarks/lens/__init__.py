@@ -1,6 +1,7 @@
-"""Lenses: what fitting one costs beside autograd, and whether its readings hold what a model thinks of on its way.
+"""Lenses: what fitting one costs beside autograd, how soon it settles, and whether its readings hold what a model thinks of on its way.
 
 python -m benchmarks lens cost
+python -m benchmarks lens settling --folder FOLDER
 python -m benchmarks lens intermediates --model smollm2-135m --lens FILE
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-PARTS = ("cost", "intermediates")
+PARTS = ("cost", "settling", "intermediates")
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ so many readings hold by chance. ± is the standard error over the prompts, by b
 
     python -m benchmarks lens intermediates                                       # the logit lens
     python -m benchmarks lens intermediates --model smollm2-135m --lens FILE ...  # beside fitted ones
+    python -m benchmarks lens intermediates --own ordinary detached --every 2     # and each prompt's own map
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from torch import Tensor
 
 from benchmarks.lens.prompts import Prompt, read, tokens_of
 from benchmarks.table import Table
+from ggufjac.analyses.lens.options import LensReadOptions
+from ggufjac.analyses.lens.sources import by_own_map
 from ggufjac.errors import UserError
 from ggufjac.maps.lens.files import load_lens
 from ggufjac.maps.lens.lens import Lens
@@ -32,25 +35,31 @@ MODEL = "smollm2-135m"
 KS = (1, 5, 10, 50)
 #: Samples of the bootstrap.
 SAMPLES = 2000
-#: From states [n, width] to what is read in their place, [n, d], by block.
-Reading = Callable[[Mapping[int, Tensor]], Mapping[int, Tensor]]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A prompt as a model reads it: its states from the subject on by block, and the tokens to be found and by chance.
+    """A prompt as a model reads it: its states from position `start`, the subject's, on by block [n, width], and the
+    tokens to be found and by chance.
 
     answered: whether the model's own prediction begins the answer.
     """
 
+    ids: list[int]
+    start: int
     states: Mapping[int, Tensor]
     wanted: list[int]
     by_chance: list[int]
     answered: bool
 
 
-def asked(model: Model, prompts: Sequence[Prompt]) -> list[Asked]:
-    """All prompts whose intermediates have a token in this model."""
+#: To what is read in the place of a prompt's states, [n, d], by block.
+Reading = Callable[[Asked], Mapping[int, Tensor]]
+
+
+def asked(model: Model, prompts: Sequence[Prompt], every: int = 1) -> list[Asked]:
+    """All prompts whose intermediates have a token in this model, with the states of the last block but one and every
+    so-manieth before it."""
     found = []
     for i, prompt in enumerate(prompts):
         wanted, answers = tokens_of(model, prompt.intermediate), tokens_of(model, [prompt.answer])
@@ -62,8 +71,8 @@ def asked(model: Model, prompts: Sequence[Prompt]) -> list[Asked]:
             continue
         done = model.run(prompt.text)
         start = prompt.known_from(model)
-        states = {layer: state[start:] for layer, state in enumerate(done.states[1:-1])}
-        found.append(Asked(states, wanted, by_chance, int(done.logits[-1].argmax()) in answers))
+        states = {layer: state[start:] for layer, state in [*enumerate(done.states[1:-1])][::-every]}
+        found.append(Asked(model.tokenize(prompt.text), start, states, wanted, by_chance, int(done.logits[-1].argmax()) in answers))
     return found
 
 
@@ -83,7 +92,7 @@ def ranks(model: Model, prompts: Sequence[Asked], reading: Reading) -> tuple[lis
     """Of the intermediates, and of those of other prompts."""
     own, chance = [], []
     for prompt in prompts:
-        scores = list(logits(model, reading(prompt.states)))
+        scores = list(logits(model, reading(prompt)))
         own.append(best_rank(scores, prompt.wanted))
         chance.append(best_rank(scores, prompt.by_chance))
     return own, chance
@@ -104,31 +113,40 @@ def rows(model: Model, prompts: Sequence[Asked], readings: Mapping[str, Reading]
         yield [name, *(f"{share:.2f} ± {error:.2f} ({other:.2f})" for (share, error), (other, _) in cells)]
 
 
-def _as_it_is(states: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
-    return states
+def _as_it_is(prompt: Asked) -> Mapping[int, Tensor]:
+    return prompt.states
 
 
-def _through(lens: Lens, states: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
+def _through(lens: Lens, prompt: Asked) -> Mapping[int, Tensor]:
     """A lens reads the blocks that it has."""
-    return lens.transported({layer: h for layer, h in states.items() if layer in lens.layers})
+    return lens.transported({layer: h for layer, h in prompt.states.items() if layer in lens.layers})
 
 
-def readings_of(files: Sequence[str], d: int) -> dict[str, Reading]:
-    """The logit lens, and those in files. Raises UserError for a lens of a model of another width."""
+def _own(model: Model, options: LensReadOptions, prompt: Asked) -> Mapping[int, Tensor]:
+    """What every state does to the end of its own prompt."""
+    streams = model.linearize_streams(prompt.ids, options, 0)
+    return by_own_map(streams, prompt.states, range(prompt.start, len(prompt.ids))).states
+
+
+def readings_of(model: Model, files: Sequence[str], own: Sequence[str] = ()) -> dict[str, Reading]:
+    """The logit lens, those in files, and each prompt's own map by some rules. Raises UserError for a lens of a model
+    of another width."""
     found: dict[str, Reading] = {"logit lens": _as_it_is}
+    for rules in own:
+        found[f"own map: {rules}"] = partial(_own, model, LensReadOptions(rules=rules))
     for file in files:
         lens = load_lens(file)
-        if lens.d_model != d:
-            raise UserError(f"{file}: the lens is {lens.d_model} wide, and the model {d}")
-        found[f"{file}: {lens.origin.rules or 'rules not told'}, {lens.n_prompts} texts"] = partial(_through, lens)
+        if lens.d_model != model.family.d:
+            raise UserError(f"{file}: the lens is {lens.d_model} wide, and the model {model.family.d}")
+        found[f"{lens.origin.rules or file}, {lens.n_prompts} texts"] = partial(_through, lens)
     return found
 
 
-def tables(name: str, files: Sequence[str]) -> Iterator[str]:
+def tables(name: str, files: Sequence[str], own: Sequence[str] = (), every: int = 1) -> Iterator[str]:
     """The table of one model, as Markdown."""
     with torch.no_grad(), Model.open(resolve(name)) as model:
-        readings, written = readings_of(files, model.family.d), read()
-        prompts = asked(model, written)
+        readings, written = readings_of(model, files, own), read()
+        prompts = asked(model, written, every)
         answered = sum(prompt.answered for prompt in prompts)
         note = f"{name}: {len(prompts)} of {len(written)} prompts; the model itself answers {answered} of them."
         headings = ("lens", *(f"pass@{k}" for k in KS))
@@ -139,9 +157,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--lens", nargs="+", default=[], metavar="FILE")
+    parser.add_argument("--own", nargs="+", default=[], metavar="RULES", help="each prompt's own map by these rules")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth block is read (default: all)")
     args = parser.parse_args()
     try:
-        for line in tables(args.model, args.lens):
+        for line in tables(args.model, args.lens, args.own, args.every):
             print(line, flush=True)
     except UserError as error:
         print(error, file=sys.stderr)

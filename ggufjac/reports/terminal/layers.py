@@ -294,7 +294,7 @@ def _writes(a: Layers, width: int) -> Table:
 
 def _foot(a: Layers, width: int) -> RenderableType:
     numbers = [abs(write.logit) for write in a.writes]
-    missing = abs(sum(write.logit for write in a.writes) - a.target.logit) / max(numbers)
+    missing = abs(sum(write.logit for write in a.writes) - a.target.logit) / (max(numbers) or 1.0)
     likeness = ["path: |cosine| of u₁ with the last layer's"] if width >= ROOMY else []
     likeness += ["span: how much of all u lies in the span of the last layer's"] if width >= WIDE else []
     return layout.notes(
