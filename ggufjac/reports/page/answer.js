@@ -29,11 +29,6 @@
 
   const signed = (value) => (value <= -0.005 ? "-" : "+") + Math.abs(value).toFixed(2);
   const worth = (value) => Math.abs(value) >= 0.005;
-  const make = (name, given = {}, ...children) => {
-    const element = Object.assign(document.createElement(name), given);
-    element.append(...children);
-    return element;
-  };
   const many = (n) => `${n} ${n === 1 ? "other" : "others"}`;
   const word = (text) => make("bdi", { className: "word", textContent: text });
   // a text, a token, a text, ...

@@ -1,4 +1,10 @@
 "use strict";
+// an element with its properties and children: text stays text
+const make = (name, given = {}, ...children) => {
+  const element = Object.assign(document.createElement(name), given);
+  element.append(...children);
+  return element;
+};
 (() => {
   // light or dark: the system's choice until the button says otherwise; a page in a file may have no storage
   const root = document.documentElement, button = document.getElementById("theme");

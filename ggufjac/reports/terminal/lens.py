@@ -24,7 +24,7 @@ RANKS = 9
 PLAIN, BOLD = 0.05, 0.5
 #: Ranks and their colours: the first, among ten, among a hundred.
 HEAT = ((1, "bold white on #2171b5"), (10, "black on #6baed6"), (100, "black on #deebf7"))
-PROBABILITY = ColourScale(1.0, ".1%", "probability of the first token")
+PROBABILITY = ColourScale(1.0, ".1%", "probability of the first token", size=False)
 FOLLOWED = "bold green"
 
 
@@ -45,9 +45,9 @@ def report(grids: LensGrids) -> RenderableType:
 def _draw(a: LensGrids, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
     for grid in a.grids:
-        yield from layout.titled(f"Lens: {_named(grid)}", _described(grid), _grid(a, grid, width))
+        yield from layout.titled(f"Lens: {lens_name(grid)}", _described(grid), _grid(a, grid, width))
         for i, target in enumerate(a.targets):
-            explained = f"among all tokens, through the lens {_named(grid)}"
+            explained = f"among all tokens, through the lens {lens_name(grid)}"
             yield from layout.titled(f"Ranks of {target.shown}", explained, _ranks(a, grid, i, width))
     yield _foot(a, width)
 
@@ -62,8 +62,8 @@ def _head(a: LensGrids, width: int) -> RenderableType:
     for i, target in enumerate(a.targets):
         facts.append(("follows", Text.assemble(words.token(target, FOLLOWED), " ", _best(a, i))))
     if len(a.grids) > 1:
-        same = "; ".join(f"{_named(g)} in {words.percent(g.agreement)}" for g in a.grids[1:])
-        facts.append(("agreement", Text(f"the same first token as {_named(a.grids[0])}: {same} of the cells")))
+        same = "; ".join(f"{lens_name(g)} in {words.percent(g.agreement)}" for g in a.grids[1:])
+        facts.append(("agreement", Text(f"the same first token as {lens_name(a.grids[0])}: {same} of the cells")))
     return layout.frame("ggufjac lens read", facts)
 
 
@@ -77,11 +77,12 @@ def _best(a: LensGrids, i: int) -> str:
             for row in before
             for cell, position in zip(row.cells, a.positions, strict=True)
         )
-        found.append(f"{_named(grid)}: rank {rank:,} at best (layer {layer}, behind {a.tokens[at].shown} {at})")
+        found.append(f"{lens_name(grid)}: rank {rank:,} at best (layer {layer}, behind {a.tokens[at].shown} {at})")
     return "; ".join(found)
 
 
-def _named(grid: LensGrid) -> str:
+def lens_name(grid: LensGrid) -> str:
+    """What a lens is called: a file without its folders."""
     return readable(grid.name.rsplit("/", 1)[-1])
 
 
@@ -129,7 +130,7 @@ def _said(about: InLens, followed: set[int], each: int) -> Text:
     """The first token of a cell, the stronger the likelier it is."""
     top = about.cell.top
     if not top:
-        return Text("·", style=words.DIM)
+        return Cell("·", words.DIM, about=about)
     p = about.cell.probabilities[0]
     style = FOLLOWED if top[0].id in followed else "bold" if p >= BOLD else "" if p >= PLAIN else words.DIM
     cell = Cell("", value=p, scale=PROBABILITY, about=about)
@@ -159,7 +160,8 @@ def _foot(a: LensGrids, width: int) -> RenderableType:
     if a.words:
         lines.append("tokens without a letter or digit are not shown; ranks count all tokens")
     if left:
-        lines.append(f"{left} earlier positions have no room here; they are in --json and --html")
-    swept = "; ".join(f"{g.columns} columns for {_named(g)}" for g in a.grids if g.columns)
+        also = " and --html" if len(a.positions) <= layout.COLUMNS else ""
+        lines.append(f"{left} earlier positions have no room here; they are in --json{also}")
+    swept = "; ".join(f"{g.columns} columns for {lens_name(g)}" for g in a.grids if g.columns)
     took = f"{words.duration(sum(a.seconds.values()))} of computing"
     return layout.notes(*lines, f"{swept}; {took}" if swept else took)
