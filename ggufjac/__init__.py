@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ordinary,
         read_lens,
         steer,
+        steer_pairs,
     )
     from ggufjac.chat.prompt import Message, Prompt
     from ggufjac.maps.detached import DetachedMap
@@ -53,6 +54,7 @@ _HOMES = {
             "ordinary",
             "read_lens",
             "steer",
+            "steer_pairs",
         ),
         "ggufjac.api",
     ),
@@ -86,6 +88,7 @@ __all__ = [
     "ordinary",
     "read_lens",
     "steer",
+    "steer_pairs",
 ]
 
 

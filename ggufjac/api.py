@@ -27,6 +27,7 @@ from ggufjac.analyses.options import (
     LayersOptions,
     OrdinaryOptions,
     SteerOptions,
+    SteerPairsOptions,
 )
 from ggufjac.analyses.table import COMMANDS
 from ggufjac.chat.prompt import Prompt
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from ggufjac.analyses.layers import Layers
     from ggufjac.analyses.lens.read import LensGrids
     from ggufjac.analyses.ordinary import Ordinary
+    from ggufjac.analyses.steer.pairs import SteeredPairs
     from ggufjac.analyses.steer.steering import Steered
     from ggufjac.chat.prompt import PromptLike
     from ggufjac.maps.lens.lens import Lens
@@ -114,6 +116,19 @@ def explain(model: Source, prompt: PromptLike, options: ExplainOptions) -> Expla
 def steer(model: Source, concept: PromptLike, prompt: PromptLike, options: SteerOptions) -> Steered:
     """What a prompt goes on with, pushed by the map of a concept."""
     result: Steered = _run("steer", model, (concept, prompt), options)
+    return result
+
+
+def steer_pairs(
+    model: Source, positive: Sequence[PromptLike], negative: Sequence[PromptLike], prompt: PromptLike, **options: Any
+) -> SteeredPairs:
+    """What a prompt goes on with, pushed along what sets the positive texts apart from the negative ones, or freed of
+    it. options: those of `ggufjac.analyses.options.SteerPairsOptions`, by their names."""
+    from ggufjac.option import require_known
+
+    require_known(SteerPairsOptions, options)
+    chosen = SteerPairsOptions(**options)
+    result: SteeredPairs = _run("steer_pairs", model, (positive, negative, prompt), chosen)
     return result
 
 
@@ -240,7 +255,7 @@ def _told(command: str, opened: Any, prompts: tuple[Any, ...], options: Any) -> 
         return
     from ggufjac.reports import progress
 
-    if command == "explain":  # what cannot be planned
+    if command in ("explain", "steer_pairs"):  # what cannot be planned
         with progress.watched(command) as tracker:
             yield tracker
         return

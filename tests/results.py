@@ -47,9 +47,11 @@ from ggufjac.analyses.options import (
     LayersOptions,
     OrdinaryOptions,
     SteerOptions,
+    SteerPairsOptions,
 )
 from ggufjac.analyses.ordinary import ordinary
 from ggufjac.analyses.plan import plan
+from ggufjac.analyses.steer.pairs import steer_pairs
 from ggufjac.analyses.steer.steering import steer
 from ggufjac.analyses.table import KINDS
 from ggufjac.maps.model import Model
@@ -116,6 +118,13 @@ def compute(model: Model, kind: str, **how: Any) -> Result:
         "lens-swap": lambda: lens_swap(model, prompt, lens, 300, 42, LensSwapOptions(tokens=4, **how)),
         "lens-vectors": lambda: lens_vectors(model, lens, LensVectorsOptions(tokens=(300,), layers=(0, 1), **how)),
         "lens-comparison": lambda: lens_compare(lens, lens, model, options=LensCompareOptions(**how)),
+        "steering-pairs": lambda: steer_pairs(
+            model,
+            (IDS[:4], IDS[2:7], IDS[1:5]),
+            (IDS[5:9], IDS[6:10], IDS[7:9]),
+            prompt,
+            SteerPairsOptions(strengths=(1.0, 2.0), tokens=4, neutral=("the bridge",), **how),
+        ),
         "steering": lambda: steer(model, prompt, IDS[6:9], SteerOptions(strengths=(0.5, 1.0), tokens=4, **how)),
     }
     with torch.no_grad(), scratch:

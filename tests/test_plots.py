@@ -52,6 +52,7 @@ NAMES = {
     "explanation": {"path", "steps"},
     "lens": {"lens-1", "lens-2", "lens-3", "ranks-1"},
     "steering": {"strengths", "layers"},
+    "steering-pairs": {"strengths", "separation"},
     "lens-vectors": {"vectors"},
     "lens-swap": {"next"},
     "lens-comparison": {"difference"},

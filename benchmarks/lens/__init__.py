@@ -1,4 +1,5 @@
-"""Lenses: what fitting one costs beside autograd, how soon it settles, and whether its readings hold what a model thinks of on its way.
+"""Lenses: what fitting one costs beside autograd, how soon it settles, and whether its readings hold what a model
+thinks of on its way.
 
 python -m benchmarks lens cost
 python -m benchmarks lens settling --folder FOLDER

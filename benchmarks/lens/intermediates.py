@@ -72,7 +72,11 @@ def asked(model: Model, prompts: Sequence[Prompt], every: int = 1) -> list[Asked
         done = model.run(prompt.text)
         start = prompt.known_from(model)
         states = {layer: state[start:] for layer, state in [*enumerate(done.states[1:-1])][::-every]}
-        found.append(Asked(model.tokenize(prompt.text), start, states, wanted, by_chance, int(done.logits[-1].argmax()) in answers))
+        found.append(
+            Asked(
+                model.tokenize(prompt.text), start, states, wanted, by_chance, int(done.logits[-1].argmax()) in answers
+            )
+        )
     return found
 
 

@@ -347,6 +347,44 @@ class SteerOptions(SamplingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SteerPairsOptions(SteerOptions):
+    """strengths: 1 adds as much as the two sets lie apart; direction: what it is made of (None: of which separates best
+    at its layer); at: which states of a text; ablate: whether the direction is taken out of the stream instead, behind
+    ablate_layers (None: all); neutral: ordinary texts on which the price is measured (none: those that come along);
+    export_layers: those of the file (None: the steered one).
+    """
+
+    strengths: tuple[float, ...] = option(
+        (1.0, 1.5, 2.0, 3.0),
+        "how hard: 1 adds half of the stream's own length, or with pairs as much as the two sets lie apart; several "
+        "give a text each (default 0.5 1 1.5; with pairs 1 1.5 2 3)",
+        name="strength",
+        parse=parse.strength,
+        several=True,
+        metavar="X",
+    )
+    direction: Literal["mean", "pca", "map"] | None = option(
+        None,
+        "of pairs: the difference of the means, the leading singular vector of the pairs' differences, or the "
+        "difference of what the exact maps write (default: which separates best)",
+        name="pairs-direction",
+        choices=("mean", "pca", "map"),
+    )
+    at: Literal["mean", "last"] = option(
+        "mean",
+        "of pairs: a text's state is the mean over its positions but the first (default), or that of the last one",
+        choices=("mean", "last"),
+    )
+    ablate: bool = option(False, "of pairs: take the direction out of the stream instead of adding it")
+    ablate_layers: tuple[int, ...] | None = option(
+        None, "behind these layers (default: all)", parse=parse.ranges, metavar="N,N"
+    )
+    neutral: tuple[str, ...] = option(
+        (), "of pairs: measure the price on this text; may be repeated", metavar="TEXT", repeated=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExplainOptions(AnalysisOptions):
     """How exact arithmetic is computed, and how llama.cpp is run."""
 

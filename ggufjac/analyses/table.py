@@ -66,6 +66,7 @@ TABLE = (
     AnalysisEntry("extremes", "extremes", "extremes", "Extremes", "ExtremesOptions", batch=True),
     AnalysisEntry("ablate", "ablation", "ablate", "Ablation", "AblateOptions", batch=True),
     AnalysisEntry("steer", "steering", "steer.steering", "Steered", "SteerOptions"),
+    AnalysisEntry("steer_pairs", "steering-pairs", "steer.pairs", "SteeredPairs", "SteerPairsOptions"),
     AnalysisEntry("compare", "comparison", "compare.comparison", "Comparison", "CompareOptions"),
     AnalysisEntry("explain", "explanation", "judge.explain", "Explanation", "ExplainOptions"),
     AnalysisEntry("lens", "lens", "lens.read", "LensGrids"),

@@ -42,6 +42,6 @@ def concept_tokens(
 
 
 def mass(logits: Tensor, tokens: tuple[int, ...]) -> Tensor:
-    """ln of the probability that the next token is one of these: [..., n_vocab] -> [...] float64."""
+    """ln of the probability that the next token is one of these: [..., n_vocab] -> [...] float64 (-inf: of none)."""
     wide = widened(logits)
-    return wide[..., torch.as_tensor(tokens, device=wide.device)].logsumexp(-1) - wide.logsumexp(-1)
+    return wide[..., torch.as_tensor(tokens, dtype=torch.int64, device=wide.device)].logsumexp(-1) - wide.logsumexp(-1)

@@ -60,6 +60,17 @@ class TextStreams(NetworkMap):
         """What leaves a block at the positions of the span, [S, width]."""
         return self.forward_pass.states[layer + 1][self.start :]
 
+    def written(self) -> Iterator[Tensor]:
+        """What the text's own vectors write behind every block, without the constants: [T, width], block by block.
+
+        The maps' positions must be all of the text's (start 0).
+        """
+        x = self.inputs.to(self._inside)[None]
+        with kernels_first(), Readahead() as ahead:
+            for op in sweeps.visited(self.operators, ahead):
+                x = sweeps.through(op, x, None, self.room, owned=False, passed=self.passed)
+                yield x[0].to(self.dtype)
+
     # --- backwards --------------------------------------------------------------------------------------------
 
     def jacobians(self, layers: Sequence[int]) -> dict[int, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -10,12 +10,21 @@ from rich.text import Text
 
 from ggufjac.analyses.steer.control import Exported
 from ggufjac.analyses.steer.leverage import POSITIONS, PRICE, Candidate
-from ggufjac.analyses.steer.steering import Continuation, Steered
+from ggufjac.analyses.steer.steering import Steered
+from ggufjac.analyses.steer.writing import Continuation
 from ggufjac.readable import escaped, readable, visible
 from ggufjac.reports import phrases, words
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY
 
+#: What the vectors of a file are.
+KINDS = {
+    "left": "leading left vectors",
+    "written": "what the concept's tokens write",
+    "mean": "differences of the means",
+    "pca": "leading singular vectors of the pairs' differences",
+    "map": "differences of what the exact maps write",
+}
 #: Tokens of the concept that are named, and of the direction.
 COUNTED, WRITTEN = 16, 5
 
@@ -27,13 +36,13 @@ def report(steered: Steered) -> RenderableType:
 
 def _draw(s: Steered, width: int) -> Iterable[RenderableType]:
     yield _head(s, width)
-    explained = f"what the prompt goes on with, {_choice(s)}"
+    explained = f"what the prompt goes on with, {choice(s.temperature, s.top_k, s.top_p, s.seed)}"
     yield from layout.titled("Texts", explained, _texts(s, width))
     if s.candidates:
         explained = f"ln of the probability of the concept's tokens, at a price of {PRICE} nats a token"
         yield from layout.titled("Layers", explained, _candidates(s))
     if s.control is not None:
-        yield from layout.titled("Control vector", "for llama.cpp", _control(s.control))
+        yield from layout.titled("Control vector", "for llama.cpp", control_table(s.control))
     yield layout.notes(*_notes(s, width))
 
 
@@ -58,12 +67,13 @@ def _head(s: Steered, width: int) -> RenderableType:
     )
 
 
-def _choice(s: Steered) -> str:
-    if s.temperature == 0:
+def choice(temperature: float, top_k: int, top_p: float, seed: int) -> str:
+    """How tokens are chosen."""
+    if temperature == 0:
         return "the likeliest token each time"
-    likeliest = f", top-k {s.top_k}" if s.top_k else ""
-    limit = "" if s.top_p == 1 else f", top-p {s.top_p:g}"
-    return f"drawn at temperature {s.temperature:g}{likeliest}{limit}, seed {s.seed}"
+    likeliest = f", top-k {top_k}" if top_k else ""
+    limit = "" if top_p == 1 else f", top-p {top_p:g}"
+    return f"drawn at temperature {temperature:g}{likeliest}{limit}, seed {seed}"
 
 
 def _texts(s: Steered, width: int) -> Table:
@@ -84,7 +94,7 @@ def _texts(s: Steered, width: int) -> Table:
     for name, text in rows:
         table.add_row(
             name,
-            _text(text, counted),
+            text_line(text, counted),
             f"{text.counted}/{len(text.tokens)}",
             *([words.percent(text.mass)] if roomy else []),
             f"{text.likelihood:.2f}",
@@ -97,7 +107,7 @@ def _strength(text: Continuation) -> Text:
     return Text(f"{text.strength:g}", style="" if text.strength else words.DIM)
 
 
-def _text(text: Continuation, counted: frozenset[int]) -> Text:
+def text_line(text: Continuation, counted: frozenset[int]) -> Text:
     """The text on one line, with the concept's tokens marked."""
     out = Text()
     if "".join(piece.text for piece in text.tokens) == text.text:
@@ -136,15 +146,17 @@ def _reached(candidate: Candidate) -> Text:
     return out if candidate.price >= PRICE else out.append(f" ({candidate.price:.2f} nats)", style=words.DIM)
 
 
-def _control(control: Exported) -> Table:
+def control_table(control: Exported) -> Table:
+    """What a file for llama.cpp holds, and how it is used."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style=words.DIM, no_wrap=True)
     grid.add_column()
-    what = {"left": "leading left vectors", "written": "what the concept's tokens write"}[control.kind]
+    concept = control.kind in ("left", "written")
     sizes = f"{min(control.lengths):.3g} to {max(control.lengths):.3g} long"
-    agree = f"cosine {min(control.cosines):.2f} to {max(control.cosines):.2f} with what the concept's tokens write"
+    like = "what the concept's tokens write" if concept else "the difference of the means"
+    agree = f"cosine {min(control.cosines):.2f} to {max(control.cosines):.2f} with {like}"
     grid.add_row("file", Text(visible(control.file)))
-    grid.add_row("layers", f"{_ranges(control.layers)}: {what}, {sizes}, {agree}")
+    grid.add_row("layers", f"{_ranges(control.layers)}: {KINDS[control.kind]}, {sizes}, {agree}")
     if control.left_out:
         grid.add_row("left out", f"{_ranges(control.left_out)}: llama.cpp does not steer there")
     grid.add_row("use", Text(f"llama-cli --control-vector-scaled {visible(control.file)} 1.0 ..."))
@@ -179,9 +191,10 @@ def _notes(s: Steered, width: int) -> list[str]:
             f"price: KL(unsteered || steered)"
         )
     step = "one token, keys and values being kept" if s.cached else "the whole text: its layers keep more than keys"
-    lines.append(f"a step costs {step}; {phrases.rules(s.rules)}; {_took(s)}")
+    lines.append(f"a step costs {step}; {phrases.rules(s.rules)}; {took(s.seconds)}")
     return lines
 
 
-def _took(s: Steered) -> str:
-    return f"{sum(s.seconds.values()):.1f} s of computing"
+def took(seconds: Mapping[str, float]) -> str:
+    """How long it took."""
+    return f"{sum(seconds.values()):.1f} s of computing"
