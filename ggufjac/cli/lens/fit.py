@@ -47,13 +47,14 @@ def execute(args: argparse.Namespace) -> int:
 def _fit(args: argparse.Namespace) -> int:
     with common.open_model(args.model) as model:
         from ggufjac.analyses.lens.fit import fit
+        from ggufjac.analyses.lens.planning import expected_fit
         from ggufjac.reports.fitting import fitting_watched
         from ggufjac.reports.tables.lens import lens_report
 
         common.use_threads(common.threads_of(args))
         chosen = options.chosen(args, LensFitOptions, model)
         corpus = corpus_named(model, args.corpus, chosen)
-        with fitting_watched() as told:
+        with fitting_watched(lambda texts: expected_fit(model, texts, chosen)) as told:
             lens = fit(model, corpus, chosen, args.out, told=told)
         say(lens_report(lens, args.out, args.model))
     return 0
