@@ -30,6 +30,7 @@ from ggufjac.maps.lens.files import load_lens
 from ggufjac.maps.lens.lens import Lens, LensSum
 from ggufjac.maps.model import Model
 from ggufjac.registry.lock import locked
+from ggufjac.reports.fitting import ROUNDED
 from tinymodels import make
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and places of POSIX")
@@ -103,6 +104,33 @@ def test_a_longer_fit_goes_on(model: Model, corpus: Corpus, tmp_path: Path, monk
     equal(fit(model, corpus, how(), out), right)
     assert load_lens(out).origin.digest == corpus.digest(4)
     assert len(out.read_bytes()) == len(before)
+
+
+def test_a_finished_lens_that_goes_on_is_said_to_be_rounded(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "lens.pt"
+    said = {}
+    for texts in (2, 2, 3):
+        assert run(command(path, out, texts)) == 0
+        said[texts] = capsys.readouterr().err
+    assert said[2] == ""
+    assert said[3].splitlines() == [ROUNDED.format(2)]
+    with Model.open(path) as opened:
+        texts_said = own_words(opened, 4, length=LENGTH)
+        right = fit(opened, texts_said, how(dtype="float32", prompts=3))
+        equal(load_lens(out), right, 1e-3)  # not more than that
+
+        def interrupts(state: LensSum, _: int) -> None:
+            if state.n == 2:
+                raise KeyboardInterrupt
+
+        begun = tmp_path / "begun.pt"
+        with pytest.raises(KeyboardInterrupt):
+            fit(opened, texts_said, how(dtype="float32"), begun, told=interrupts)
+    capsys.readouterr()
+    assert run(command(path, begun, 4)) == 0
+    assert capsys.readouterr().err == ""  # a fit on its way is not rounded
 
 
 def test_an_interrupted_fit_goes_on_as_if_nothing_had_been(model: Model, corpus: Corpus, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
+from rich.text import Text
+
 from ggufjac.reports.aside import aside
 from ggufjac.reports.progress import Counted, Live, plain_lines, tell_beforehand
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from ggufjac.maps.lens.lens import LensSum
 
 
+#: What is said where a finished lens is gone on with.
+ROUNDED = (
+    "the lens that is there is finished, in float16: what its {} texts add is rounded to three digits"
+)
 #: The plan of so many more texts (None: they are soon done).
 Expected: TypeAlias = "Callable[[int], Plan | None]"
 
@@ -33,6 +39,8 @@ class Fitting(Counted):
     def told(self, state: LensSum, n: int) -> None:
         """What is there at first, and behind every text."""
         if self._texts is None:
+            if state.rounded and state.n < n:
+                aside().print(Text(ROUNDED.format(state.n)), soft_wrap=True)
             tell_beforehand(self._expected(max(0, n - state.n)))
             self.begin(state.n, n)
         self._texts = state.n
