@@ -189,9 +189,8 @@ def read_lens(
     "corpus". options: those of `ggufjac.analyses.lens.options.LensReadOptions`, by their names."""
     import torch
 
-    from ggufjac.analyses.lens.options import LensReadOptions
+    from ggufjac.analyses.lens.options import FREE, LensReadOptions
     from ggufjac.analyses.lens.read import lens
-    from ggufjac.analyses.lens.sources import FREE
     from ggufjac.maps.lens.lens import Lens
     from ggufjac.option import require_known
     from ggufjac.reports import views

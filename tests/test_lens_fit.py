@@ -23,12 +23,14 @@ from ggufjac import atomic
 from ggufjac.analyses.lens.corpus import Corpus, corpus_of, own_words
 from ggufjac.analyses.lens.fit import fit, text_jacobians
 from ggufjac.analyses.lens.options import LensFitOptions
+from ggufjac.batch.documents import read_documents
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
 from ggufjac.maps.lens.files import load_lens
 from ggufjac.maps.lens.lens import Lens, LensSum
 from ggufjac.maps.model import Model
 from ggufjac.registry.lock import locked
+from ggufjac.reports.fitting import ROUNDED
 from tinymodels import make
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and places of POSIX")
@@ -54,6 +56,18 @@ def model(path: Path) -> Iterator[Model]:
 def corpus(model: Model) -> Corpus:
     documents = [[(7 * i * k + 3 * i) % model.family.n_vocab for i in range(LENGTH)] for k in range(1, 7)]
     return corpus_of(model, documents, "six texts", length=LENGTH, skip=SKIP)
+
+
+@pytest.fixture(scope="module")
+def chatty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    """A model with a template, which refuses one role."""
+    source = (
+        "{% for m in messages %}{% if m.role == 'refused' %}{{ raise_exception('this role') }}{% endif %}"
+        "{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    )
+    place = tmp_path_factory.mktemp("chatty") / "tiny.gguf"
+    with Model.open(make("llama", place, n_layer=2, texts={"tokenizer.chat_template": source})) as opened:
+        yield opened
 
 
 def equal(found: Lens, right: Lens, share: float = 2e-3) -> None:
@@ -90,6 +104,33 @@ def test_a_longer_fit_goes_on(model: Model, corpus: Corpus, tmp_path: Path, monk
     equal(fit(model, corpus, how(), out), right)
     assert load_lens(out).origin.digest == corpus.digest(4)
     assert len(out.read_bytes()) == len(before)
+
+
+def test_a_finished_lens_that_goes_on_is_said_to_be_rounded(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "lens.pt"
+    said = {}
+    for texts in (2, 2, 3):
+        assert run(command(path, out, texts)) == 0
+        said[texts] = capsys.readouterr().err
+    assert said[2] == ""
+    assert said[3].splitlines() == [ROUNDED.format(2)]
+    with Model.open(path) as opened:
+        texts_said = own_words(opened, 4, length=LENGTH)
+        right = fit(opened, texts_said, how(dtype="float32", prompts=3))
+        equal(load_lens(out), right, 1e-3)  # not more than that
+
+        def interrupts(state: LensSum, _: int) -> None:
+            if state.n == 2:
+                raise KeyboardInterrupt
+
+        begun = tmp_path / "begun.pt"
+        with pytest.raises(KeyboardInterrupt):
+            fit(opened, texts_said, how(dtype="float32"), begun, told=interrupts)
+    capsys.readouterr()
+    assert run(command(path, begun, 4)) == 0
+    assert capsys.readouterr().err == ""  # a fit on its way is not rounded
 
 
 def test_an_interrupted_fit_goes_on_as_if_nothing_had_been(model: Model, corpus: Corpus, tmp_path: Path) -> None:
@@ -186,6 +227,66 @@ class TestCorpus:
         assert run(["lens", "fit", str(path), "--corpus", str(place), *more]) == 0
         assert all(len(line) <= 80 for line in capsys.readouterr().out.splitlines() if "/" not in line)
         assert load_lens(out).n_prompts == 2
+
+    def test_chats_are_what_the_template_makes_of_them(self, chatty: Model, tmp_path: Path) -> None:
+        chats = [
+            [{"role": "user", "content": "The bridge out of Marin"}, {"role": "assistant", "content": "is the way"}],
+            [{"role": "user", "content": "the way out " * 300}],  # longer than the context, which pieces are not
+        ]
+        place = tmp_path / "chats.jsonl"
+        lines = [{"messages": chat, "id": f"chat {n}"} for n, chat in enumerate(chats)]
+        place.write_text("".join(f"{json.dumps(line)}\n" for line in [*lines, {"text": "no chat at all"}]))
+        short, long, plain = read_documents(chatty, place)
+        assert chatty.render(chats[0], False) == "user: The bridge out of Marin\nassistant: is the way\n"
+        assert short == chatty.ids_of(chatty.chat(chats[0], False))
+        assert len(long) > chatty.family.n_ctx_train
+        assert plain == "no chat at all"
+        texts = corpus_of(chatty, [short, long], "chats", length=LENGTH, skip=SKIP).texts
+        bos = chatty.vocab.bos
+        assert all(text[0] == bos and text.count(bos) == 1 and len(text) <= LENGTH for text in texts)
+        assert tuple(short[:LENGTH]) in texts
+
+    def test_a_fit_over_chats(self, chatty: Model, tmp_path: Path) -> None:
+        place, out = tmp_path / "chats.jsonl", tmp_path / "lens.pt"
+        chats = [[{"role": "user", "content": f"the bridge {'out ' * n}is the way"}] for n in (5, 6, 7)]
+        place.write_text("".join(f"{json.dumps({'messages': chat})}\n" for chat in chats))
+        more = ["--prompts", "2", "--length", "12", "--skip", "3", "--out", str(out)]
+        assert run(["lens", "fit", str(chatty.file.path), "--corpus", str(place), *more]) == 0
+        assert load_lens(out).n_prompts == 2
+
+    @pytest.mark.parametrize(
+        ("messages", "said"),
+        [
+            ([{"role": "user"}], "line 2, message 1: the content is missing"),
+            ([{"content": "x"}], "line 2, message 1: the role is missing"),
+            ([{"role": "user", "content": "x", "tool": "y"}], "line 2, message 1: the field 'tool'"),
+            ([], "line 2: the messages is []"),
+            ([1, "x"], "line 2: the messages is"),
+            ([{"role": "refused", "content": "x"}], "line 2: "),
+        ],
+    )
+    def test_malformed_chats_are_one_line(
+        self, chatty: Model, tmp_path: Path, messages: object, said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        place = tmp_path / "chats.jsonl"
+        fine = {"messages": [{"role": "user", "content": "the bridge"}]}
+        place.write_text("".join(f"{json.dumps(line)}\n" for line in (fine, {"messages": messages})))
+        arguments = ["--corpus", str(place), "--out", str(tmp_path / "lens.pt")]
+        assert run(["lens", "fit", str(chatty.file.path), *arguments]) == 2
+        told = capsys.readouterr().err.strip()
+        assert f"{place}, {said}" in told
+        assert len(told.splitlines()) == 1
+
+    def test_chats_of_a_model_without_a_template(
+        self, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        place = tmp_path / "chats.jsonl"
+        place.write_text(json.dumps({"messages": [{"role": "user", "content": "the bridge"}]}))
+        assert run(["lens", "fit", str(path), "--corpus", str(place), "--out", str(tmp_path / "l.pt")]) == 2
+        told = capsys.readouterr().err.strip()
+        assert f"{place}, line 1: " in told
+        assert "no chat template" in told
+        assert len(told.splitlines()) == 1
 
     def test_an_empty_folder_is_one_line(self, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "none").mkdir()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,16 @@ from rich.console import Console
 import ggufjac
 from conftest import IDS
 from ggufjac.analyses.common.stopwatch import Progress
+from ggufjac.analyses.lens.corpus import corpus_of
+from ggufjac.analyses.lens.fit import fit
+from ggufjac.analyses.lens.options import LensFitOptions, LensReadOptions
+from ggufjac.analyses.lens.planning import columns_of, expected_fit, expected_reading
+from ggufjac.analyses.lens.read import lens
 from ggufjac.analyses.options import AnalysisOptions
 from ggufjac.analyses.plan import PlannedStep, expected, plan, plan_of, worth_planning
 from ggufjac.analyses.steps import PLANNED
 from ggufjac.analyses.table import COMMANDS
+from ggufjac.cli.main import run
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.reports import progress
@@ -139,6 +145,95 @@ class TestPlans:
         assert expected([(tiny, 4)], "analyze", options) is None
         monkeypatch.setattr("ggufjac.analyses.plan.A_WHILE", 0)
         assert expected([(tiny, 4)], "analyze", options) is not None
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    with Model.open(make("llama", tmp_path_factory.mktemp("deep") / "tiny.gguf", n_layer=4)) as opened:
+        yield opened
+
+
+class TestPlansOfLenses:
+    """Laps, and the columns that pass, are those of a reading and of a fit."""
+
+    N, LENGTH, SKIP = 6, 9, 2
+
+    def passing(self, steps: Sequence[PlannedStep]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for each in steps:
+            found[each.lap] = found.get(each.lap, 0) + each.passing
+        return found
+
+    @pytest.mark.parametrize("more", [{}, {"layers": (1,), "positions": 2}, {"layers": (1, 3), "positions": 1}])
+    @pytest.mark.parametrize("pays", [True, False])
+    def test_a_reading(self, deep: Model, more: dict[str, object], pays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        for place in ("costs", "sources"):
+            monkeypatch.setattr(f"ggufjac.analyses.lens.{place}.columns_pay", lambda *_: pays)
+        monkeypatch.setattr("ggufjac.analyses.plan.A_WHILE", 0)
+        options = LensReadOptions(prompts=2, length=self.LENGTH, skip=self.SKIP, **more)  # type: ignore[arg-type]
+        listener, lenses = Listener(), ("logit", "own", "corpus")
+        texts = corpus_of(deep, [IDS[:9], IDS[3:12]], "two", length=self.LENGTH, skip=self.SKIP)
+        with torch.no_grad():
+            lens(deep, IDS[: self.N], options, listener, lenses, texts)
+        made = expected_reading(deep, self.N, options, lenses, 7)
+        assert made is not None
+        assert made.what == "lens-read"
+        assert made.seconds > 0
+        assert made.peak > 0
+        planned = self.passing(made.steps)
+        assert planned.keys() == listener.steps.keys()
+        for lap, passing in planned.items():
+            assert listener.steps[lap] == pytest.approx(passing, rel=0.1), lap
+
+    def test_a_fit(self, deep: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("ggufjac.analyses.plan.A_WHILE", 0)
+        options = LensFitOptions(prompts=3, length=self.LENGTH, skip=self.SKIP)
+        listener = Listener()
+        texts = corpus_of(deep, [IDS[:9], IDS[2:11], IDS[3:12]], "three", length=self.LENGTH, skip=self.SKIP)
+        fit(deep, texts, options, progress=listener)
+        made = expected_fit(deep, 3, options)
+        assert made is not None
+        assert listener.steps == self.passing(made.steps)
+        d, n_layer = deep.family.d, deep.family.n_layer
+        assert columns_of(made) == 3 * d
+        fewer = expected_fit(deep, 1, options)
+        assert fewer is not None
+        assert 3 * fewer.flops == made.flops
+        # what it adds up is held
+        assert made.working >= 4 * (n_layer - 1) * d * d
+        assert expected_fit(deep, 0, options) is None
+
+    def test_by_name(self, deep: Model) -> None:
+        reading, fitting = plan(deep, 6, "lens-read"), plan(deep, 20, "lens-fit", texts=5)
+        assert (reading.what, fitting.what, fitting.n_tokens) == ("lens-read", "lens-fit", 20)
+        assert [step.sweeps for step in fitting.steps] == [5, 5]
+        with pytest.raises(UserError, match="no position to learn from"):
+            plan(deep, 8, "lens-fit")
+        with pytest.raises(UserError, match="lens-fit has no short form"):
+            plan(deep, 20, "lens-fit", fast=True)
+
+    def test_it_is_told_beforehand(
+        self, deep: Model, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Plain, "due", lambda *_: False)
+        fitting = ["lens", "fit", str(deep.file.path), "--prompts", "2", "--length", "12", "--skip", "3"]
+        commands = [
+            ["lens", "read", str(deep.file.path), "the bridge is out", "--lens", "own"],
+            [*fitting, "--out", str(tmp_path / "l.pt")],
+        ]
+        assert [run(command) for command in commands] == [0, 0]
+        assert capfd.readouterr().err == ""
+        monkeypatch.setattr("ggufjac.analyses.plan.A_WHILE", 0)
+        monkeypatch.setattr("ggufjac.reports.progress.FIRST", 0.0)
+        (tmp_path / "l.pt").unlink()
+        for command in commands:
+            assert run(command) == 0
+            told = capfd.readouterr().err.splitlines()
+            assert len(told) == 1
+            assert told[0].startswith("about ")
+            assert told[0].endswith(" columns")
+        assert run(commands[1]) == 0  # there is nothing left
+        assert capfd.readouterr().err == ""
 
 
 class TestTracker:

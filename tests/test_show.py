@@ -14,6 +14,7 @@ import torch
 
 from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
+from ggufjac.maps.lens.lens import Lens, LensOrigin
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +133,40 @@ def test_a_fault_of_a_report_is_no_damage(saved: Sequence[Path], monkeypatch: py
     monkeypatch.setattr(VIEWS, "terminal", broken)
     with pytest.raises(KeyError):
         run(["show", str(saved[0])])
+
+
+class TestLenses:
+    """`show` prints a lens as `lens show` does, and tells it from a result by what is in the file."""
+
+    @pytest.fixture(params=[".pt", ".safetensors"])
+    def lens(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+        path = tmp_path / f"lens{request.param}"
+        Lens({0: torch.eye(4), 1: 2 * torch.eye(4)}, 3, LensOrigin(model="tiny", rules="lrp")).save(path)
+        return path
+
+    def test_a_lens_is_printed(self, lens: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["lens", "show", str(lens)]) == 0
+        expected = capsys.readouterr().out
+        assert "tiny" in expected
+        assert run(["show", str(lens)]) == 0
+        assert capsys.readouterr().out == expected
+
+    def test_it_is_only_printed(self, lens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for flag, place in (("--json", "-"), ("--html", "x.html"), ("--plot", "plots")):
+            assert run(["show", str(lens), flag, place if place == "-" else str(tmp_path / place)]) == 2
+            assert f"{flag}: {lens} is a lens" in capsys.readouterr().err.replace("\n", " ")
+
+    def test_a_damaged_one_is_one_line(self, lens: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        whole = lens.read_bytes()
+        for data in (b"", b"PK", whole[: len(whole) // 2], b"no lens at all", bytes(100)):
+            lens.write_bytes(data)
+            assert shown(lens, capsys) == 2
+
+    def test_what_torch_wrote_else_is_one_line(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for name, content in (("a.pt", {"weight": torch.eye(2)}), ("b.pt", [1]), ("c.pt", object)):
+            torch.save(content, tmp_path / name)
+            assert run(["show", str(tmp_path / name)]) == 2
+            said = capsys.readouterr().err
+            assert len(said.splitlines()) == 1
+            assert "lens" in said
+        assert shown(tmp_path / "missing.pt", capsys) == 2

@@ -29,8 +29,8 @@ Above: TypeAlias = Literal["zero", "rival", "likeliest", "mean", "chance"]
 #: The rules of the accounts that are shown first: their terms foretell best how a quantity changes without a token
 #: (measured: docs/faithfulness.md). One for how likely a token is, one for what sets it apart from others.
 LIKELIHOOD, CONTRAST = "lrp-qk", "half"
-#: What can be planned: every analysis of prompts, `analyze` with the tables of each token or of all together alone, or
-#: the full map.
+#: What can be planned: every analysis of prompts, `analyze` with the tables of each token or of all together alone, the
+#: full map, a lens's fit, or a reading by a prompt's own map.
 Planned: TypeAlias = Literal[
     "analyze",
     "each",
@@ -44,6 +44,8 @@ Planned: TypeAlias = Literal[
     "extremes",
     "compare",
     "steer",
+    "lens-fit",
+    "lens-read",
 ]
 #: What sets a prediction apart from its rivals, which is shown first; and the quantity whose terms rank tokens best.
 ABOVE: Above = "likeliest"

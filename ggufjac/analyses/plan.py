@@ -12,6 +12,9 @@ import torch
 
 from ggufjac.analyses.common.facts import ModelFacts, facts_of
 from ggufjac.analyses.common.result import Result
+from ggufjac.analyses.lens.costs import FIT, READ, PlannedReading, glance
+from ggufjac.analyses.lens.costs import WORKS as LENSES
+from ggufjac.analyses.lens.options import LensFitOptions
 from ggufjac.analyses.options import AnalysisOptions, Planned
 from ggufjac.analyses.steps import FULL, ROWS, Sizes, Work, full_map, of_side, spoken, works
 from ggufjac.analyses.table import COMMANDS
@@ -106,6 +109,7 @@ def plan(
     top: int | None = None,
     fast: bool = False,
     answer: int = 64,
+    texts: int = 100,
     memory: int | None = None,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
@@ -113,14 +117,21 @@ def plan(
     """The cost of an analysis with its usual options of a prompt of so many tokens, on a device of this machine.
 
     top: triplets (None: the analysis's own number); fast: without spectra and layers, where the analysis has this
-    option; answer: how many tokens `answer` adds to the prompt. `compare` is planned for two prompts of this length,
-    `steer` for a concept and a prompt of it.
+    option; answer: how many tokens `answer` adds to the prompt; texts: of how many
+    "lens-fit" is planned. `compare` is planned for two prompts of this length, `steer` for a concept and a prompt of
+    it.
     Raises UserError for a device that is not there, and where the budget does not hold one column.
     """
     chosen: dict[str, Any] = {"memory": memory, "device": str(device), "dtype": dtype}
     if what == "full":
         prompt = _Planned(model, n_tokens, AnalysisOptions(**chosen))
         return prompt.plan(what, 1 if top is None else top, full_map())
+    if what in (FIT, READ):
+        if fast:
+            raise UserError(f"{what} has no short form; fast goes with analyze and attribute")
+        fitting = what == FIT
+        lens = LensFitOptions(**chosen, prompts=texts, length=n_tokens) if fitting else PlannedReading(**chosen)
+        return plan_of([(model, n_tokens)], what, lens)
     command = "analyze" if what in ("each", "combined") else what
     kind = COMMANDS[command].options_class
     named = {item.name: item for item in options_of(kind)}
@@ -153,10 +164,16 @@ def plan_of(
     made: list[Plan] = []
     rates: dict[str, Rates] = {}
     for i, side in enumerate(sides):
-        found = [of_side(work, i, len(sides)) for work in works(command, side.sizes, options)]
+        todo = tuple(LENSES[command](side.sizes, options)) if command in LENSES else works(command, side.sizes, options)
+        found = [of_side(work, i, len(sides)) for work in todo]
         path = str(side.model.file.path)
         made.append(side.plan(what or command, top, found, rates.get(path)))
         rates[path] = side.rates
+    return together(made)
+
+
+def together(made: Sequence[Plan]) -> Plan:
+    """Plans of parts of one analysis, one behind the other, as one."""
     return replace(
         made[0],
         coefficients=max(each.coefficients for each in made),
@@ -192,6 +209,8 @@ def worth_planning(prompts: Sequence[tuple[Model, int]], command: str, options: 
         columns = FEWEST + block * usual_sweeps(block)
         if command == "layers":
             columns *= n_layer
+        elif isinstance(options, LensFitOptions | PlannedReading):
+            columns = glance(command, n_layer, d, n_tokens, options)
         elif getattr(options, "fast", False):
             columns = FEWEST
         elif (command == "analyze" and getattr(options, "tokens", "") != "combined") or command == "extremes":
@@ -266,7 +285,7 @@ class _Planned:
             cost, layers = planner.prefill, n_layer
             seconds, peak = rates.passing(cost), planner.passing + cost.peak
         elif work.kind in ("back", "forward"):
-            cost = planner.sweep(work.columns, transposed=work.kind == "back")
+            cost = planner.sweep(work.columns, transposed=work.kind == "back", numbers=work.numbers)
             seconds, peak = work.share * rates.sweeping(cost), planner.peak(cost) + self._beside(planner, work)
         elif work.kind == "run":
             cost, layers = self._run(planner, work), n_layer
@@ -287,7 +306,7 @@ class _Planned:
             int(work.share * times * cost.read) if work.kind != "run" else cost.read,
             times * seconds,
             work.lap,
-            work.columns * sweeps * layers if work.tells else 0,
+            (work.columns * sweeps * layers if work.passing is None else work.passing) if work.tells else 0,
         )
         return step, peak
 
@@ -309,6 +328,8 @@ class _Planned:
     def _beside(self, planner: Planner, work: Work) -> int:
         """Bytes that a search for triplets, or the spectra of a full map, keep meanwhile."""
         d, n_tokens, d_in = planner.map.shape
+        if work.numbers is not None:  # what is added up of it
+            return work.columns * work.numbers * planner.dtype.itemsize
         if work.name == FULL:
             away = planner.map.cut(d, transposed=True)[1] or work.lap == FULL
             return 0 if away else _full_bytes(planner) + self._bases(planner)

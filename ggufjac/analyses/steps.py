@@ -56,7 +56,8 @@ class Work:
 
     lap: the step; name: what is done; columns: of every sweep, prompts that are run, or vectors that are decoded;
     sweeps: how many; rules: of the map (None: the analysis's own). share: of the layers that are met, or of the
-    positions that are run. beside: whether the analysis's own map is held meanwhile. tells: whether progress is told.
+    positions that are run. beside: whether the analysis's own map is held meanwhile. tells: whether progress is told;
+    passing: of how many columns times layers (None: of all). numbers: of a column's result (None: the map's).
     """
 
     lap: str
@@ -68,6 +69,8 @@ class Work:
     share: float = 1.0
     beside: bool = False
     tells: bool = True
+    passing: int | None = None
+    numbers: int | None = None
 
 
 class Sizes:

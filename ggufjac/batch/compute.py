@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 
@@ -18,7 +19,7 @@ from ggufjac.analyses.judge.ask import Judge
 from ggufjac.analyses.layers import Layers
 from ggufjac.analyses.table import COMMANDS
 from ggufjac.batch.headline import reconstruction_of
-from ggufjac.batch.units import BatchModel, Resources, Unit
+from ggufjac.batch.units import BatchModel, Resources, Task, Unit
 from ggufjac.errors import UserError
 from ggufjac.maps.model import Model
 from ggufjac.reader.fingerprint import fingerprint
@@ -28,18 +29,22 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+Given = TypeVar("Given", bound=Task)
+Got = TypeVar("Got")
+
+
 @dataclass(frozen=True)
-class UnitOutcome:
+class UnitOutcome(Generic[Got]):
     """What came of a unit: its result, or the reason why there is none. seconds: what it took; fault: the traceback,
     where the reason is a fault of the program."""
 
-    result: Result | None
+    result: Got | None
     error: str
     seconds: float
     fault: str | None = None
 
     @classmethod
-    def of_fault(cls, error: Exception, seconds: float) -> UnitOutcome:
+    def of_fault(cls, error: Exception, seconds: float) -> UnitOutcome[Got]:
         """What nobody has foreseen."""
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         traced = "".join(traceback.format_exception(type(error), error, error.__traceback__))
@@ -65,13 +70,12 @@ class Sessions:
         self._resources = resources
         self._open: dict[str, Session] = {}
 
-    def attempt(self, unit: Unit) -> UnitOutcome:
-        """Compute a unit. Whatever goes wrong in it is an outcome, so that the others are computed."""
+    def attempt(self, unit: Given, compute: Callable[[Session, Given, Resources], Got]) -> UnitOutcome[Got]:
+        """Compute a piece of work. Whatever goes wrong in it is an outcome, so that the others are computed."""
         started = time.perf_counter()
         try:
             with torch.no_grad():
-                result = _computed(self.of(unit.model), unit, self._resources)
-            _require_exact(result)
+                result = compute(self.of(unit.model), unit, self._resources)
         except UserError as error:
             return UnitOutcome(None, str(error), time.perf_counter() - started)
         except Exception as error:
@@ -123,7 +127,8 @@ def _require_exact(result: Result) -> None:
         )
 
 
-def _computed(session: Session, unit: Unit, resources: Resources) -> Result:
+def unit_result(session: Session, unit: Unit, resources: Resources) -> Result:
+    """The analysis of a prompt. Raises UserError where it cannot be one of its model."""
     model, entry = session.model, COMMANDS[unit.analysis]
     target = None if unit.prompt.target is None else token_called(model, unit.prompt.target, "target")
     options = replace(
@@ -133,4 +138,5 @@ def _computed(session: Session, unit: Unit, resources: Resources) -> Result:
     line = unit.prompt
     prompt = model.chat(line.messages) if line.messages else line.prompt
     result: Result = entry.function(model, prompt, options, **more)
+    _require_exact(result)
     return result

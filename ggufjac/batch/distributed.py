@@ -1,4 +1,4 @@
-"""A batch's units computed by dask.distributed: by worker processes on this machine, or by a cluster that runs already.
+"""Pieces of work computed by dask.distributed: by worker processes on this machine, or by a cluster that runs already.
 
 A worker holds the models that it has met open, each once per process; the results travel back to this process, which
 alone writes. So a unit that is computed twice, because its worker died after the first time, is recorded once.
@@ -11,24 +11,39 @@ import logging
 import signal
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any, TypeAlias
 
 import torch
 
 try:
-    from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker
+    from distributed import (
+        Client,
+        Future,
+        KilledWorker,
+        LocalCluster,
+        Worker,
+        WorkerPlugin,
+        as_completed,
+        get_worker,
+        wait,
+    )
 except ModuleNotFoundError as error:
     from ggufjac.errors import UserError
 
     raise UserError(f"--cluster needs dask.distributed ({error}); install it with: pip install distributed") from None
 
-from ggufjac.batch.compute import Sessions, UnitOutcome
-from ggufjac.batch.units import Resources, Unit
+from ggufjac.analyses.common.result import Result
+from ggufjac.batch.compute import Given, Got, Session, Sessions, UnitOutcome
+from ggufjac.batch.units import Resources
 from ggufjac.errors import UserError
 from ggufjac.quants.memory.devices import default_budget, device_called
 from ggufjac.version import __version__
+
+#: What a worker makes of a unit on an open model. It travels by its name.
+Compute: TypeAlias = Callable[[Session, Given, Resources], Got]
 
 #: How a cluster of this machine's own begins.
 LOCAL = "local:"
@@ -65,23 +80,33 @@ class ModelsPlugin(WorkerPlugin):  # type: ignore[misc]
             finally:
                 self._lock.release()
 
-    def attempt(self, unit: Unit) -> UnitOutcome:
+    def attempt(self, unit: Given, compute: Compute[Given, Got]) -> UnitOutcome[Got]:
         with self._lock:
             try:
-                outcome = self._sessions.attempt(unit)
+                outcome = self._sessions.attempt(unit, compute)
             finally:
                 if self._over:
                     self._sessions.close()
-        if outcome.result is None:
+        if not isinstance(outcome.result, Result):
             return outcome
         # pickled, a view would take all of its storage along
         arrays = {name: array.detach().clone() for name, array in outcome.result.arrays.items()}
         return replace(outcome, result=replace(outcome.result, arrays=arrays))
 
 
-def computed(units: Sequence[Unit], resources: Resources, cluster: str) -> Iterator[tuple[Unit, UnitOutcome]]:
+def computed(
+    units: Sequence[Given],
+    resources: Resources,
+    cluster: str,
+    compute: Compute[Given, Got],
+    *,
+    in_order: bool = False,
+) -> Iterator[tuple[Given, UnitOutcome[Got]]]:
     """The outcomes of the units, in the order in which they come. cluster: "local:N" for N worker processes here, which
     share this machine's memory and processors, or the address of a scheduler ("tcp://host:8786").
+
+    in_order: as the units are; then as many of them are handed out as are computed at once, and a worker keeps what
+    came of one until it is its turn.
 
     Raises UserError where there is no such cluster, or its workers have no ggufjac of this version.
     """
@@ -92,36 +117,51 @@ def computed(units: Sequence[Unit], resources: Resources, cluster: str) -> Itera
         client.register_plugin(ModelsPlugin(resources, cluster.startswith(LOCAL)), name=name)
         opened.callback(client.unregister_worker_plugin, name)
         rest = iter(units)
-        running: dict[Future, Unit] = {}
+        running: dict[Future, Given] = {}
         opened.callback(lambda: client.cancel(list(running)))
-        completed = as_completed()
+        completed = None if in_order else as_completed()
 
         def hand_out() -> None:
             for unit in rest:
-                future = client.submit(_attempt, unit, name, key=f"{name}-{unit.key}", pure=False)
+                future = client.submit(_attempt, unit, compute, name, key=f"{name}-{unit.key}", pure=False)
                 running[future] = unit
-                completed.add(future)
+                if completed is not None:
+                    completed.add(future)
                 return
 
-        for _ in range(AHEAD * threads):
+        for _ in range((1 if in_order else AHEAD) * threads):
             hand_out()
-        for future in completed:
+        for future in _in_turn(running) if completed is None else completed:
             unit = running.pop(future)
-            hand_out()
-            yield unit, _outcome(future)
-            future.release()
+            if in_order:
+                outcome = _outcome(future)
+                future.release()
+                hand_out()
+            else:
+                hand_out()
+                outcome = _outcome(future)
+                future.release()
+            yield unit, outcome
 
 
-def _attempt(unit: Unit, name: str) -> UnitOutcome:
+def _in_turn(running: Mapping[Future, object]) -> Iterator[Future]:
+    """The futures one after the other, each once it is done, until there is none."""
+    while running:
+        first = next(iter(running))
+        wait([first])
+        yield first
+
+
+def _attempt(unit: Given, compute: Compute[Given, Got], name: str) -> UnitOutcome[Got]:
     """What a worker does."""
     plugin = get_worker().plugins[name]
-    outcome: UnitOutcome = plugin.attempt(unit)
+    outcome: UnitOutcome[Got] = plugin.attempt(unit, compute)
     return outcome
 
 
-def _outcome(future: Future) -> UnitOutcome:
+def _outcome(future: Future) -> UnitOutcome[Any]:
     if future.status == "finished":
-        outcome: UnitOutcome = future.result()
+        outcome: UnitOutcome[Any] = future.result()
         return outcome
     if future.status != "error":
         raise UserError("the connection to the cluster was lost; the same command goes on where this one stopped")

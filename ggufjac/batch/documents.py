@@ -34,7 +34,7 @@ def read_documents(model: Model, path: str | Path) -> list[str | Sequence[int]]:
 
 def _of_file(model: Model, path: Path) -> list[str | Sequence[int]]:
     if path.suffix.lower() in PROMPTS:
-        return [_document(model, line) for line in read_prompts(path)]
+        return [_document(model, path, line) for line in read_prompts(path)]
     try:
         return [parse.text(path.read_bytes())]
     except OSError as error:
@@ -43,5 +43,11 @@ def _of_file(model: Model, path: Path) -> list[str | Sequence[int]]:
         raise UserError(f"{path}: the texts cannot be read ({error})") from None
 
 
-def _document(model: Model, line: PromptLine) -> str | Sequence[int]:
-    return model.ids_of(model.chat(line.messages, False)) if line.messages else line.prompt
+def _document(model: Model, path: Path, line: PromptLine) -> str | Sequence[int]:
+    """A text, or the tokens of a chat with the end of its last turn."""
+    if not line.messages:
+        return line.prompt
+    try:
+        return model.ids_of_any(model.chat(line.messages, False))
+    except UserError as error:
+        raise UserError(f"{path}, line {line.line}: {error}") from None

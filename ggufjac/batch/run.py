@@ -7,7 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
-from ggufjac.batch.compute import Sessions, UnitOutcome
+from ggufjac.analyses.common.result import Result
+from ggufjac.batch.compute import Sessions, UnitOutcome, unit_result
 from ggufjac.batch.headline import headline
 from ggufjac.batch.store import Store, writing
 from ggufjac.batch.summary import Summary, summary_of
@@ -61,7 +62,7 @@ def run_batch(
 
 def _computed(
     units: Sequence[Unit], resources: Resources, cluster: str | None
-) -> Generator[tuple[Unit, UnitOutcome], None, None]:
+) -> Generator[tuple[Unit, UnitOutcome[Result]], None, None]:
     if not units:
         return
     if cluster is None:
@@ -69,19 +70,19 @@ def _computed(
     else:
         from ggufjac.batch.distributed import computed
 
-        yield from computed(units, resources, cluster)
+        yield from computed(units, resources, cluster, unit_result)
 
 
-def _here(units: Sequence[Unit], resources: Resources) -> Iterator[tuple[Unit, UnitOutcome]]:
+def _here(units: Sequence[Unit], resources: Resources) -> Iterator[tuple[Unit, UnitOutcome[Result]]]:
     """One after the other in this process; units come model by model, and a model is closed after its last one."""
     for model in dict.fromkeys(unit.model for unit in units):
         with Sessions(resources) as sessions:
             for unit in units:
                 if unit.model == model:
-                    yield unit, sessions.attempt(unit)
+                    yield unit, sessions.attempt(unit, unit_result)
 
 
-def _record(store: Store, unit: Unit, outcome: UnitOutcome) -> None:
+def _record(store: Store, unit: Unit, outcome: UnitOutcome[Result]) -> None:
     if outcome.result is None:
         store.record_failure(unit, outcome.error, outcome.seconds, outcome.fault)
         return

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from ggufjac.analyses.options import BatchOptions
 from ggufjac.analyses.table import COMMANDS, TABLE
@@ -39,6 +40,16 @@ class BatchModel:
     name: str
     path: str
     fingerprint: str
+
+
+class Task(Protocol):
+    """What a batch or a fit hands out. key: of its own among the others; model: on which it is computed."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def model(self) -> BatchModel: ...
 
 
 @dataclass(frozen=True)

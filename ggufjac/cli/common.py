@@ -23,6 +23,14 @@ def add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="MODEL", help="a GGUF file, or a name that `ggufjac models` lists")
 
 
+def add_cluster(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--cluster",
+        metavar="WHERE",
+        help="compute by dask.distributed: local:N for N processes here, or the tcp://HOST:PORT of a scheduler",
+    )
+
+
 def add_prompt(command: argparse.ArgumentParser) -> None:
     command.add_argument("prompt", metavar="PROMPT", nargs="?", help="the text; '-' or nothing reads standard input")
     command.add_argument("--prompt-file", metavar="FILE", help="read the prompt from a UTF-8 file, as it is")

@@ -6,10 +6,13 @@ import argparse
 from typing import get_args
 
 from ggufjac import parse
+from ggufjac.analyses.lens.options import LENGTH
 from ggufjac.analyses.options import AnalysisOptions, Planned
 from ggufjac.cli import common, options
 from ggufjac.cli.outputs import add_outputs, publish, require_outputs
 
+#: The length of a prompt where none is named.
+TOKENS = 8
 WHATS: tuple[str, ...] = get_args(Planned)
 
 
@@ -22,7 +25,10 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     common.add_model(command)
     command.add_argument(
-        "--tokens", type=options.worded(parse.positive), default=8, metavar="T", help="length of the prompt (default 8)"
+        "--tokens",
+        type=options.worded(parse.positive),
+        metavar="T",
+        help="length of the prompt (default 8), or of the texts of lens-fit (default 128)",
     )
     command.add_argument(
         "--analysis",
@@ -30,7 +36,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         default="analyze",
         metavar="NAME",
         help=f"which, of {', '.join(WHATS)} (default analyze; each, combined: analyze --tokens; full: the full map; "
-        "compare: of two prompts)",
+        "compare: of two prompts; lens-read: by the prompt's own map)",
     )
     command.add_argument(
         "--top",
@@ -45,6 +51,13 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         default=64,
         metavar="N",
         help="of answer: its tokens, beside the prompt's (default 64)",
+    )
+    command.add_argument(
+        "--texts",
+        type=options.worded(parse.positive),
+        default=100,
+        metavar="N",
+        help="of lens-fit: how many (default 100)",
     )
     options.add(command, AnalysisOptions, only=("dtype", "memory", "device", "threads"))
     add_outputs(command)
@@ -61,11 +74,12 @@ def execute(args: argparse.Namespace) -> int:
         with common.watched("planning"):
             made = plan(
                 model,
-                args.tokens,
+                args.tokens or (LENGTH if args.analysis == "lens-fit" else TOKENS),
                 args.analysis,
                 top=args.top,
                 fast=args.fast,
                 answer=args.answer,
+                texts=args.texts,
                 memory=how.memory,
                 dtype=how.torch_dtype,
                 device=how.device,

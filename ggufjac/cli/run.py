@@ -52,11 +52,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         default=[],
         help="what to run, by the name of its command; may be repeated (default: analyze)",
     )
-    command.add_argument(
-        "--cluster",
-        metavar="WHERE",
-        help="compute by dask.distributed: local:N for N processes here, or the tcp://HOST:PORT of a scheduler",
-    )
+    common.add_cluster(command)
     options.add(command, BatchOptions)
     command.add_argument("--json", metavar="FILE", help="write the summary as JSON ('-': to standard output instead)")
     command.add_argument("--csv", metavar="FILE", help="write the rows as CSV ('-': to standard output instead)")

@@ -61,14 +61,19 @@ class Model(TextFile):
 
     def ids_of(self, prompt: PromptLike) -> list[int]:
         """The token ids of a prompt given as text, as ids or as a `Prompt`, checked against vocabulary and context."""
-        ids = super().ids_of(prompt)
-        wrong = [i for i in ids if not 0 <= i < self.family.n_vocab]
-        if wrong:
-            raise UserError(f"there is no token {wrong[0]}; the vocabulary has {self.family.n_vocab} tokens, from 0")
+        ids = self.ids_of_any(prompt)
         if len(ids) > self.family.n_ctx_train:
             raise UserError(
                 f"the prompt has {len(ids)} tokens; the model's context holds {self.family.n_ctx_train}: shorten it"
             )
+        return ids
+
+    def ids_of_any(self, document: PromptLike) -> list[int]:
+        """The same of a document that may be longer than the context."""
+        ids = super().ids_of(document)
+        wrong = [i for i in ids if not 0 <= i < self.family.n_vocab]
+        if wrong:
+            raise UserError(f"there is no token {wrong[0]}; the vocabulary has {self.family.n_vocab} tokens, from 0")
         return ids
 
     def embed(self, ids: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:

@@ -100,13 +100,15 @@ class SweptMap:
         """The budget once the coefficients are held, and beside rounded ones those that they come from."""
         return self.budget.holding(coefficients=self._rounded + coefficient_bytes(self.operators))
 
-    def cut(self, columns: int, *, transposed: bool) -> tuple[int, bool]:
+    def cut(self, columns: int, *, transposed: bool, numbers: int | None = None) -> tuple[int, bool]:
         """How many of so many columns a sweep takes at once, and whether the result leaves the device or goes to disk.
+
+        numbers: of a column's result (None: those of the map).
 
         Raises UserError where the budget does not hold one column.
         """
         d, n_tokens, d_in = self.shape
-        return self._cut(columns, n_tokens * d_in if transposed else d)
+        return self._cut(columns, (n_tokens * d_in if transposed else d) if numbers is None else numbers)
 
     def _cut(self, columns: int, numbers: int) -> tuple[int, bool]:
         """The same, for results of so many numbers a column."""

@@ -178,12 +178,24 @@ def analysis_watched(
     """The same for an analysis of some prompts on their models, which is planned first where it may take long; what is
     to be expected is told in a line."""
     sizes = [(model, len(model.ids_of(prompt))) for model, prompt in prompts]
+    with planned_watched(doing, lambda: expected(sizes, command, options)) as tracker:
+        yield tracker
+
+
+@contextmanager
+def planned_watched(doing: str, planned: Callable[[], Plan | None]) -> Iterator[Tracker]:
+    """The same of whatever has a plan (None: it is short)."""
     with watched(f"{doing}: planning"):
-        plan = expected(sizes, command, options)
-    if plan is not None and plan.seconds > FIRST:
-        aside().print(line(plan), soft_wrap=True)
+        plan = planned()
+    tell_beforehand(plan)
     with watched(doing, plan) as tracker:
         yield tracker
+
+
+def tell_beforehand(plan: Plan | None, console: Console | None = None) -> None:
+    """What is to be expected of a long work, in a line."""
+    if plan is not None and plan.seconds > FIRST:
+        (console or aside()).print(line(plan), soft_wrap=True)
 
 
 @contextmanager

@@ -50,7 +50,9 @@ def corpus_of(
     step = length - len(lead)
     for document in documents:
         n += 1
-        ids = model.ids_of(document) if not isinstance(document, str) else vocab.tokenize(document, add_special=False)
+        ids = (
+            model.ids_of_any(document) if not isinstance(document, str) else vocab.tokenize(document, add_special=False)
+        )
         if not isinstance(document, str):
             ids = ids[len(lead) :] if ids[: len(lead)] == lead else ids
         longest = max(longest, len(ids) + len(lead))

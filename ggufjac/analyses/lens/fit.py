@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from ggufjac.registry.lock import locked
 
 #: Is shown the sum that is there at first and behind every text, and how many texts there will be.
 Told = Callable[[LensSum, int], None]
+#: The Jacobians of texts, by block, in the order of the texts; each is computed no earlier than the first is asked for.
+Jacobians = Callable[[Sequence[tuple[int, ...]]], Generator[dict[int, torch.Tensor], None, None]]
 
 
 def text_jacobians(
@@ -57,14 +60,17 @@ def fit(
     out: str | Path | None = None,
     progress: Progress = silent,
     told: Told = lambda _, __: None,
+    jacobians: Jacobians | None = None,
 ) -> Lens:
     """Fit a lens over the first `prompts` texts of a corpus.
 
     out: where the sum and the count are written behind every text, and the lens at the end; a fit of the same model,
-    texts and settings that is there already is gone on with. Raises UserError where what is there is another lens, and
+    texts and settings that is there already is gone on with. jacobians: what computes the texts (None: this process).
+    Raises UserError where what is there is another lens, and
     where another process is fitting it.
     """
     options = options or LensFitOptions()
+    jacobians = jacobians or _here(model, options, progress)
     n = min(options.prompts, len(corpus.texts))
     origin = LensOrigin(
         model=storable(model.file.path.name),
@@ -76,7 +82,7 @@ def fit(
         corpus=corpus.described,
     )
     if out is None:
-        return _fitted(model, corpus, options, LensSum(origin), n, None, progress, told)
+        return _fitted(model, corpus, options, LensSum(origin), n, None, progress, told, jacobians)
     atomic.require_writable(out)
     path = Path(out)
     with locked(path.with_name(f".{path.name}.lock"), str(out), "fitted"):
@@ -84,7 +90,7 @@ def fit(
         if begun is not None:
             _require_same(begun, origin, corpus, model, options, out)
             origin = replace(origin, digest=begun.origin.digest)
-        lens = _fitted(model, corpus, options, LensSum(origin, begun), n, path, progress, told)
+        lens = _fitted(model, corpus, options, LensSum(origin, begun), n, path, progress, told, jacobians)
         write_lens(lens, path)
         return lens
 
@@ -98,19 +104,30 @@ def _fitted(
     path: Path | None,
     progress: Progress,
     told: Told,
+    jacobians: Jacobians,
 ) -> Lens:
     progress.lap("fitting")
     told(state, n)
-    while state.n < n and not _settled(state, options):
-        text = corpus.texts[state.n]
-        model.require_unchanged()
-        with torch.no_grad():
-            state.add(text_jacobians(model, text, options, progress))
-        state.origin = replace(state.origin, digest=corpus.digest(state.n))
-        if path is not None and state.n < n:
-            write_state(state, path)
-        told(state, n)
+    with closing(jacobians(corpus.texts[state.n : n])) as found:
+        while state.n < n and not _settled(state, options):
+            model.require_unchanged()
+            with torch.no_grad():
+                state.add(next(found))
+            state.origin = replace(state.origin, digest=corpus.digest(state.n))
+            if path is not None and state.n < n:
+                write_state(state, path)
+            told(state, n)
     return state.lens()
+
+
+def _here(model: Model, options: LensFitOptions, progress: Progress) -> Jacobians:
+    """What computes one text after the other in this process."""
+
+    def jacobians(texts: Sequence[tuple[int, ...]]) -> Generator[dict[int, torch.Tensor], None, None]:
+        for text in texts:
+            yield text_jacobians(model, text, options, progress)
+
+    return jacobians
 
 
 def _settled(state: LensSum, options: LensFitOptions) -> bool:

@@ -12,6 +12,9 @@ from ggufjac.option import option
 
 #: The rules of a lens where none are named: the Jacobian lens's own.
 RULES = "ordinary"
+#: What lenses that need no file are called, and those that are read with where none is named.
+FREE = LOGIT, OWN, CORPUS = "logit", "own", "corpus"
+USUAL = (LOGIT, OWN)
 #: As published: texts of 128 tokens whose first 16 positions, where sinks are, count for nothing.
 LENGTH, SKIP = 128, 16
 

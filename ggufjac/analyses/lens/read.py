@@ -21,17 +21,8 @@ from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.lens.corpus import Corpus, own_words
 from ggufjac.analyses.lens.match import require_shape
-from ggufjac.analyses.lens.options import LensReadOptions
-from ggufjac.analyses.lens.sources import (
-    CORPUS,
-    LOGIT,
-    OWN,
-    Transported,
-    by_corpus,
-    by_lens,
-    by_logit_lens,
-    by_own_map,
-)
+from ggufjac.analyses.lens.options import CORPUS, LOGIT, OWN, LensReadOptions
+from ggufjac.analyses.lens.sources import Transported, by_corpus, by_lens, by_logit_lens, by_own_map
 from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.maps.lens.lens import Lens

@@ -11,15 +11,13 @@ from torch import Tensor
 
 from ggufjac.analyses.common.stopwatch import Progress
 from ggufjac.analyses.lens.corpus import Corpus
+from ggufjac.analyses.lens.costs import columns_pay
 from ggufjac.analyses.lens.fit import text_jacobians
 from ggufjac.analyses.lens.options import LensFitOptions, LensReadOptions
 from ggufjac.errors import UserError
 from ggufjac.maps.lens.lens import Lens
 from ggufjac.maps.lens.streams import TextStreams
 from ggufjac.maps.model import Model
-
-#: What lenses that need no file are called.
-FREE = LOGIT, OWN, CORPUS = "logit", "own", "corpus"
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def by_corpus(
     n, fitting = min(options.prompts, len(corpus.texts)), _fit_options(options, tuple(below))
     sums = {layer: h.new_zeros(len(h), d) for layer, h in below.items()}
     squares = {layer: h.new_zeros(len(h)) for layer, h in below.items()}
-    swept = _columns_pay(below, last, d)
+    swept = columns_pay({layer: len(h) for layer, h in below.items()}, last, d)
     for text in corpus.texts[:n]:
         model.require_unchanged()
         if swept:
@@ -111,12 +109,6 @@ def _fit_options(options: LensReadOptions, layers: tuple[int, ...]) -> LensFitOp
         skip=options.skip,
         layers=layers or None,
     )
-
-
-def _columns_pay(states: Mapping[int, Tensor], last: int, d: int) -> bool:
-    """Whether the states' columns, each from its block up, pass fewer blocks than the last stream's d columns do."""
-    lowest = min(states)
-    return sum(len(h) * (last - layer) for layer, h in states.items()) < d * (last - lowest)
 
 
 def _standard_error(mean: Tensor, squares: Tensor, n: int) -> Tensor:

@@ -27,6 +27,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         help="a file of text; .jsonl, .json, .csv or .tsv with a document in each line; a folder of these; or self: "
         "what the model says by itself (default self)",
     )
+    common.add_cluster(command)
     options.add(command, LensFitOptions)
     command.set_defaults(execute=execute)
 
@@ -47,13 +48,18 @@ def execute(args: argparse.Namespace) -> int:
 def _fit(args: argparse.Namespace) -> int:
     with common.open_model(args.model) as model:
         from ggufjac.analyses.lens.fit import fit
+        from ggufjac.analyses.lens.planning import expected_fit
+        from ggufjac.batch.fitting import fitted_by
         from ggufjac.reports.fitting import fitting_watched
         from ggufjac.reports.tables.lens import lens_report
 
         common.use_threads(common.threads_of(args))
         chosen = options.chosen(args, LensFitOptions, model)
+        cluster = None if args.cluster is None else fitted_by(args.cluster, model, chosen)
         corpus = corpus_named(model, args.corpus, chosen)
-        with fitting_watched() as told:
-            lens = fit(model, corpus, chosen, args.out, told=told)
+        # how fast other machines are is not known
+        here = args.cluster is None or "://" not in args.cluster
+        with fitting_watched(lambda texts: expected_fit(model, texts, chosen) if here else None) as told:
+            lens = fit(model, corpus, chosen, args.out, told=told, jacobians=cluster)
         say(lens_report(lens, args.out, args.model))
     return 0

@@ -48,15 +48,23 @@ def execute(args: argparse.Namespace) -> int:
         import torch
 
         from ggufjac.analyses.lens.match import opened_lens
+        from ggufjac.analyses.lens.options import FREE
+        from ggufjac.analyses.lens.planning import expected_reading
         from ggufjac.analyses.lens.read import lens
-        from ggufjac.analyses.lens.sources import FREE
+        from ggufjac.reports.progress import planned_watched
 
         lenses: list[Named] = [name if name in FREE else (name, opened_lens(name, model)[0]) for name in named]
         prompt = typed.on(model)
         common.use_threads(common.threads_of(args))
         chosen = options.chosen(args, LensReadOptions, model)
-        with common.watched("reading the layers") as progress, torch.no_grad():
-            corpus = None if args.corpus is None else corpus_named(model, args.corpus, chosen)
+        corpus = None if args.corpus is None else corpus_named(model, args.corpus, chosen)
+        n, texts = len(model.ids_of(prompt)), None if corpus is None else len(corpus.texts)
+        with (
+            planned_watched(
+                "reading the layers", lambda: expected_reading(model, n, chosen, tuple(named), texts)
+            ) as progress,
+            torch.no_grad(),
+        ):
             result = lens(model, prompt, chosen, progress, lenses, corpus)
     publish(result, args)
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ggufjac.cli.standard import say
+from ggufjac.cli.show import show_lens
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -18,8 +18,5 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def execute(args: argparse.Namespace) -> int:
-    from ggufjac.maps.lens.files import load_lens
-    from ggufjac.reports.tables.lens import lens_report
-
-    say(lens_report(load_lens(args.file), args.file))
+    show_lens(args.file)
     return 0

@@ -93,12 +93,13 @@ class Planner:
         #: The coefficient pass; its peak counts the coefficients and the weights that stay too.
         self.prefill = Cost(seen.flops, self._layer_bytes(), seen.peak)
 
-    def sweep(self, columns: int, *, transposed: bool) -> Cost:
-        """One sweep of so many columns, repeated in pieces where the budget does not hold them at once.
+    def sweep(self, columns: int, *, transposed: bool, numbers: int | None = None) -> Cost:
+        """One sweep of so many columns, repeated in pieces where the budget does not hold them at once. numbers: of a
+        column's result (None: those of the map).
 
         The peak counts the result where it is kept in memory.
         """
-        step, on_disk = self.map.cut(columns, transposed=transposed)
+        step, on_disk = self.map.cut(columns, transposed=transposed, numbers=numbers)
         times = -(-columns // step)
         flops = peak = dense = pieces = 0
         for shape in self._shapes:
@@ -108,7 +109,9 @@ class Planner:
             pieces += shape.count * times * shape.pieces(step, self.map.room, self.dtype, transposed)
             dense += shape.count * sum(2 * columns * m.numel() for m in shape.folded(step, self.map.room, transposed))
         d, n_tokens, d_in = self.map.shape
-        kept = 0 if on_disk or times == 1 else columns * (n_tokens * d_in if transposed else d) * self.dtype.itemsize
+        if numbers is None:
+            numbers = n_tokens * d_in if transposed else d
+        kept = 0 if on_disk or times == 1 else columns * numbers * self.dtype.itemsize
         return Cost(int(flops * columns / step), self._read * times, peak + kept, dense, pieces)
 
     def folded(self, columns: int) -> tuple[int, int] | None:

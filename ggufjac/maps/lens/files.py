@@ -24,6 +24,7 @@ from ggufjac.readable import briefly
 
 OURS = "ggufjac"
 SAFE = ".safetensors"
+TORCH = ".pt"
 #: How the files that torch writes begin: archives, and before them pickles.
 BEGINNINGS = (b"PK", b"\x80")
 
@@ -76,6 +77,20 @@ def load_lens(path: str | Path) -> Lens:
     if not isinstance(found, Mapping):
         raise UserError(f"{path}: the file holds a {type(found).__name__} and no lens")
     return _lens(found, path)
+
+
+def holds_lens(path: str | Path) -> bool:
+    """Whether a file is a lens's, perhaps a damaged one: by its ending, and where files of results have the same, by
+    what its tensors are called."""
+    from safetensors import safe_open
+
+    if Path(path).suffix != SAFE:
+        return Path(path).suffix == TORCH
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            return any(name.startswith(("J.", "jacobian_sum.")) for name in opened.keys())  # noqa: SIM118
+    except Exception:  # whatever reads it in earnest says what is wrong with it
+        return False
 
 
 def _about(origin: LensOrigin, squares: Mapping[int, float]) -> dict[str, Any]:

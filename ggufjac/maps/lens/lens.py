@@ -104,8 +104,9 @@ class LensSum:
     """What a fit adds up: the sum of the texts' Jacobians and their number are all of its state."""
 
     def __init__(self, origin: LensOrigin, begun: Lens | None = None) -> None:
-        """begun: a lens to go on from."""
+        """begun: a lens to go on from. rounded: whether that is a finished one, in float16."""
         self.origin = origin
+        self.rounded = begun is not None and any(j.dtype == torch.float16 for j in begun.jacobians.values())
         self.n = 0 if begun is None else begun.n_prompts
         self.sums: dict[int, Tensor] = {}
         self.squares: dict[int, float] = {}

@@ -9,8 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ggufjac.analyses.lens.options import CORPUS, LOGIT, OWN
 from ggufjac.analyses.lens.read import LensCell, LensGrid, LensGrids
-from ggufjac.analyses.lens.sources import CORPUS, LOGIT, OWN
 from ggufjac.readable import readable
 from ggufjac.reports import words
 from ggufjac.reports.cells import Cell, ColourScale

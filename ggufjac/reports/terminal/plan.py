@@ -6,13 +6,20 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ggufjac.analyses.lens.planning import columns_of
 from ggufjac.analyses.plan import Plan
 from ggufjac.readable import readable
 from ggufjac.reports import words
 from ggufjac.reports.terminal import layout, runs
 
 #: What a plan is of, where its own name does not say it.
-NAMES = {"each": "analyze --tokens each", "combined": "analyze --tokens combined", "full": "the full map"}
+NAMES = {
+    "each": "analyze --tokens each",
+    "combined": "analyze --tokens combined",
+    "full": "the full map",
+    "lens-fit": "lens fit",
+    "lens-read": "lens read",
+}
 
 
 def report(plan: Plan) -> RenderableType:
@@ -45,6 +52,7 @@ def line(plan: Plan) -> Text:
         (f"about {words.duration(plan.seconds)}", "bold"),
         f", {words.byte_size(plan.peak)} of memory, {words.byte_size(plan.read)} read, "
         f"{words.count(plan.flops)} operations",
+        f", {words.count(columns)} columns" if (columns := columns_of(plan)) else "",
     )
 
 
