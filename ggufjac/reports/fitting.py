@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 
 #: What is said where a finished lens is gone on with.
-ROUNDED = (
-    "the lens that is there is finished, in float16: what its {} texts add is rounded to three digits"
-)
+ROUNDED = "the lens that is there is finished, in float16: what its {} texts add is rounded to three digits"
 #: The plan of so many more texts (None: they are soon done).
 Expected: TypeAlias = "Callable[[int], Plan | None]"
 
