@@ -2,7 +2,8 @@
 
 A prompt passes at k if the reading of any block but the last, at any position from the subject's last token on, has a
 token of the intermediate among its k first. In brackets: the same for the intermediate of another prompt, which is what
-so many readings hold by chance. ± is the standard error over the prompts, by bootstrap.
+so many readings hold by chance. ± is the standard error over the prompts, by bootstrap. In the second table, by how
+much more of the same prompts pass than with the first fitted lens, with the standard error of that difference.
 
     python -m benchmarks lens intermediates                                       # the logit lens
     python -m benchmarks lens intermediates --model smollm2-135m --lens FILE ...  # beside fitted ones
@@ -109,10 +110,20 @@ def passed(ranks: Sequence[int], k: int) -> tuple[float, float]:
     return float(good.mean()), float(good[drawn].mean(1).std())
 
 
-def rows(model: Model, prompts: Sequence[Asked], readings: Mapping[str, Reading]) -> Iterator[list[str]]:
-    """Every lens."""
+def more(ranks: Sequence[int], others: Sequence[int], k: int) -> tuple[float, float]:
+    """By how much the share that passes at k is larger than another's on the same prompts, and its standard error."""
+    apart = (np.asarray(ranks) < k).astype(float) - (np.asarray(others) < k)
+    drawn = np.random.default_rng(0).integers(0, len(apart), (SAMPLES, len(apart)))
+    return float(apart.mean()), float(apart[drawn].mean(1).std())
+
+
+def rows(
+    model: Model, prompts: Sequence[Asked], readings: Mapping[str, Reading], found: dict[str, list[int]]
+) -> Iterator[list[str]]:
+    """Every lens; found: takes the ranks of each."""
     for name, reading in readings.items():
         own, chance = ranks(model, prompts, reading)
+        found[name] = own
         cells = ((passed(own, k), passed(chance, k)) for k in KS)
         yield [name, *(f"{share:.2f} ± {error:.2f} ({other:.2f})" for (share, error), (other, _) in cells)]
 
@@ -154,7 +165,16 @@ def tables(name: str, files: Sequence[str], own: Sequence[str] = (), every: int 
         answered = sum(prompt.answered for prompt in prompts)
         note = f"{name}: {len(prompts)} of {len(written)} prompts; the model itself answers {answered} of them."
         headings = ("lens", *(f"pass@{k}" for k in KS))
-        yield from Table(headings, rows(model, prompts, readings), note).lines()
+        found: dict[str, list[int]] = {}
+        yield from Table(headings, rows(model, prompts, readings, found), note).lines()
+        fitted = list(found)[1 + len(own) :]
+        if len(fitted) > 1:
+            first = found[fitted[0]]
+            apart = (
+                [name, *("{:+.2f} ± {:.2f}".format(*more(found[name], first, k)) for k in KS)] for name in fitted[1:]
+            )
+            yield ""
+            yield from Table((f"more than {fitted[0]}", *headings[1:]), apart).lines()
 
 
 def main() -> int:

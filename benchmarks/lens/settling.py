@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.table import Table
+from ggufjac import parse
 from ggufjac.analyses.lens.corpus import Corpus, own_words
 from ggufjac.analyses.lens.fit import fit
 from ggufjac.analyses.lens.options import LensFitOptions
@@ -85,10 +86,12 @@ def main() -> None:
     parser.add_argument("--rules", nargs="+", default=RULES, metavar="RULES")
     parser.add_argument("--prompts", type=int, default=8, metavar="N", help="texts of each fit (default 8)")
     parser.add_argument("--length", type=int, default=128, metavar="N", help="tokens of a text (default 128)")
+    parser.add_argument("--layers", type=parse.ranges, metavar="N,N", help="these blocks (default: all but the last)")
     parser.add_argument("--dtype", default="bfloat16", choices=("float32", "bfloat16"))
     parser.add_argument("--folder", type=Path, required=True, help="where the lenses go")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    options = LensFitOptions(prompts=args.prompts, length=args.length, dtype=args.dtype)
-    note = f"{args.model}, {args.dtype}, texts of {args.length} tokens that the model says by itself."
+    options = LensFitOptions(prompts=args.prompts, length=args.length, dtype=args.dtype, layers=args.layers)
+    blocks = "" if args.layers is None else f", blocks {args.layers[0]} to {args.layers[-1]}"
+    note = f"{args.model}{blocks}, {args.dtype}, texts of {args.length} tokens that the model says by itself."
     Table(HEADINGS, rows(args.model, args.rules, options, args.folder), note).print()
