@@ -5,10 +5,12 @@
     python -m benchmarks results scale --scale MODEL[:TOKENS] ... # the models of the section "scale"
     python -m benchmarks results device --from device.json        # what `python -m benchmarks device` wrote
     python -m benchmarks results faithfulness --scores a.json     # what `python -m benchmarks faithfulness` saved
+    python -m benchmarks results lens.settling lens.intermediates --lenses FOLDER
 
 The section "device" is measured on a machine with a GPU, and written from its file alone. Without --scale the section
 "scale" measures a synthetic Llama 3.1 8B, which takes 5 GB of the disk meanwhile; without --scores the section
-"faithfulness" measures both small real models, which takes an hour or more. The plot of "growth" needs matplotlib (the
+"faithfulness" measures both small real models, which takes an hour or more. The lenses of the sections "lens.settling"
+and "lens.intermediates" are kept in a folder, where an hour's fits go on. The plot of "growth" needs matplotlib (the
 extra `plots`).
 """
 
@@ -44,11 +46,13 @@ KERNELS = ("--types", "Q4_K,Q6_K,Q8_0,Q4_0,F16", "--shapes", "4096x14336", "--co
 
 @dataclass(frozen=True)
 class Sources:
-    """models: of "scale". check: the file from which "device" is written; scores: those of "faithfulness", if any."""
+    """models: of "scale". check: the file from which "device" is written; scores: those of "faithfulness", if any;
+    lenses: the folder of fits."""
 
     models: Sequence[str] = ()
     check: Path | None = None
     scores: Sequence[Path] = ()
+    lenses: Path | None = None
 
 
 #: The lines of one section.
@@ -143,6 +147,26 @@ def _checked(sources: Sources) -> Log:
         raise UserError(f"{sources.check} is no file of `python -m benchmarks device`: {error}") from None
 
 
+def _lens_settling(sources: Sources) -> Iterator[str]:
+    from benchmarks.lens import settling
+
+    yield from settling.table(_folder(sources)).lines()
+
+
+def _lens_intermediates(sources: Sources) -> Iterator[str]:
+    from benchmarks.lens import intermediates
+
+    yield from intermediates.lines(_folder(sources))
+
+
+def _folder(sources: Sources) -> Path:
+    if sources.lenses is None:
+        raise UserError("fits of lenses are kept in a folder: --lenses FOLDER")
+    return sources.lenses
+
+
+#: Sections that are written from what an option names.
+NAMED = ("device", "lens.settling", "lens.intermediates")
 SECTIONS: dict[str, Section] = {
     "full_map": _table("full_map"),
     "rules": _table("rules"),
@@ -158,6 +182,8 @@ SECTIONS: dict[str, Section] = {
     "families": _table("families"),
     "instructions": _table("instructions"),
     "lens.cost": _table("lens.cost"),
+    "lens.settling": _lens_settling,
+    "lens.intermediates": _lens_intermediates,
     "faithfulness": _faithfulness,
     "device": _device,
 }
@@ -207,10 +233,12 @@ def main() -> int:
     parser.add_argument(
         "--scores", type=Path, nargs="+", default=[], metavar="FILE", help='of the section "faithfulness"'
     )
+    parser.add_argument("--lenses", type=Path, metavar="FOLDER", help="of the sections of lenses: where the fits are")
     args = parser.parse_args()
     try:
-        measurable = [name for name in SECTIONS if name != "device" or args.check is not None]
-        _run(args.sections or measurable, Sources(args.scale, args.check, args.scores))
+        there = {"device": args.check, **dict.fromkeys(NAMED[1:], args.lenses)}
+        measurable = [name for name in SECTIONS if name not in NAMED or there[name] is not None]
+        _run(args.sections or measurable, Sources(args.scale, args.check, args.scores, args.lenses))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

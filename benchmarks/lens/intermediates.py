@@ -17,12 +17,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.lens.prompts import Prompt, read, tokens_of
+from benchmarks.lens.settling import FITS, RULES
 from benchmarks.table import Table
 from ggufjac.analyses.lens.options import LensReadOptions
 from ggufjac.analyses.lens.sources import by_own_map
@@ -33,6 +35,8 @@ from ggufjac.maps.model import Model
 from ggufjac.registry import resolve
 
 MODEL = "smollm2-135m"
+#: Of the blocks every so-manieth is read in the kept tables, as own maps cost a column for every state.
+EVERY = 3
 KS = (1, 5, 10, 50)
 #: Samples of the bootstrap.
 SAMPLES = 2000
@@ -175,6 +179,14 @@ def tables(name: str, files: Sequence[str], own: Sequence[str] = (), every: int 
             )
             yield ""
             yield from Table((f"more than {fitted[0]}", *headings[1:]), apart).lines()
+
+
+def lines(folder: Path) -> Iterator[str]:
+    """The tables of all models whose lenses lie in a folder as `settling` leaves them, beside each prompt's own map."""
+    for fits in FITS:
+        lenses = [folder / fits.model / f"{rules}.pt" for rules in RULES]
+        yield from tables(fits.model, [str(file) for file in lenses if file.exists()], RULES, EVERY)
+        yield ""
 
 
 def main() -> int:

@@ -2,24 +2,22 @@
 
 "error" is the standard error of a block's J as a mean over texts, as a share of its length: the median and the largest
 of all blocks. "to the last" is how far the lens then was from the whole fit's, the median over blocks of the same
-share; it holds less than the error, as the first texts are in both. The fits are left in the folder, as RULES.pt and
-RULES-N.pt for `python -m benchmarks lens intermediates`; a fit that was ended goes on.
+share; it holds less than the error, as the first texts are in both. The texts are what each model says by itself. The
+lenses are left in FOLDER/MODEL, as RULES.pt and RULES-N.pt, for `python -m benchmarks lens intermediates`; a fit that
+was ended goes on, and one that is done is read.
 
-    python -m benchmarks lens settling --folder FOLDER [--prompts 8] [--rules ordinary ...]
+    python -m benchmarks lens settling --folder FOLDER [--model smollm2-135m ...]
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from benchmarks.table import Table
-from ggufjac import parse
 from ggufjac.analyses.lens.corpus import Corpus, own_words
 from ggufjac.analyses.lens.fit import fit
 from ggufjac.analyses.lens.options import LensFitOptions
@@ -29,49 +27,64 @@ from ggufjac.maps.model import Model
 from ggufjac.registry import resolve
 
 RULES = ("ordinary", "rlens", "lrp", "detached")
-HEADINGS = ("rules", "texts", "error, median", "largest", "to the last", "CPU s a text")
+HEADINGS = ("model, rules", "texts", "error, median", "largest", "to the last")
 
 
-def fitted(model: Model, corpus: Corpus, options: LensFitOptions, folder: Path) -> Iterator[tuple[Lens, float]]:
-    """The lens after 1, 2, 4, ... texts and all of them, with the processor time of a text."""
+@dataclass(frozen=True)
+class Fits:
+    """What is fitted of a model: texts of so many tokens; layers: these blocks (None: all but the last)."""
+
+    model: str
+    texts: int
+    length: int
+    layers: tuple[int, ...] | None = None
+
+    @property
+    def described(self) -> str:
+        blocks = "all blocks" if self.layers is None else f"blocks {self.layers[0]} to {self.layers[-1]}"
+        return f"{self.model}: {blocks}, texts of {self.length} tokens"
+
+    def options(self, rules: str) -> LensFitOptions:
+        return LensFitOptions(prompts=self.texts, length=self.length, layers=self.layers, rules=rules, dtype="bfloat16")
+
+
+#: What two cores do in an hour.
+FITS = (Fits("smollm2-135m", 4, 128), Fits("qwen2.5-coder-0.5b", 3, 64, tuple(range(12, 23))))
+
+
+def fitted(model: Model, corpus: Corpus, options: LensFitOptions, folder: Path) -> Iterator[Lens]:
+    """The lens after 1, 2, 4, ... texts and all of them."""
     name = str(options.linearisation)
-    began, first = time.process_time(), 0
-    spent = math.nan
-    kept: list[int] = []
 
     def told(state: LensSum, n: int) -> None:
-        nonlocal first, spent
-        if not kept:
-            first = state.n
-        if state.n > first:
-            spent = (time.process_time() - began) / (state.n - first)
         if state.n and (state.n & (state.n - 1) == 0 or state.n == n):
             write_lens(state.lens(), folder / f"{name}-{state.n}.pt")
-        kept.append(state.n)
 
     whole = fit(model, corpus, options, folder / f"{name}.pt", told=told)
     steps = [1 << i for i in range(whole.n_prompts.bit_length())]
     for n in sorted({*steps, whole.n_prompts}):
         file = folder / f"{name}-{n}.pt"
         if file.exists():
-            yield load_lens(file), spent
+            yield load_lens(file)
 
 
-def rows(name: str, rules: Sequence[str], options: LensFitOptions, folder: Path) -> Iterator[list[str]]:
-    with Model.open(resolve(name)) as model:
-        corpus = own_words(model, options.prompts, length=options.length, seed=options.seed)
-        for each in rules:
-            found = list(fitted(model, corpus, replace(options, rules=each), folder))
-            last = found[-1][0]
-            for lens, spent in found:
+def rows(fits: Fits, folder: Path) -> Iterator[list[str]]:
+    """One model's."""
+    folder = folder / fits.model
+    folder.mkdir(parents=True, exist_ok=True)
+    options = [fits.options(rules) for rules in RULES]
+    with Model.open(resolve(fits.model)) as model:
+        corpus = own_words(model, fits.texts, length=fits.length, seed=options[0].seed)
+        for each in options:
+            found = list(fitted(model, corpus, each, folder))
+            for lens in found:
                 errors = [lens.standard_error(layer) for layer in lens.layers]
                 known = lens.n_prompts > 1
                 yield [
-                    each,
+                    f"{fits.model}, {each.linearisation}",
                     f"{lens.n_prompts}",
                     *(f"{error:.3f}" if known else "" for error in (median(errors), max(errors))),
-                    f"{median(_distances(lens, last)):.3f}" if lens is not last else "",
-                    f"{spent:.0f}",
+                    f"{median(_distances(lens, found[-1])):.3f}" if lens is not found[-1] else "",
                 ]
 
 
@@ -80,18 +93,16 @@ def _distances(lens: Lens, other: Lens) -> list[float]:
     return [float((a - b).norm() / b.norm()) for a, b in pairs]
 
 
+def table(folder: Path, models: Sequence[str] = ()) -> Table:
+    """The models named, or all."""
+    chosen = [fits for fits in FITS if fits.model in (models or [fits.model])]
+    note = f"bfloat16. {'; '.join(fits.described for fits in chosen)}."
+    return Table(HEADINGS, (row for fits in chosen for row in rows(fits, folder)), note)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--rules", nargs="+", default=RULES, metavar="RULES")
-    parser.add_argument("--prompts", type=int, default=8, metavar="N", help="texts of each fit (default 8)")
-    parser.add_argument("--length", type=int, default=128, metavar="N", help="tokens of a text (default 128)")
-    parser.add_argument("--layers", type=parse.ranges, metavar="N,N", help="these blocks (default: all but the last)")
-    parser.add_argument("--dtype", default="bfloat16", choices=("float32", "bfloat16"))
+    parser.add_argument("--model", nargs="+", default=[], choices=[fits.model for fits in FITS])
     parser.add_argument("--folder", type=Path, required=True, help="where the lenses go")
     args = parser.parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
-    options = LensFitOptions(prompts=args.prompts, length=args.length, dtype=args.dtype, layers=args.layers)
-    blocks = "" if args.layers is None else f", blocks {args.layers[0]} to {args.layers[-1]}"
-    note = f"{args.model}{blocks}, {args.dtype}, texts of {args.length} tokens that the model says by itself."
-    Table(HEADINGS, rows(args.model, args.rules, options, args.folder), note).print()
+    table(args.folder, args.model).print()
