@@ -154,7 +154,9 @@ def _in_turn(running: Mapping[Future, object]) -> Iterator[Future]:
 
 def _attempt(unit: Given, compute: Compute[Given, Got], name: str) -> UnitOutcome[Got]:
     """What a worker does."""
-    plugin = get_worker().plugins[name]
+    plugin = get_worker().plugins.get(name)
+    if plugin is None:  # it is being closed, and nobody waits for this any more
+        return UnitOutcome(None, "the worker process was closed", 0.0)
     outcome: UnitOutcome[Got] = plugin.attempt(unit, compute)
     return outcome
 

@@ -109,5 +109,5 @@ def glance(command: str, n_layer: int, d: int, n_tokens: int, options: LensFitOp
         return 0
     blocks = passed(states, n_layer - 1)
     if command == TEXTS:
-        return options.prompts * min(blocks // n_layer, d)
-    return blocks // n_layer
+        return options.prompts * min(-(-blocks // n_layer), d)
+    return -(-blocks // n_layer)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from ggufjac import parse
 from ggufjac.analyses.options import AnalysisOptions, Tokens
 from ggufjac.errors import UserError
 from ggufjac.option import option
+from ggufjac.rules import PRESETS
 
 #: The rules of a lens where none are named: the Jacobian lens's own.
 RULES = "ordinary"
 #: What lenses that need no file are called, and those that are read with where none is named.
 FREE = LOGIT, OWN, CORPUS = "logit", "own", "corpus"
 USUAL = (LOGIT, OWN)
+#: Those of a prompt's own map: its derivative reads what the prompt thinks of on its way much less often
+#: (benchmarks/RESULTS.md, "lens.intermediates").
+OWN_RULES = "rlens"
 #: As published: texts of 128 tokens whose first 16 positions, where sinks are, count for nothing.
 LENGTH, SKIP = 128, 16
 
@@ -43,6 +47,12 @@ class LensFitOptions(AnalysisOptions):
         "end early once the standard error of every block is below this, e.g. 0.05",
         parse=parse.share,
         metavar="X",
+    )
+
+    rules: str | None = option(
+        None,
+        f"whose Jacobians: {RULES} (default, as published lenses), or {', '.join(PRESETS)}, or NAME=CHOICE,...",
+        metavar="RULES",
     )
 
     def __post_init__(self) -> None:
@@ -82,8 +92,25 @@ class LensReadOptions(AnalysisOptions):
         SKIP, f"first positions that count for nothing there (default {SKIP})", parse=parse.whole, metavar="N"
     )
 
+    rules: str | None = option(
+        None,
+        f"how the model is linearised for lenses that are not fitted, of {', '.join(PRESETS)}, or NAME=CHOICE,... "
+        f"(default: {OWN_RULES} for this prompt's own map, {RULES} for a mean over texts)",
+        metavar="RULES",
+    )
+
     def usual_rules(self) -> str | None:
-        return RULES
+        return None if self.path is None else "detached"
+
+    @property
+    def of_own_map(self) -> LensReadOptions:
+        """The same with the rules of this prompt's own map."""
+        return self if self.rules is not None else replace(self, rules=OWN_RULES)
+
+    @property
+    def of_mean(self) -> LensReadOptions:
+        """The same with the rules of a mean over texts."""
+        return self if self.rules is not None else replace(self, rules=RULES)
 
 
 @dataclass(frozen=True, kw_only=True)

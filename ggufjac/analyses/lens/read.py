@@ -100,13 +100,14 @@ def lens(
     not fit the model, and for layers and tokens that there are not.
     """
     options = options or LensReadOptions()
-    subject = Subject(model, prompt, options, progress)
+    own = options.of_own_map
+    subject = Subject(model, prompt, own, progress)
     n_layer = model.family.n_layer
     chosen = _chosen(n_layer, options)
     targets = _targets(subject, options)
     subject.lap("forward pass")
     with torch.no_grad():
-        streams = model.linearize_streams(subject.ids, options, 0, subject.passed)
+        streams = model.linearize_streams(subject.ids, own, 0, subject.passed)
     n = len(subject.ids)
     positions = tuple(range(n))[-options.positions :] if options.positions else tuple(range(n))
     states = {layer: streams.stream(layer)[list(positions)] for layer in chosen}
@@ -160,16 +161,17 @@ def _transported(
     progress: Progress,
 ) -> tuple[Transported, str, int]:
     """What a lens makes of the states, its rules, and how many texts it is a mean of."""
-    rules = str(options.linearisation)
+    own, mean = options.of_own_map, options.of_mean
     if named == LOGIT:
         return by_logit_lens(states, streams.widths), "", 0
     if named == OWN:
-        return by_own_map(streams, states, positions), rules, 0
+        return by_own_map(streams, states, positions), str(own.linearisation), 0
     if named == CORPUS:
         texts = corpus or own_words(
             model, options.prompts, length=options.length, seed=options.seed, device=options.device
         )
-        return by_corpus(model, states, texts, options, progress), rules, min(options.prompts, len(texts.texts))
+        read = by_corpus(model, states, texts, mean, progress)
+        return read, str(mean.linearisation), min(options.prompts, len(texts.texts))
     assert not isinstance(named, str)
     name, found = named
     try:
