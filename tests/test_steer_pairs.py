@@ -21,6 +21,7 @@ from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
 from ggufjac.llamacpp.control import ControlFile
+from ggufjac.llamacpp.run import Runner
 from ggufjac.maps.model import Model
 from ggufjac.maps.options import MapOptions
 from ggufjac.network.forward import propagate, run_of
@@ -236,6 +237,17 @@ def test_what_is_exported_does_what_was_measured(models: dict[str, Model], tmp_p
     expected = found.best * found.distance * found.arrays["direction"]
     assert list(vectors) == [1]
     np.testing.assert_allclose(vectors[1], expected, rtol=1e-5)
+    path = models["llama"].file.path
+    with Runner(path, 64, kv="f32", threads=1) as runner, torch.no_grad():
+        before = runner.logits(IDS, all_positions=True)
+        runner.steer(dict(vectors))
+        theirs = runner.logits(IDS, all_positions=True)
+        pushed = Pushed(models["llama"].family, [1], expected[None])
+        (ours,) = logits_of_texts(
+            models["llama"].family, torch.tensor([IDS]), torch.float32, influence=lambda _: pushed
+        )
+    assert np.abs(theirs - before).max() > 0.1 * before.std()
+    assert np.abs(ours[0].numpy() - theirs).max() < 1e-4 * before.std()
 
 
 def test_ablation(models: dict[str, Model]) -> None:
