@@ -9,6 +9,7 @@ where their block ends and share the sweep above it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from ggufjac.network.forward import ForwardPass
 from ggufjac.operators import Operator
 from ggufjac.operators.span import span
 from ggufjac.quants.memory.budget import Budget, columns_within
+from ggufjac.quants.memory.precision import all_digits
 from ggufjac.quants.memory.readahead import Readahead
 from ggufjac.quants.memory.threads import kernels_first
 
@@ -66,7 +68,7 @@ class TextStreams(NetworkMap):
         The maps' positions must be all of the text's (start 0).
         """
         x = self.inputs.to(self._inside)[None]
-        with kernels_first(), Readahead() as ahead:
+        with self._threads(), Readahead() as ahead:
             for op in sweeps.visited(self.operators, ahead):
                 x = sweeps.through(op, x, None, self.room, owned=False, passed=self.passed)
                 yield x[0].to(self.dtype)
@@ -100,7 +102,7 @@ class TextStreams(NetworkMap):
     def _descend(self, g: Tensor, below: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
         """The mean over positions of what cotangents g [n, S, d] of the last stream become in each block's."""
         down = self.operators[: min(below) : -1]
-        with kernels_first(), Readahead() as ahead:
+        with self._threads(), Readahead() as ahead:
             for at, op in enumerate(sweeps.visited(down, ahead)):
                 layer = self.n_layer - 2 - at
                 g = sweeps.back_through(self._spanned(op), g, self.room, owned=True, passed=self.passed)
@@ -134,7 +136,7 @@ class TextStreams(NetworkMap):
         """The columns of all blocks, in ascending order, [n, width of the last]."""
         x: Tensor | None = None
         lowest = min(entering)
-        with kernels_first(), Readahead() as ahead:
+        with self._threads(), Readahead() as ahead:
             above = sweeps.visited(self.operators[lowest + 1 :], ahead)
             for layer in range(lowest, self.n_layer):
                 if layer > lowest:
@@ -152,6 +154,10 @@ class TextStreams(NetworkMap):
     def _everywhere(self, h: Tensor, _: Sequence[int]) -> Tensor:
         n = self.n_positions
         return (h / n)[:, None].expand(-1, n, -1).contiguous()
+
+    def _threads(self) -> AbstractContextManager[None]:
+        """Rounded blocks are multiplied by torch, on all of its threads, others by the kernels."""
+        return all_digits() if self._inside == torch.bfloat16 else kernels_first()
 
     def _spanned(self, op: Operator) -> Operator:
         return span(op, self.start, len(self.tokens), len(self.tokens))
