@@ -66,8 +66,7 @@ def fit(
 
     out: where the sum and the count are written behind every text, and the lens at the end; a fit of the same model,
     texts and settings that is there already is gone on with. jacobians: what computes the texts (None: this process).
-    Raises UserError where what is there is another lens, and
-    where another process is fitting it.
+    Raises UserError where what is there is another lens, and where another process is fitting it.
     """
     options = options or LensFitOptions()
     jacobians = jacobians or _here(model, options, progress)

@@ -34,11 +34,15 @@ def concept_tokens(
     def tells(token: int) -> bool:
         if token >= vocab.n_tokens or vocab.is_special(token):
             return False
-        text = vocab.piece(token).decode("utf-8", "ignore").strip()
-        word = any(letter.isalpha() for letter in text) and not (len(text) == 1 and text.isascii())
-        return word and float(usual[token]) < SAID_ANYWAY
+        return is_word(vocab.piece(token)) and float(usual[token]) < SAID_ANYWAY
 
     return tuple(token for token in dict.fromkeys([*predicted, *written]) if tells(token)) or (predicted[0],)
+
+
+def is_word(piece: bytes) -> bool:
+    """Whether a token's bytes have a letter, and are not a single one of ASCII."""
+    text = piece.decode("utf-8", "ignore").strip()
+    return any(letter.isalpha() for letter in text) and not (len(text) == 1 and text.isascii())
 
 
 def mass(logits: Tensor, tokens: tuple[int, ...]) -> Tensor:

@@ -44,8 +44,11 @@ class Effect:
 
 
 class Effects:
-    """Measures pushes. spoken: texts whose own tokens' likelihood is the gain, or (text, from position): one where that
-    of the tokens `counted` is; neutral: ordinary texts."""
+    """Measures pushes.
+
+    spoken: texts whose own tokens' likelihood is the gain; unsteered: a text and the position from which on the gain is
+    that of the tokens `counted` there, where there are any; neutral: ordinary texts.
+    """
 
     def __init__(
         self,
@@ -111,12 +114,14 @@ class Effects:
 def best_at_price(strengths: Sequence[float], effects: Sequence[Effect], price: float = PRICE) -> tuple[float, Effect]:
     """The strength of the largest gain that costs no more than a price, on the lines through what was measured (and
     nothing at no strength)."""
-    points = [(0.0, Effect(0.0, 0.0)), *sorted(zip(strengths, effects, strict=True), key=lambda point: point[0])]
     allowed = []
-    for (s0, e0), (s1, e1) in pairwise(points):
-        if e1.price > price:
-            share = (price - e0.price) / (e1.price - e0.price)
-            allowed.append((s0 + share * (s1 - s0), Effect(e0.gain + share * (e1.gain - e0.gain), price)))
-            break
-        allowed.append((s1, e1))
+    for side in (1, -1):
+        measured = [point for point in zip(strengths, effects, strict=True) if side * point[0] > 0]
+        points = [(0.0, Effect(0.0, 0.0)), *sorted(measured, key=lambda point: abs(point[0]))]
+        for (s0, e0), (s1, e1) in pairwise(points):
+            if e1.price > price:
+                share = (price - e0.price) / (e1.price - e0.price)
+                allowed.append((s0 + share * (s1 - s0), Effect(e0.gain + share * (e1.gain - e0.gain), price)))
+                break
+            allowed.append((s1, e1))
     return max(allowed, key=lambda point: point[1].gain)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from ggufjac.analyses.common.predictions import top_predictions
 from ggufjac.analyses.common.result import PromptResult
@@ -21,11 +20,12 @@ from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.targets import tokens_named
 from ggufjac.analyses.common.tokens import Piece, Speller
 from ggufjac.analyses.options import SteerPairsOptions
-from ggufjac.analyses.steer.contrast import Contrast, Held, Kind, Separation, contrast_of, folds, separations
+from ggufjac.analyses.steer.concepts import is_word
+from ggufjac.analyses.steer.contrast import Contrast, Kind, Separation, contrast_of, folds, separations
 from ggufjac.analyses.steer.control import Exported, exportable
-from ggufjac.analyses.steer.effects import NEUTRAL, Effects, Pushes, best_at_price
+from ggufjac.analyses.steer.effects import NEUTRAL, Effects, best_at_price
 from ggufjac.analyses.steer.leverage import PRICE, candidate_layers
-from ggufjac.analyses.steer.pushes import Ablated, Pushed
+from ggufjac.analyses.steer.trials import PairsCandidate, ablation, along, best_kind, candidates_of, chosen_of
 from ggufjac.analyses.steer.writing import Continuation, Writer, require_steerable
 from ggufjac.chat.prompt import Prompt, PromptLike
 from ggufjac.errors import UserError
@@ -35,22 +35,8 @@ from ggufjac.maps.notes import text_of
 
 #: Texts that a set has at least, so that one can be held out.
 FEWEST = 2
-#: Strengths at which layers are tried.
-TRIED = (1.0, 2.0, 4.0)
 #: Tokens that stand for the positive set are said in so many of its texts at least, and these are so many at most.
 SAID_IN, COUNTED = 2, 24
-
-
-@dataclass(frozen=True)
-class PairsCandidate:
-    """A layer that was tried on held-out texts. kind: of its direction; strength: the best at most at the price;
-    effect: there, in nats a token."""
-
-    layer: int
-    kind: Kind
-    strength: float
-    gain: float
-    price: float
 
 
 @dataclass(frozen=True)
@@ -165,18 +151,18 @@ def steer_pairs(
         )
 
     layers = candidate_layers(model.family.n_layer) if options.layer is None else (options.layer,)
-    kinds = {layer: _best_kind(found, layer, options.direction) for layer in layers}
+    kinds = {layer: best_kind(found, layer, options.direction) for layer in layers}
     tried: tuple[PairsCandidate, ...] = ()
     layer = layers[0]
     if options.layer is None:
         subject.lap("trying layers")
         measure = effects([a[i] for i in held[0].a])
-        tried = _candidates(model, contrast, held[0], list(kinds.items()), measure, ablated)
-        layer = _chosen(tried, bool(ablated)).layer
+        tried = candidates_of(model, contrast, held[0], list(kinds.items()), measure, ablated)
+        layer = chosen_of(tried, bool(ablated)).layer
         # what separates best need not push best
         others: list[Kind] = [kind for kind in contrast.kinds if kind != kinds[layer] and options.direction is None]
-        tried += _candidates(model, contrast, held[0], [(layer, kind) for kind in others], measure, ablated)
-        kinds[layer] = _chosen(tried, bool(ablated)).kind
+        tried += candidates_of(model, contrast, held[0], [(layer, kind) for kind in others], measure, ablated)
+        kinds[layer] = chosen_of(tried, bool(ablated)).kind
     kind = kinds[layer]
     v = contrast.directions(kind)[layer]
     distance = float(contrast.distances(contrast.directions(kind))[layer])
@@ -185,7 +171,7 @@ def steer_pairs(
 
     subject.lap("steered texts")
     strengths = (0.0,) if ablated else options.strengths
-    pushes = _ablation(model, v, ablated) if ablated else _along(model, layer, v * distance, strengths)
+    pushes = ablation(model, v, ablated) if ablated else along(model, layer, v * distance, strengths)
     texts = writer.write(strengths, pushes(slice(None)))
     subject.lap("gains and prices")
     measured = effects(a).of(pushes, len(strengths))
@@ -264,69 +250,12 @@ def _said_by(positive: Sequence[Sequence[int]], negative: Sequence[Sequence[int]
     found = [
         token
         for token, n in sorted(texts.items(), key=lambda item: -item[1])
-        if n >= SAID_IN and token not in unsaid and not speller.special(token) and _word(speller.raw(token))
+        if n >= SAID_IN and token not in unsaid and not speller.special(token) and is_word(speller.raw(token))
     ]
     return tuple(found[:COUNTED])
 
 
-def _word(piece: bytes) -> bool:
-    text = piece.decode("utf-8", "ignore").strip()
-    return any(letter.isalpha() for letter in text) and not (len(text) == 1 and text.isascii())
-
-
-# --- which direction ---------------------------------------------------------------------------------------------
-
-
-def _best_kind(found: Sequence[Separation], layer: int, asked: Kind | None) -> Kind:
-    """The one that separates best at a layer, the simplest of equals."""
-    here = [one for one in found if one.layer == layer and asked in (None, one.kind)]
-    best: Kind = max(here, key=lambda one: one.effect).kind
-    return best
-
-
-def _candidates(
-    model: Model,
-    contrast: Contrast,
-    held: Held,
-    places: Sequence[tuple[int, Kind]],
-    effects: Effects,
-    ablated: tuple[int, ...],
-) -> tuple[PairsCandidate, ...]:
-    """The directions of the texts that are not held out, on those that are."""
-    rest, found = contrast.without(held), []
-    for layer, kind in places:
-        directions = rest.directions(kind)
-        v, distance = directions[layer], float(rest.distances(directions)[layer])
-        if ablated:
-            strength, (effect,) = 0.0, effects.of(_ablation(model, v, ablated), 1)
-        else:
-            strength, effect = best_at_price(TRIED, effects.of(_along(model, layer, v * distance, TRIED), len(TRIED)))
-        found.append(PairsCandidate(layer, kind, strength, effect.gain, effect.price))
-    return tuple(found)
-
-
-def _chosen(tried: Sequence[PairsCandidate], ablated: bool) -> PairsCandidate:
-    """The layer of the largest gain; of a direction that is taken out, of the largest loss that costs no more than the
-    price, or where all cost more, of the cheapest."""
-    if not ablated:
-        return max(tried, key=lambda c: (c.gain, -c.layer))
-    cheap = [c for c in tried if c.price <= PRICE]
-    if cheap:
-        return min(cheap, key=lambda c: (c.gain, c.layer))
-    return min(tried, key=lambda c: (c.price, c.layer))
-
-
-# --- what is done with it ----------------------------------------------------------------------------------------
-
-
-def _along(model: Model, layer: int, v: Tensor, strengths: Sequence[float]) -> Pushes:
-    """v, so many times over, behind one layer."""
-    vectors = torch.tensor(list(strengths), dtype=v.dtype)[:, None] * v
-    return lambda which: Pushed(model.family, [layer] * len(vectors[which]), vectors[which])
-
-
-def _ablation(model: Model, v: Tensor, layers: Sequence[int]) -> Pushes:
-    return lambda _: Ablated(model.family, dict.fromkeys(layers, v))
+# --- what is done with it ------------------------------------------------------------------------------------------
 
 
 def _ablated_layers(n_layer: int, options: SteerPairsOptions) -> tuple[int, ...]:

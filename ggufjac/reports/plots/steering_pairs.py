@@ -23,8 +23,8 @@ def _strengths(s: SteeredPairs) -> Picture:
     whose = "the counted tokens" if s.measured == "tokens" else "the positive texts"
     fig = figure(9.4, 4.0, title, f"gain: of {whose}; price: KL of the next token on ordinary texts")
     left, right = fig.subplots(1, 2)
-    points = sorted((one.strength, one.gain, one.price) for one in s.steered)
-    at, gains, prices = zip((0.0, 0.0, 0.0), *points, strict=True)
+    points = sorted([(0.0, 0.0, 0.0), *((one.strength, one.gain, one.price) for one in s.steered)])
+    at, gains, prices = zip(*points, strict=True)
     left.plot(at, gains, marker="o", markersize=4, color=BLUE)
     right.plot(at, prices, marker="o", markersize=4, color=VERMILION)
     right.axhline(s.price, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ggufjac.analyses.steer.leverage import candidate_layers
-from ggufjac.analyses.steer.pairs import PairsCandidate, SteeredPairs
+from ggufjac.analyses.steer.pairs import SteeredPairs
+from ggufjac.analyses.steer.trials import PairsCandidate
 from ggufjac.readable import readable
 from ggufjac.reports import phrases, words
 from ggufjac.reports.terminal import layout, runs
