@@ -71,9 +71,13 @@ def execute(args: argparse.Namespace) -> int:
     with common.open_model(args.model) as model:
         import torch
 
+        from ggufjac.analyses.steer.writing import require_steerable
+
         common.use_threads(common.threads_of(args))
         chosen = options.chosen(args, kind, model)
         prompt = typed.on(model)
+        # before it is told how long it takes
+        require_steerable(model, len(model.ids_of(prompt)), chosen)
         with torch.no_grad():
             if of_sets:
                 sets = [_texts(args, model, getattr(args, name)) for name in SETS]
