@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ggufjac.operators.base import One, Operator, Tally
@@ -21,7 +22,7 @@ class Reject(Operator):
 
     def apply(self, x: Tensor, one: One = None) -> Tensor:
         if self.groups == 1:
-            return x - (x * self.u).sum(-1, keepdim=True) * self.u
+            return torch.addcmul(x, (x * self.u).sum(-1, keepdim=True), self.u, value=-1)
         u: Tensor = self.u.unflatten(-1, (self.groups, -1))
         along = (x.unflatten(-1, (self.groups, -1)) * u).sum(-1, keepdim=True)
         left: Tensor = x - (along * u).flatten(-2)

@@ -32,12 +32,15 @@ class Rotate(Operator):
         return self._turned(g, -self.sin)
 
     def _turned(self, x: Tensor, sin: Tensor) -> Tensor:
-        cos, n_rot = self.cos, 2 * self.cos.shape[-1]
+        n_rot = 2 * self.cos.shape[-1]
         before, turned, rest = x.split([self.offset, n_rot, x.shape[-1] - self.offset - n_rot], -1)
         if self.pairing == "adjacent":
             a, b = turned[..., 0::2], turned[..., 1::2]
-            y = torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2)
+            y = torch.stack(self._pairs(a, b, sin), -1).flatten(-2)
         else:
             a, b = turned.chunk(2, -1)
-            y = torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
+            y = torch.cat(self._pairs(a, b, sin), -1)
         return torch.cat((before, y, rest), -1) if before.shape[-1] + rest.shape[-1] else y
+
+    def _pairs(self, a: Tensor, b: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.addcmul(a * self.cos, b, sin, value=-1), torch.addcmul(a * sin, b, self.cos)

@@ -28,7 +28,7 @@ from ggufjac.quants.memory.budget import Budget, folded_within
 from ggufjac.quants.memory.devices import available_memory, synchronize
 from ggufjac.quants.memory.road import CudaRoad, road_to
 from ggufjac.quants.memory.store import DeviceWeights
-from ggufjac.quants.memory.threads import kernels_first
+from ggufjac.quants.memory.threads import kernels_first, shared_out
 from ggufjac.rules import DETACHED, Rules
 
 CPU = torch.device("cpu")
@@ -242,12 +242,18 @@ def trial(planner: Planner, columns: int) -> Rates:
         g = x.new_empty(1, *x.shape)
         width = min(columns, sweeps.piece_columns(op, g, planner.map.room))
         g = torch.randn(width, *op.apply(g[:, :]).shape[1:], dtype=dtype).to(device)
-        works = [lambda: family.layers[0].build(run, x), lambda: op.adjoint(g), lambda: op.adjoint(g[:1])]
+        threads = sweeps.side_by_side(op, g, columns, width, planner.map.room)
+
+        def passing(step: Callable[[Tensor], Tensor], g: Tensor) -> Callable[[], object]:
+            return lambda: list(shared_out(step, [g] * threads, threads)) if threads > 1 else step(g)
+
+        works = [lambda: family.layers[0].build(run, x), passing(op.adjoint, g), passing(op.adjoint, g[:1])]
         matrices = planner.folded(columns)
         if matrices is not None:
             folded, y = _folded(matrices, g)
-            works.append(lambda: folded.adjoint(y))
-        prefill, many, one, *dense = _seconds(works, device)
+            works.append(passing(folded.adjoint, y))
+        prefill, *passed = _seconds(works, device)
+        many, one, *dense = (seconds / threads for seconds in passed)
     empty = run_of([0] * planner.n_tokens, store=planner.store).at(0)
     with torch.no_grad(), Rehearsal() as built_once:
         shadow = family.layers[0].build(empty, torch.empty(x.shape, dtype=dtype, device="meta"))[0]
