@@ -21,6 +21,7 @@ from ggufjac.errors import UserError
 from ggufjac.maps.lens.files import load_lens
 from ggufjac.maps.lens.lens import Lens
 from ggufjac.maps.model import Model
+from ggufjac.reports.terminal.lens import lens_name
 
 TEXTS = tuple(tuple((i * k + 3 * k) % 300 + 3 for i in range(14)) for k in (5, 7, 11))
 CORPUS = Corpus(TEXTS, "three texts")
@@ -111,6 +112,14 @@ def test_a_report_fits_a_terminal_and_comes_back_from_a_file(tiny: Model, tmp_pa
     again = load(tmp_path / "lens.safetensors")
     assert dataclasses.replace(again, seconds={}) == dataclasses.replace(found, seconds={})  # type: ignore[call-arg]
     json.loads(found.to_json())
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tiny: Model, fitted: Lens) -> None:
+    names = ("one/lens.pt", "two/lens.pt", "two/other.pt", "lens.pt")
+    found = read(tiny, *((name, fitted) for name in names), "own")
+    assert [lens_name(found, grid) for grid in found.grids] == [
+        "one/lens.pt", "two/lens.pt", "other.pt", "lens.pt", "own",
+    ]  # fmt: skip
 
 
 def test_a_lens_of_another_model_is_refused(tiny: Model, tmp_path: Path) -> None:

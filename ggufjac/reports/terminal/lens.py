@@ -45,9 +45,9 @@ def report(grids: LensGrids) -> RenderableType:
 def _draw(a: LensGrids, width: int) -> Iterable[RenderableType]:
     yield _head(a, width)
     for grid in a.grids:
-        yield from layout.titled(f"Lens: {lens_name(grid)}", _described(grid), _grid(a, grid, width))
+        yield from layout.titled(f"Lens: {lens_name(a, grid)}", _described(grid), _grid(a, grid, width))
         for i, target in enumerate(a.targets):
-            explained = f"among all tokens, through the lens {lens_name(grid)}"
+            explained = f"among all tokens, through the lens {lens_name(a, grid)}"
             yield from layout.titled(f"Ranks of {target.shown}", explained, _ranks(a, grid, i, width))
     yield _foot(a, width)
 
@@ -62,8 +62,8 @@ def _head(a: LensGrids, width: int) -> RenderableType:
     for i, target in enumerate(a.targets):
         facts.append(("follows", Text.assemble(words.token(target, FOLLOWED), " ", _best(a, i))))
     if len(a.grids) > 1:
-        same = "; ".join(f"{lens_name(g)} in {words.percent(g.agreement)}" for g in a.grids[1:])
-        facts.append(("agreement", Text(f"the same first token as {lens_name(a.grids[0])}: {same} of the cells")))
+        same = "; ".join(f"{lens_name(a, g)} in {words.percent(g.agreement)}" for g in a.grids[1:])
+        facts.append(("agreement", Text(f"the same first token as {lens_name(a, a.grids[0])}: {same} of the cells")))
     return layout.frame("ggufjac lens read", facts)
 
 
@@ -77,13 +77,18 @@ def _best(a: LensGrids, i: int) -> str:
             for row in before
             for cell, position in zip(row.cells, a.positions, strict=True)
         )
-        found.append(f"{lens_name(grid)}: rank {rank:,} at best (layer {layer}, behind {a.tokens[at].shown} {at})")
+        found.append(f"{lens_name(a, grid)}: rank {rank:,} at best (layer {layer}, behind {a.tokens[at].shown} {at})")
     return "; ".join(found)
 
 
-def lens_name(grid: LensGrid) -> str:
-    """What a lens is called: a file without its folders."""
-    return readable(grid.name.rsplit("/", 1)[-1])
+def lens_name(a: LensGrids, grid: LensGrid) -> str:
+    """What a lens is called: a file without its folders, but for those that tell it from another one here."""
+    parts = grid.name.split("/")
+    for n in range(1, len(parts)):
+        end = "/".join(parts[-n:])
+        if not any(f"/{other.name}".endswith(f"/{end}") for other in a.grids if other is not grid):
+            return readable(end)
+    return readable(grid.name)
 
 
 def _described(grid: LensGrid) -> str:
@@ -162,6 +167,6 @@ def _foot(a: LensGrids, width: int) -> RenderableType:
     if left:
         also = " and --html" if len(a.positions) <= layout.COLUMNS else ""
         lines.append(f"{left} earlier positions have no room here; they are in --json{also}")
-    swept = "; ".join(f"{g.columns} columns for {lens_name(g)}" for g in a.grids if g.columns)
+    swept = "; ".join(f"{g.columns} columns for {lens_name(a, g)}" for g in a.grids if g.columns)
     took = f"{words.duration(sum(a.seconds.values()))} of computing"
     return layout.notes(*lines, f"{swept}; {took}" if swept else took)

@@ -21,7 +21,7 @@ STYLE, SCRIPT = "lens.css", "lens.js"
 def data(a: LensGrids) -> dict[str, Any]:
     """The names of the lenses and of what is followed: for every lens the page has a grid and a table of each one's
     ranks."""
-    return {"lenses": [lens_name(grid) for grid in a.grids], "targets": [target.shown for target in a.targets]}
+    return {"lenses": [lens_name(a, grid) for grid in a.grids], "targets": [target.shown for target in a.targets]}
 
 
 def card(a: LensGrids, about: object) -> Card | None:
