@@ -33,9 +33,9 @@ class Flag:
 
     name: of the flag, without hyphens in front (None: the field's). parse: from a word to the value, ValueError where
     there is none. choices: the values there are. negated: the flag turns off what is on. repeated: it may be given
-    several times. several: it takes several words. token: its words name tokens of the model; phrase: or texts of
-    several tokens. resource: it changes no result, only what computing takes. hidden: there is no flag. short: what the
-    same number is called where many analyses are run at once.
+    several times. several: it takes several words. bare: the value where it stands alone. token: its words name tokens
+    of the model; phrase: or texts of several tokens. resource: it changes no result, only what computing takes. hidden:
+    there is no flag. short: what the same number is called where many analyses are run at once.
     """
 
     help: str
@@ -46,6 +46,7 @@ class Flag:
     negated: bool = False
     repeated: bool = False
     several: bool = False
+    bare: Any = None
     token: bool = False
     phrase: bool = False
     resource: bool = False

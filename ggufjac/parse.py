@@ -33,6 +33,14 @@ def positive(text: str) -> int:
     return value
 
 
+def heads(text: str) -> int:
+    """How many heads; a prompt may stand where the number would."""
+    try:
+        return positive(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; a prompt stands before --heads, or behind --heads 10") from None
+
+
 def whole(text: str) -> int:
     """An integer."""
     try:

@@ -104,7 +104,7 @@ def compute(model: Model, kind: str, **how: Any) -> Result:
         "layers": lambda: layers(
             model, prompt, LayersOptions(top=3, what=("layer", "attn", "mlp"), layerwise=True, **how)
         ),
-        "attribution": lambda: attribute(model, prompt, AttributeOptions(top=3, **how)),
+        "attribution": lambda: attribute(model, prompt, AttributeOptions(top=3, heads=3, **how)),
         "answer": lambda: answer(model, prompt, AnswerOptions(tokens=3, rivals="all", **how)),
         "ablation": lambda: ablate(model, prompt, AblateOptions(components=2, **how)),
         "ordinary": lambda: ordinary(model, prompt, OrdinaryOptions(top=3, **how)),

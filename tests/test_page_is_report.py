@@ -249,9 +249,13 @@ def longer(results: dict[str, Result], times: int) -> Attribution:
     a = results["attribution"]
     assert isinstance(a, Attribution)
     writes = tuple(dataclasses.replace(w, tokens=w.tokens * times) for w in a.writes)
+    heads = tuple(
+        dataclasses.replace(h, tokens=h.tokens * times, begins=h.begins * times, weights=h.weights * times)
+        for h in a.heads
+    )
     tokens = a.tokens * times
     singly = tuple(Word(row.token.text, t, t + 1) for t, row in enumerate(tokens))
-    return dataclasses.replace(a, prompt=a.prompt * times, tokens=tokens, words=singly, writes=writes)
+    return dataclasses.replace(a, prompt=a.prompt * times, tokens=tokens, words=singly, writes=writes, heads=heads)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, EVERYTHING])

@@ -43,7 +43,7 @@ NAMES = {
         *("concepts-mlp-layerwise", "stable-ranks", "path", "shares", "shares-attn", "shares-mlp", "contributions"),
     },
     "answer": {"whole", "tokens"},
-    "attribution": {"words", "terms", "layers", "components", "carried"},
+    "attribution": {"words", "terms", "layers", "components", "carried", "heads", "attention"},
     "ablation": {"tokens", "components", "agreement"},
     "ordinary": {"reconstruction", "spectra", "terms"},
     "extremes": {"columns", "rows"},

@@ -26,6 +26,7 @@ from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
+from ggufjac.analyses.heads import HeadAccount, HeadTerms, LayerHeads, heads_of
 from ggufjac.analyses.options import ABOVE, AttributeOptions, Token, Tokens
 from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
@@ -88,7 +89,9 @@ class Attribution(MapResult):
     first, then in the order of the network; their columns add up to the tokens' terms. carried: for every block l what
     the first question draws from each position of the state that enters it, with the constants to come last; the last
     row is the state that leaves the network. Under rules that reconstruct every row adds up to the value. components,
-    writes and carried are empty where they were not asked for (fast). phrases: where a target is several tokens, all of
+    writes and carried are empty where they were not asked for (fast). heads: where they were asked for, those of
+    attention that give most to the first question; layer_heads: all of them by write, which with what else each write
+    gives are what `writes` says of it; headless: layers without any. phrases: where a target is several tokens, all of
     them as wholes, by the rules that each names; phrase_against: what they are held against; the rest is then about
     their first tokens.
     """
@@ -109,6 +112,9 @@ class Attribution(MapResult):
     rest: tuple[float, ...]
     writes: tuple[WriteTerms, ...]
     carried: tuple[tuple[float, ...], ...]
+    heads: tuple[HeadTerms, ...] = ()
+    layer_heads: tuple[LayerHeads, ...] = ()
+    headless: tuple[int, ...] = ()
 
     @property
     def given(self) -> tuple[tuple[float, ...], ...]:
@@ -174,6 +180,10 @@ def attribute(
         svd = linear.svd(options.top, "combined", seed=options.seed)
         grid = _components(linear, w, svd)
         triplets = subject.combined_triplets(w[0], svd)
+    heads: HeadAccount | None = None
+    if options.heads:
+        subject.lap("heads")
+        heads = heads_of(subject, w[0], options.heads)
 
     # what the head adds to a logit is a constant like those of the network
     constants = (terms[:, -1].cpu().double() + offsets).tolist()
@@ -202,12 +212,16 @@ def attribute(
         rest=tuple((terms[:, :-1].sum(-1) - grid.sum((1, 2))).tolist()),
         writes=() if writes is None else _writes(writes, float(offsets[0])),
         carried=tuple((*row[:-1], row[-1] + float(offsets[0])) for row in carried.tolist()),
+        heads=() if heads is None else heads.leading,
+        layer_heads=() if heads is None else heads.layers,
+        headless=() if heads is None else heads.headless,
         arrays={
             **subject.arrays(functionals=w),
             **({} if svd is None else {"components": grid, "carried": carried, **svd.arrays("combined")}),
             "constants": told.worth,
             "terms": torch.cat((terms[:, :-1], torch.tensor(constants).to(terms)[:, None]), 1),
             **({} if writes is None else {"writes": torch.cat((writes.terms, writes.constants[:, None]), 1)}),
+            **({} if heads is None else {"heads": heads.terms, "attention": heads.weights}),
         },
     )
 

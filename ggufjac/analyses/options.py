@@ -50,6 +50,8 @@ Planned: TypeAlias = Literal[
 #: What sets a prediction apart from its rivals, which is shown first; and the quantity whose terms rank tokens best.
 ABOVE: Above = "likeliest"
 RANKING: Above = "chance"
+#: Heads that are told of where no number is given.
+HEADS = 10
 #: What is told of every token of an answer: ln p above chance, so that the answer's is their sum.
 ANSWERED: Above = "chance"
 
@@ -161,9 +163,10 @@ class LayersOptions(AnalysisOptions):
 class AttributeOptions(AnalysisOptions):
     """target: the tokens to explain, the most interesting first (None: the likeliest ones); above: what their logits
     are taken above (None: `ABOVE`); against: the token that they are taken above instead; top: how many components;
-    constants: where biases and other constants are shown, apart or with the tokens at whose positions they enter. fast:
-    whether layers and components are left out.
-    rules: those whose terms foretell best what the model does without a token (`faithful_rules`), where none are named.
+    constants: where biases and other constants are shown, apart or with the tokens at whose positions they enter.
+    heads: how many heads of attention to tell of (0: none). fast: whether layers and components are left out.
+    rules: those whose terms foretell best what the model does without a token (`faithful_rules`), where none are named;
+    with heads the nearest that hold attention's probabilities and reconstruct.
     """
 
     target: Tokens | None = option(
@@ -189,6 +192,14 @@ class AttributeOptions(AnalysisOptions):
         "biases and other constants: in a row of their own (default), or with the token at whose position each enters",
         choices=("apart", "tokens"),
     )
+    heads: int = option(
+        0,
+        f"the heads of attention that give most, so many (alone: {HEADS}): where they look, what they write; exact "
+        "terms alone",
+        parse=parse.heads,
+        bare=HEADS,
+        metavar="K",
+    )
     fast: bool = option(False, "the table of words and tokens alone: no layers, no components")
     rules: str | None = option(
         None,
@@ -197,10 +208,21 @@ class AttributeOptions(AnalysisOptions):
         metavar="RULES",
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.heads < 0:
+            raise UserError(f"heads: {self.heads} is no number of heads; give at least 0 (none)")
+        if self.heads and not self.linearisation.reconstructs:
+            raise UserError(
+                f"heads: their terms are those of rules that hold attention's probabilities and reconstruct, which "
+                f"{self.rules!r} do not; use rules {self.linearisation.exact}, or name none"
+            )
+
     def usual_rules(self) -> str:
         if self.path is not None:
             return "detached"
-        return faithful_rules(self.above or ABOVE if self.against is None else "token", self.run)
+        usual = faithful_rules(self.above or ABOVE if self.against is None else "token", self.run)
+        return str(rules_called(usual).exact) if self.heads else usual
 
 
 @dataclass(frozen=True, kw_only=True)

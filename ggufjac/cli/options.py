@@ -98,6 +98,8 @@ def _add(command: argparse.ArgumentParser, item: Field[Any], kind: type[MapOptio
         more["type"] = worded(flag.parse)
     if flag.several:
         more["nargs"] = "+"
+    if flag.bare is not None:
+        more |= {"nargs": "?", "const": flag.bare}
     command.add_argument(_flag(item), action="append" if flag.repeated else "store", **more)
 
 

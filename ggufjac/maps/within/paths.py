@@ -13,19 +13,17 @@ that enters block l, g_l[p] . h_l[p] is what the paths at position p are worth.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ggufjac.maps import sweeps
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.linear import LinearMap
-from ggufjac.operators import Operator, Residual, Sequential, built
-from ggufjac.operators.walk import weights
+from ggufjac.maps.within.columns import Columns, joined, visit
+from ggufjac.operators import Operator, Residual, Sequential
 from ggufjac.quants.memory.budget import columns_within
-from ggufjac.quants.memory.readahead import AHEAD, Readahead
+from ggufjac.quants.memory.readahead import Readahead
 from ggufjac.quants.memory.threads import kernels_first
 
 #: The number of the operator and the name of the write in it.
@@ -53,20 +51,20 @@ def last_writes(linear: LinearMap, functional: Tensor) -> LastWrites:
     """
     room = linear.room
     limit = columns_within(room, linear.inputs.numel() * linear.inputs.element_size())
-    stream = _Columns(functional[None, None], functional.new_zeros(1), ())
-    finished: list[_Columns] = []
+    stream: Columns[Name] = Columns(functional[None, None], functional.new_zeros(1), ())
+    finished: list[Columns[Name]] = []
     at = len(linear.operators)
     with kernels_first(), Readahead() as ahead:
         while at > 0:
-            met: _Columns | None = None
+            met: Columns[Name] | None = None
             while at > 0 and (met is None or len(met.names) < limit):
                 at -= 1
-                op = _visit(linear, at, ahead)
+                op = visit(linear, at, ahead)
                 stream, new = _split(op, stream, at, room)
-                met = _joined(None if met is None else met.through(op, room), new)
+                met = joined(None if met is None else met.through(op, room), new)
             if met is not None:
                 for below in range(at - 1, -1, -1):
-                    met = met.through(_visit(linear, below, ahead), room)
+                    met = met.through(visit(linear, below, ahead), room)
                 finished.append(met)
     columns = [*finished, stream]
     return LastWrites(
@@ -84,71 +82,27 @@ def positions(linear: DetachedMap, functional: Tensor) -> Tensor:
     """
     n_layers, n_tokens = len(linear.forward_pass.layers), linear.shape[1]
     worth = functional.new_zeros(n_layers + 1, n_tokens + 1)
-    column = _Columns(functional[None, None], functional.new_zeros(1), ())
+    column: Columns[Name] = Columns(functional[None, None], functional.new_zeros(1), ())
     with kernels_first(), Readahead() as ahead:
         for at in range(n_layers, -1, -1):
-            column = column.through(_visit(linear, at, ahead), linear.room)
+            column = column.through(visit(linear, at, ahead), linear.room)
             here = (column.block[0] * linear.forward_pass.states[at]).sum(-1)
             worth[at, n_tokens - len(here) : n_tokens] = here  # what leaves the last block may be one position alone
             worth[at, n_tokens] = column.constants[0]
     return worth
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Columns on their way down, block [n, T, width], with what the constants on the way are worth to each [n]."""
-
-    block: Tensor
-    constants: Tensor
-    names: tuple[Name, ...]
-
-    def through(self, op: Operator, room: int) -> _Columns:
-        """The columns below `op`, in pieces that fit into `room` bytes."""
-        step = sweeps.piece_columns(op, self.block, room)
-        constants, pieces = self.constants.clone(), []
-        for start in range(0, len(self.block), step):
-            pieces.append(op.adjoint(self.block[start : start + step], _into(constants[start : start + step])))
-        return _Columns(pieces[0] if len(pieces) == 1 else torch.cat(pieces), constants, self.names)
-
-
-def _into(worth: Tensor) -> Callable[[str, Tensor], None]:
-    """A tally that adds to `worth`."""
-
-    def tally(_: str, b: Tensor) -> None:
-        worth.add_(b.sum(-1))
-
-    return tally
-
-
-def _joined(above: _Columns | None, below: _Columns | None) -> _Columns | None:
-    if above is None or below is None:
-        return above or below
-    return _Columns(
-        torch.cat((above.block, below.block)),
-        torch.cat((above.constants, below.constants)),
-        above.names + below.names,
-    )
-
-
-def _split(op: Operator, stream: _Columns, at: int, room: int) -> tuple[_Columns, _Columns | None]:
+def _split(op: Operator, stream: Columns[Name], at: int, room: int) -> tuple[Columns[Name], Columns[Name] | None]:
     """What the skips of `op` hand down of the stream, and a column for every write in it, the last one first."""
     if isinstance(op, Sequential):
-        met: _Columns | None = None
+        met: Columns[Name] | None = None
         for part in reversed(op.operators):
             stream, new = _split(part, stream, at, room)
-            met = _joined(None if met is None else met.through(part, room), new)
+            met = joined(None if met is None else met.through(part, room), new)
         return stream, met
     if isinstance(op, Residual):
         # what a constant is worth to the stream before this write stays with the stream
-        fresh = _Columns(stream.block, torch.zeros_like(stream.constants), ((at, op.name),))
+        fresh = Columns(stream.block, torch.zeros_like(stream.constants), ((at, op.name),))
         below, new = _split(op.skip, stream, at, room)
-        return below, _joined(fresh.through(op.branch, room), new)
+        return below, joined(fresh.through(op.branch, room), new)
     return stream.through(op, room), None
-
-
-def _visit(linear: LinearMap, at: int, ahead: Readahead) -> Operator:
-    """The operator number `at`, visited after the one above it, while the weights of those below are on their way."""
-    ahead.ask(weight.data for near in linear.operators[max(0, at - AHEAD) : at][::-1] for weight in weights(near))
-    if at + 1 < len(linear.operators):
-        ahead.leave(weights(linear.operators[at + 1]))
-    return built(linear.operators[at])

@@ -1,4 +1,4 @@
-"""Pictures of `attribute`: terms by token, token by layer, token by component, and where the sum is on its way."""
+"""Pictures of `attribute`: terms by token, token by layer, token by component, where the sum is on its way, heads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from ggufjac.analyses.attribute import Attribution
 from ggufjac.reports.constants import mostly
 from ggufjac.reports.phrases import question
-from ggufjac.reports.plots import shapes
+from ggufjac.reports.plots import heads, shapes
 from ggufjac.reports.plots.account import words
 from ggufjac.reports.plots.analysis import names, said
 from ggufjac.reports.plots.picture import Picture
@@ -26,6 +26,7 @@ def pictures(a: Attribution) -> Iterator[Picture]:
         yield _layers(a)
         yield _components(a)
         yield _carried(a)
+    yield from heads.pictures(a)
 
 
 def _shown(a: Attribution) -> list[int]:

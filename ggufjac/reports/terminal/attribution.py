@@ -1,4 +1,4 @@
-"""The report of `ggufjac attribute`: tokens first, then components, then layers by tokens."""
+"""The report of `ggufjac attribute`: tokens first, then components, layers by tokens, heads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ggufjac.chat.prompt import contents_first
 from ggufjac.reports import account, phrases, words
 from ggufjac.reports.cells import Cell, ColourScale
 from ggufjac.reports.constants import matter, mostly
-from ggufjac.reports.terminal import layout, phrase, runs, terms
+from ggufjac.reports.terminal import heads, layout, phrase, runs, terms
 from ggufjac.reports.terminal.layout import ROOMY, WIDE
 from ggufjac.rules import rules_called
 
@@ -48,9 +48,11 @@ def _draw(a: Attribution, width: int) -> Iterable[RenderableType]:
     if a.writes:
         explained = f"paths to {main} by the token where they begin and their last write"
         yield from layout.titled("Layers", explained, _layers(a, width))
+    yield from heads.sections(a, main, width)
     yield layout.notes(
         *account.notes(a.accounts, pieces, a.llama is not None),
         *(_of_layers(exact) if a.writes else ()),
+        *heads.notes(a, width),
         f"{phrases.rules(a.rules)}; {sum(a.seconds.values()):.1f} s of computing",
     )
 
