@@ -95,28 +95,26 @@ def _decoded(a: Attribution, width: int) -> bool:
 def _read(a: Attribution, head: HeadTerms, n: int) -> Text:
     """The tokens that give a head most, each with its probability and its term."""
     said = [
-        Text.assemble(
-            words.token(a.tokens[t].token, "bold" if i == 0 else ""),
-            (f" {weight(head, t)}", words.DIM),
-            " ",
-            words.signed(head.tokens[t]),
-        )
+        _named(a, t, strong=i == 0).append(f" {weight(head, t)} ", style=words.DIM) + words.signed(head.tokens[t])
         for i, t in enumerate(_largest(head.tokens, n))
     ]
     return Text(" · ", style=words.DIM).join(said)
 
 
 def _begins(a: Attribution, head: HeadTerms, n: int) -> Text:
-    """The tokens in which most begins that a head reads."""
-    said = [
-        Text.assemble(_begin(a, t, "bold" if i == 0 else ""), " ", words.signed([*head.begins, head.constant][t]))
-        for i, t in enumerate(_largest([*head.begins, head.constant], n))
-    ]
+    """The tokens in which most begins that a head reads, or the constants."""
+    terms = (*head.begins, head.constant)
+    said = [_named(a, t, strong=i == 0).append(" ") + words.signed(terms[t]) for i, t in enumerate(_largest(terms, n))]
     return Text(" · ", style=words.DIM).join(said)
 
 
-def _begin(a: Attribution, t: int, style: str) -> Text:
-    return words.token(a.tokens[t].token, style) if t < len(a.tokens) else Text(CONSTANTS, style=words.DIM)
+def _named(a: Attribution, t: int, *, strong: bool) -> Text:
+    """A token, with its position where there are several of it; what comes behind all of them, the constants."""
+    if t == len(a.tokens):
+        return Text(CONSTANTS, style=words.DIM)
+    piece = a.tokens[t].token
+    alike = sum(row.token.shown == piece.shown for row in a.tokens) > 1
+    return Text.assemble((f"{t} " if alike else "", words.DIM), words.token(piece, "bold" if strong else ""))
 
 
 def _largest(terms: Sequence[float], n: int) -> list[int]:
