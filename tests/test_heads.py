@@ -216,6 +216,19 @@ def test_rules_that_have_no_such_terms(tiny: Model) -> None:
         AttributeOptions(heads=-1)
 
 
+def test_terms_are_the_same_by_all_rules_that_reconstruct(tiny: Model) -> None:
+    by_rules = [
+        attribute(tiny, PROMPT, AttributeOptions(heads=8, fast=True, dtype="float64", rules=rules)).heads
+        for rules in ("detached", "gate")
+    ]
+    for one, other in zip(*by_rules, strict=True):
+        assert (one.layer, one.head, one.writes) == (other.layer, other.head, other.writes)
+        assert one.tokens == pytest.approx(other.tokens, abs=1e-12)
+        # but the paths to there are others
+        begins = zip((*one.begins, one.constant), (*other.begins, other.constant), strict=True)
+        assert one.layer == 0 or max(abs(a - b) for a, b in begins) > 1e-6
+
+
 def test_layers_without_heads(tmp_path: Path) -> None:
     none = make("mamba", tmp_path / "mamba.gguf")
     with Model.open(none) as model, pytest.raises(UserError, match="no layer of this model has heads"):
