@@ -18,7 +18,7 @@ from ggufjac.cli.main import run
 from ggufjac.errors import UserError
 from ggufjac.families.parts.attention import Attention
 from ggufjac.families.parts.elementary import Linear
-from ggufjac.families.parts.run import Part
+from ggufjac.families.parts.run import Part, Run
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.model import Model
 from ggufjac.maps.within.heads import MixedHeads, mixed_heads
@@ -261,3 +261,30 @@ def test_the_command(tiny_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "the 6 other heads" in capsys.readouterr().out
     assert run(["attribute", str(tiny_path), "--heads", "the bridge"]) == 2
     assert "a prompt stands before --heads" in capsys.readouterr().err
+
+
+def test_the_head_that_carries_france(smollm2_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head of the page about it, and what the model says where that one reads nothing."""
+    with Model.open(smollm2_path) as model, torch.no_grad():
+        text = "The capital of France is"
+        found = attribute(model, text, AttributeOptions(heads=2, fast=True))
+        first, second = found.heads
+        assert (first.layer, first.head) == (23, 4)
+        assert first.total > 2 * second.total
+        assert found.tokens[first.position].token.text == " France"
+        assert first.weights[first.position] > 0.8
+        assert first.writes[0].text == " France"
+        before = model.linearize(text).logits.softmax(-1)
+        probabilities = Attention.probabilities
+
+        def silenced(self: Attention, run: Run, x: Tensor) -> Tensor:
+            p = probabilities(self, run, x)
+            if run.layer == first.layer:
+                p[first.head, -1] = 0
+            return p
+
+        monkeypatch.setattr(Attention, "probabilities", silenced)
+        after = model.linearize(text).logits.softmax(-1)
+    paris = int(before.argmax())
+    assert before[paris] > 0.7
+    assert after[paris] < 0.3
