@@ -34,8 +34,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "       ggufjac compare MODEL MODEL [PROMPT ...] --by (tensor | layer | type) [options]",
         description="What the maps of several prompts, models or quantisations of one model share, and what moved: "
         "concepts, predictions, and what each input token gives to them. The last word is the prompt, unless --prompt "
-        "or --prompts gives some. The first model, and on it the first prompt, is what the others are compared with. With "
-        "--by, of two quantisations of one model: what each tensor of the second one did to the prediction, exactly.",
+        "or --prompts gives some. The first model, and on it the first prompt, is what the others are compared with. "
+        "With --by, of two quantisations of one model: what each tensor of the second did to the prediction, exactly.",
     )
     command.add_argument("words", metavar="MODEL ... PROMPT", nargs="+", help="GGUF files or names, then the prompt")
     command.add_argument(

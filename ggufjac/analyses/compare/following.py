@@ -1,4 +1,4 @@
-"""What is followed from one quantisation to the other: the answer's logit, its ln p, and KL, at the positions that count.
+"""What is followed from one quantisation to the other at the positions that count: the answer's logit, its ln p, KL.
 
 At the last position of a prompt the answer is the one file's likeliest token, or one that is named; at every position
 of a text it is the text's own next token.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -50,7 +49,8 @@ def last_positions(model: Model, prompts: Sequence[PromptLike], target: int | No
 def every_position(model: Model, prompts: Sequence[PromptLike], most: int) -> list[CountedText]:
     """Texts of which every position counts that another token follows, in pieces; of each at most so many tokens.
 
-    A piece begins as a text does, with BOS where the tokenizer adds it. Raises UserError where no token follows another.
+    A piece begins as a text does, with BOS where the tokenizer adds it. Raises UserError where no token follows
+    another.
     """
     found, vocab = [], model.vocab
     longest = min(PIECE, model.family.n_ctx_train)
@@ -71,25 +71,21 @@ def every_position(model: Model, prompts: Sequence[PromptLike], most: int) -> li
 
 
 class AnswerScores:
-    """The numbers of one text's hybrids; base: the one file's own run of it."""
+    """The numbers of one text's hybrids; base: the one file's own run of it.
+
+    first, answers: the one file's likeliest tokens, and the tokens that are followed, by position.
+    """
 
     def __init__(self, text: CountedText, base: Finals, n_vocab: int) -> None:
         self._step = max(1, SCORES // n_vocab)
         self._n = len(text.rows)
         self._own = [base.logits(at)[0] for at in self._slices]
-        given = None if text.answers is None else torch.tensor(text.answers)
-        self.answers = (
-            torch.cat([own.argmax(-1) for own in self._own]) if given is None else given.to(self._own[0].device)
-        )
+        self.first = torch.cat([own.argmax(-1) for own in self._own])
+        self.answers = self.first if text.answers is None else torch.tensor(text.answers, device=self.first.device)
 
     @property
     def _slices(self) -> list[slice]:
         return [slice(i, min(i + self._step, self._n)) for i in range(0, self._n, self._step)]
-
-    @cached_property
-    def first(self) -> Tensor:
-        """The one file's likeliest tokens, by position."""
-        return torch.cat([own.argmax(-1) for own in self._own])
 
     def of(self, finals: Finals) -> tuple[Tensor, Tensor]:
         """The numbers [n, 3, positions] float64 of hybrids, and their likeliest tokens [n, positions]."""

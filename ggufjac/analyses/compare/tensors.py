@@ -72,8 +72,8 @@ class QuantisedPrompt:
 
 @dataclass(frozen=True)
 class PutBack:
-    """The other file with some tensors of the one, run as a whole. kl: KL(one || it); regained: by how much that is less
-    than that of the other file; ln_p: of the answers; bytes: by how many the file grows. group: which tensors they are.
+    """The other file with some tensors of the one, run as a whole. group: which tensors they are; kl: KL(one || it);
+    regained: by how much less that is than of the other file; ln_p: of the answers; bytes: by how many the file grows.
     """
 
     group: str
@@ -214,8 +214,8 @@ def compare_tensors(
 class _Runs:
     """The hybrids' runs of all texts, and what is followed of them.
 
-    values: of every text the sum over its positions of the numbers, [texts, names + 1, 3] float64; own [3]: the means in
-    a whole run of the other file.
+    counts [texts]: how many positions count. means [names + 1, 3] float64: of the numbers, over all of them; own [3]:
+    the same in a whole run of the other file.
     """
 
     def __init__(

@@ -16,7 +16,6 @@ from ggufjac.readable import readable
 from ggufjac.reports import words
 from ggufjac.reports.cells import Cell
 from ggufjac.reports.terminal import layout, runs
-from ggufjac.reports.terminal.layout import ROOMY
 
 #: How many tensors, and how many prompts, the report lists.
 LISTED, PROMPTS = 12, 12
