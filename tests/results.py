@@ -56,8 +56,8 @@ from ggufjac.analyses.plan import plan
 from ggufjac.analyses.steer.pairs import steer_pairs
 from ggufjac.analyses.steer.steering import steer
 from ggufjac.analyses.table import KINDS
-from ggufjac.llamacpp.quantize import quantize
 from ggufjac.maps.model import Model
+from tinymodels import make
 
 #: Texts that mean something to HTML, to rich, to matplotlib, to a terminal, or to a reader of another script.
 NASTY = (
@@ -138,8 +138,10 @@ def compute(model: Model, kind: str, **how: Any) -> Result:
 
 
 def _tensors(model: Model, folder: Path, options: CompareTensorsOptions) -> TensorComparison:
-    """From a model to its quantisation."""
-    quantize(model.file.path, folder / "other.gguf", "Q4_0", pure=True)
+    """From the model, which is the tiny llama, to the same with coarser matrices and biases."""
+    names = [name for name, info in model.file.tensors.items() if len(info.plain_shape) > 1]
+    packed = dict.fromkeys(names, "Q4_0") | {"blk.0.attn_v.bias": "BF16"}
+    make("llama", folder / "other.gguf", attention_bias=True, mlp_bias=True, packed=packed)
     with Model.open(folder / "other.gguf") as other:
         return compare_tensors(model, other, (IDS[:6], IDS[2:9]), options)
 

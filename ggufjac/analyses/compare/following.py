@@ -80,6 +80,7 @@ class AnswerScores:
         self._step = max(1, SCORES // n_vocab)
         self._n = len(text.rows)
         self._own = [base.logits(at)[0] for at in self._slices]
+        self._below = [widened(own).logsumexp(-1, keepdim=True) for own in self._own]
         self.first = torch.cat([own.argmax(-1) for own in self._own])
         self.answers = self.first if text.answers is None else torch.tensor(text.answers, device=self.first.device)
 
@@ -90,18 +91,17 @@ class AnswerScores:
     def of(self, finals: Finals) -> tuple[Tensor, Tensor]:
         """The numbers [n, 3, positions] float64 of hybrids, and their likeliest tokens [n, positions]."""
         numbers, likeliest = [], []
-        for at, own in zip(self._slices, self._own, strict=True):
+        for at, own, below in zip(self._slices, self._own, self._below, strict=True):
             logits = finals.logits(at)
             likeliest.append(logits.argmax(-1))
-            numbers.append(torch.stack([_numbers(own, row, self.answers[at]) for row in logits]))
+            numbers.append(torch.stack([_numbers(widened(own) - below, row, self.answers[at]) for row in logits]))
         return torch.cat(numbers, -1).cpu(), torch.cat(likeliest, -1)
 
 
-def _numbers(own: Tensor, row: Tensor, answers: Tensor) -> Tensor:
-    """[3, positions] of the logits [positions, n_vocab] of a hybrid, beside those of the one file."""
-    a, b = widened(own), widened(row)
-    below_a, below_b = a.logsumexp(-1), b.logsumexp(-1)
-    # sum p (ln p - ln q), with what both are normalised by outside of the sum
-    kl = ((a - below_a[:, None]).exp() * (a - b)).sum(-1) - below_a + below_b
-    logit = b.gather(-1, answers.to(b.device)[:, None])[:, 0]
-    return torch.stack([logit, logit - below_b, kl])
+def _numbers(ln_p: Tensor, row: Tensor, answers: Tensor) -> Tensor:
+    """[3, positions] of the logits [positions, n_vocab] of a hybrid; ln_p: what the one file thinks, [positions,
+    n_vocab] float64."""
+    wide = widened(row)
+    below = wide.logsumexp(-1)
+    logit = wide.gather(-1, answers.to(wide.device)[:, None])[:, 0]
+    return torch.stack([logit, logit - below, (ln_p.exp() * (ln_p - wide)).sum(-1) + below])

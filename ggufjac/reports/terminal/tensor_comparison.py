@@ -21,6 +21,8 @@ from ggufjac.reports.terminal import layout, runs
 LISTED, PROMPTS = 12, 12
 #: Letters of a prompt in a table.
 LONGEST = 40
+#: What llama.cpp's quantiser has flags of their own for.
+ENDS = {"token_embd.weight": "--token-embedding-type", "output.weight": "--output-tensor-type"}
 
 
 def report(comparison: TensorComparison) -> RenderableType:
@@ -62,7 +64,7 @@ def _head(c: TensorComparison) -> RenderableType:
     if c.put_back:
         alone = [each for each in c.put_back if each.group != TOGETHER]
         best = max(alone, key=lambda each: each.regained)
-        facts += [("keep", _keep(c, best)), ("by", _command(c, best))]
+        facts += [("keep", _keep(c, best)), *_command(c, best)]
     facts.append(("tensors", _counts(c)))
     return layout.frame(f"ggufjac compare --by {c.by}", facts)
 
@@ -111,16 +113,20 @@ def _keep(c: TensorComparison, best: PutBack) -> Text:
     return out.append("but that alone regains nothing: it hurts only together with others")
 
 
-def _command(c: TensorComparison, best: PutBack) -> Text:
-    """How llama.cpp's quantiser is told to keep them: a pattern for each type."""
-    term = next(term for term in c.tensors if term.name in best.tensors)
-    if c.by == "tensor":
-        pattern = best.group.removesuffix(".weight").replace(".", r"\.")
-    elif c.by == "layer":
-        pattern = rf"blk\.{term.layer}\." if 0 <= term.layer < c.n_layer else term.part.replace(".", r"\.")
+def _command(c: TensorComparison, best: PutBack) -> list[tuple[str, RenderableType]]:
+    """How llama.cpp's quantiser is told to keep them, where one type serves for all of them."""
+    terms = [term for term in c.tensors if term.name in best.tensors]
+    kinds = {term.type_one.lower() for term in terms}
+    if len(kinds) > 1:
+        return []
+    kind, first = kinds.pop(), terms[0]
+    if first.name in ENDS and len(terms) == 1:
+        said = f"{ENDS[first.name]} {kind}"
     else:
-        pattern = term.part.replace(".", r"\.")
-    return Text(f"llama-quantize --tensor-type '{pattern}={term.type_one.lower()}' …", style=words.DIM)
+        whole = c.by == "layer" and 0 <= first.layer < c.n_layer
+        name = f"blk.{first.layer}." if whole else first.part if c.by == "type" else first.name.removesuffix(".weight")
+        said = f"--tensor-type '{name.replace('.', chr(92) + '.')}={kind}'"
+    return [("llama.cpp", Text(f"llama-quantize {said} …", style=words.DIM))]
 
 
 def _counts(c: TensorComparison) -> Text:
