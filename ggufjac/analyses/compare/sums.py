@@ -41,11 +41,12 @@ class TensorTerm:
 
 @dataclass(frozen=True)
 class TensorGroup:
-    """Tensors together, and the sums of their terms. name: what they have in common; tensors: their names; types: from
-    which type to which."""
+    """Tensors together, and the sums of their terms. name: what they have in common; tensors: their names; worst:
+    the one of them that moves KL most; types: from which type to which."""
 
     name: str
     tensors: tuple[str, ...]
+    worst: str
     types: tuple[str, ...]
     bytes_one: int
     bytes_other: int
@@ -103,6 +104,7 @@ def _sum(name: str, terms: Sequence[TensorTerm]) -> TensorGroup:
     return TensorGroup(
         name=name,
         tensors=tuple(term.name for term in terms),
+        worst=max(terms, key=lambda term: term.kl).name,
         types=tuple(dict.fromkeys(map(types_of, terms))),
         bytes_one=sum(term.bytes_one for term in terms),
         bytes_other=sum(term.bytes_other for term in terms),
@@ -117,6 +119,7 @@ def together(groups: Sequence[TensorGroup]) -> TensorGroup:
     return TensorGroup(
         name=TOGETHER,
         tensors=tuple(name for group in groups for name in group.tensors),
+        worst=groups[0].worst,
         types=tuple(dict.fromkeys(types for group in groups for types in group.types)),
         bytes_one=sum(group.bytes_one for group in groups),
         bytes_other=sum(group.bytes_other for group in groups),

@@ -72,12 +72,14 @@ class QuantisedPrompt:
 
 @dataclass(frozen=True)
 class PutBack:
-    """The other file with some tensors of the one, run as a whole. group: which tensors they are; kl: KL(one || it);
+    """The other file with some tensors of the one, run as a whole. group: which tensors they are; types: from
+    which type to which they were quantised; kl: KL(one || it);
     regained: by how much less that is than of the other file; ln_p: of the answers; bytes: by how many the file grows.
     """
 
     group: str
     tensors: tuple[str, ...]
+    types: tuple[str, ...]
     kl: float
     regained: float
     ln_p: float
@@ -344,7 +346,7 @@ def _put_back(runs: _Runs, groups: Sequence[TensorGroup], kl: float, top: int) -
     for group in ranked:
         after = runs.without(group.tensors).tolist()
         grows = group.bytes_one - group.bytes_other
-        found.append(PutBack(group.name, group.tensors, after[KL], kl - after[KL], after[LN_P], grows))
+        found.append(PutBack(group.name, group.tensors, group.types, after[KL], kl - after[KL], after[LN_P], grows))
     return tuple(found)
 
 

@@ -8,9 +8,11 @@ import numpy as np
 
 from ggufjac.analyses.compare.sums import layer_name
 from ggufjac.analyses.compare.tensors import TensorComparison
+from ggufjac.readable import readable
 from ggufjac.reports.plots import shapes
 from ggufjac.reports.plots.picture import Picture
 from ggufjac.reports.plots.style import BLUE, FAINT, VERMILION, figure
+from ggufjac.reports.plots.text import drawable
 
 #: Tensors that have a bar.
 BARS = 20
@@ -23,7 +25,8 @@ def pictures(c: TensorComparison) -> Iterator[Picture]:
 
 
 def _between(c: TensorComparison) -> str:
-    return f"from {c.one.file.removesuffix('.gguf')} to {c.other.file.removesuffix('.gguf')}"
+    one, other = (drawable(readable(facts.file.removesuffix(".gguf"))) for facts in (c.one, c.other))
+    return f"from {one} to {other}"
 
 
 def _map(c: TensorComparison) -> Picture:
@@ -38,7 +41,16 @@ def _map(c: TensorComparison) -> Picture:
     fig = figure(2.6 + 0.75 * len(parts), 2.4 + 0.215 * len(layers), title, f"{_between(c)}; together {c.kl:.4f} nats")
     axes = fig.add_subplot()
     rows = [str(layer) if 0 <= layer < c.n_layer else layer_name(layer, c.n_layer) for layer in layers]
-    shapes.heat(fig, axes, values, rows, parts, signed=True, form="+.3f", label="KL, nats")
+    shapes.heat(
+        fig,
+        axes,
+        values,
+        rows,
+        [drawable(readable(part)) for part in parts],
+        signed=True,
+        form="+.3f",
+        label="KL, nats",
+    )
     axes.set_ylabel("layer")
     return Picture("tensors", title, fig)
 
@@ -68,6 +80,8 @@ def _worst(c: TensorComparison) -> Picture:
     ranked = sorted(c.tensors, key=lambda term: -term.kl)[:BARS]
     title = "Tensors that hurt most" + shapes.of_all(len(ranked), len(c.tensors), "tensors")
     fig = figure(8.2, 1.6 + 0.26 * len(ranked), title, "by how much each moves KL, nats")
-    names = [f"{term.name.removesuffix('.weight')}  {term.type_one}→{term.type_other}" for term in ranked]
+    names = [
+        f"{drawable(readable(term.name.removesuffix('.weight')))}  {term.type_one}→{term.type_other}" for term in ranked
+    ]
     shapes.bars(fig.add_subplot(), names, [term.kl for term in ranked], "+.4f")
     return Picture("worst", title, fig)

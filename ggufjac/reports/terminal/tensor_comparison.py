@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ggufjac.analyses.compare.sums import TOGETHER, TensorGroup, TensorTerm, types_of
+from ggufjac.analyses.compare.sums import TOGETHER, TensorGroup, TensorTerm, part_of, types_of
 from ggufjac.analyses.compare.tensors import PutBack, QuantisedPrompt, TensorComparison
 from ggufjac.readable import readable
 from ggufjac.reports import words
@@ -104,9 +104,8 @@ def _answers(c: TensorComparison) -> Text:
 
 
 def _keep(c: TensorComparison, best: PutBack) -> Text:
-    group = next(g for g in (*_groups(c), *c.layers, *c.kinds) if g.name == best.group)
-    one, other = _types_of(group)
-    out = Text.assemble((best.group, "bold"), f" in {one} (not {other}): ")
+    one, other = _types_of(best)
+    out = Text.assemble((readable(best.group), "bold"), f" in {one} (not {other}): ")
     if best.regained > 0:
         out.append(f"that alone regains {best.regained:.4f} of the KL")
         return out.append(f" ({_share(best.regained, c.kl)}), for {_size(best.bytes)}")
@@ -117,7 +116,7 @@ def _command(c: TensorComparison, best: PutBack) -> list[tuple[str, RenderableTy
     """How llama.cpp's quantiser is told to keep them, where one type serves for all of them."""
     terms = [term for term in c.tensors if term.name in best.tensors]
     kinds = {term.type_one.lower() for term in terms}
-    if len(kinds) > 1:
+    if len(kinds) != 1:
         return []
     kind, first = kinds.pop(), terms[0]
     if first.name in ENDS and len(terms) == 1:
@@ -125,7 +124,7 @@ def _command(c: TensorComparison, best: PutBack) -> list[tuple[str, RenderableTy
     else:
         whole = c.by == "layer" and 0 <= first.layer < c.n_layer
         name = f"blk.{first.layer}." if whole else first.part if c.by == "type" else first.name.removesuffix(".weight")
-        said = f"--tensor-type '{name.replace('.', chr(92) + '.')}={kind}'"
+        said = f"--tensor-type '{readable(name.replace('.', chr(92) + '.'))}={kind}'"
     return [("llama.cpp", Text(f"llama-quantize {said} …", style=words.DIM))]
 
 
@@ -134,7 +133,8 @@ def _counts(c: TensorComparison) -> Text:
     if c.idle:
         out.append(f", {len(c.idle)} that differ no text passes")
     missing = max(map(abs, c.missing))
-    return out.append(f"; the terms add up to the change, missing it by {words.small(missing)}", style=words.DIM)
+    told = f"but for {words.small(missing)}" if missing else "to the last digit"
+    return out.append(f"; their terms add up to the change {told}", style=words.DIM)
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def _tensors(c: TensorComparison, width: int) -> Iterable[RenderableType]:
     largest = max(abs(term.kl) for term in chosen)
     for term in chosen:
         table.add_row(
-            term.name.removesuffix(".weight"),
+            _name(term.name),
             Text(types_of(term), style=words.DIM),
             *_kl(term, largest, c.kl),
             _moved(term.ln_p),
@@ -177,10 +177,10 @@ def _types(c: TensorComparison, width: int) -> Iterable[RenderableType]:
 
 def _layers(c: TensorComparison, width: int) -> Iterable[RenderableType]:
     groups = sorted(c.layers, key=lambda group: -group.kl) if c.by == "layer" else c.layers
-    yield from layout.titled("Layers", "all tensors of a layer together", _sums(groups, width, "layer", c.tensors))
+    yield from layout.titled("Layers", "all tensors of a layer together", _sums(groups, width, "layer"))
 
 
-def _sums(groups: Sequence[TensorGroup], width: int, name: str, terms: Sequence[TensorTerm] = ()) -> Table:
+def _sums(groups: Sequence[TensorGroup], width: int, name: str) -> Table:
     table = layout.table()
     table.add_column(name, no_wrap=True)
     if name == "tensor":
@@ -188,20 +188,19 @@ def _sums(groups: Sequence[TensorGroup], width: int, name: str, terms: Sequence[
     table.add_column("n", justify="right", style=words.DIM)
     for head in ("KL", "", "share", "ln p", "logit", "costs"):
         table.add_column(head, justify="left" if not head else "right", no_wrap=True)
-    if terms:
+    if name == "layer":
         table.add_column("most by", no_wrap=True)
     largest, total = max(abs(group.kl) for group in groups), sum(group.kl for group in groups)
-    by_name = {term.name: term for term in terms}
     for group in groups:
         table.add_row(
-            group.name,
+            _name(group.name),
             *([Text(", ".join(group.types), style=words.DIM)] if name == "tensor" else []),
             str(len(group.tensors)),
             *_kl(group, largest, total),
             _moved(group.ln_p),
             _moved(group.logit),
             _size(group.bytes_one - group.bytes_other),
-            *([max((by_name[t] for t in group.tensors), key=lambda term: term.kl).part] if terms else []),
+            *([_name(part_of(group.worst))] if name == "layer" else []),
         )
     if len(groups) > 1:
         table.add_section()
@@ -221,7 +220,7 @@ def _put_back(c: TensorComparison, width: int) -> Table:
     largest = max(abs(each.regained) for each in c.put_back)
     for each in c.put_back:
         table.add_row(
-            each.group.removesuffix(".weight"),
+            _name(each.group),
             f"{each.kl:.4f}",
             _signed(each.regained),
             _share(each.regained, c.kl),
@@ -246,7 +245,7 @@ def _prompts(c: TensorComparison, width: int) -> Table:
     for prompt in shown:
         text = readable(prompt.text)
         table.add_row(
-            text if len(text) <= LONGEST else text[: LONGEST - 1] + "…",
+            Text(text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"),
             Text("") if prompt.answer is None else words.token(prompt.answer),
             f"{prompt.kl:.4f}",
             f"{prompt.ln_p_one:.4f}",
@@ -274,7 +273,7 @@ def _first_order(c: TensorComparison, width: int) -> Table:
             _moved(fit.moved),
             _moved(fit.foretold),
             "" if math.isnan(fit.correlation) else f"{fit.correlation:.2f}",
-            fit.worst.removesuffix(".weight"),
+            _name(fit.worst),
             "" if math.isnan(fit.off) else f"{fit.off:.4f}",
         )
     return layout.narrowed(table, width, ("furthest off", "by"))
@@ -303,6 +302,11 @@ def _notes(c: TensorComparison) -> list[str]:
 # --- cells ---------------------------------------------------------------------------------------------------------
 
 
+def _name(name: str) -> Text:
+    """A tensor's name, or a group's, without the usual ending."""
+    return Text(readable(name.removesuffix(".weight")))
+
+
 def _kl(one: TensorTerm | TensorGroup, largest: float, total: float) -> list[RenderableType]:
     return [_signed(one.kl), words.bar(one.kl, largest), _share(one.kl, total)]
 
@@ -326,14 +330,7 @@ def _size(n: int) -> str:
     return f"{sign}{n / 1e6:.1f} MB" if n >= 1e6 else f"{sign}{n / 1e3:.0f} kB"
 
 
-def _types_of(group: TensorGroup) -> tuple[str, str]:
-    pairs = [types.split(" → ") for types in group.types]
+def _types_of(best: PutBack) -> tuple[str, str]:
+    pairs = [types.split(" → ") for types in best.types]
     one, other = (" and ".join(dict.fromkeys(pair[i] for pair in pairs)) for i in (0, 1))
     return one, other
-
-
-def _groups(c: TensorComparison) -> list[TensorGroup]:
-    return [
-        TensorGroup(t.name, (t.name,), (types_of(t),), t.bytes_one, t.bytes_other, t.logit, t.ln_p, t.kl)
-        for t in c.tensors
-    ]
