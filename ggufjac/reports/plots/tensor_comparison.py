@@ -38,7 +38,12 @@ def _map(c: TensorComparison) -> Picture:
     for term in c.tensors:
         at = layers.index(term.layer), parts.index(term.part)
         values[at] = term.kl if np.isnan(values[at]) else values[at] + term.kl
-    fig = figure(2.6 + 0.75 * len(parts), 2.4 + 0.215 * len(layers), title, f"{_between(c)}; together {c.kl:.4f} nats")
+    fig = figure(
+        2.6 + 0.75 * len(parts),
+        2.4 + 0.215 * len(layers),
+        title,
+        f"{_between(c)}; together {c.kl:.4f} nats; above 0 it hurts",
+    )
     axes = fig.add_subplot()
     rows = [str(layer) if 0 <= layer < c.n_layer else layer_name(layer, c.n_layer) for layer in layers]
     shapes.heat(
@@ -61,7 +66,7 @@ def _path(c: TensorComparison) -> Picture:
     fig = figure(8.2, 4.2, title, _between(c))
     axes = fig.add_subplot()
     sums = np.cumsum([0.0, *(term.kl for term in c.tensors)])
-    axes.step(range(len(sums)), sums, where="post", color=BLUE, linewidth=1.4, label="the second file's tensors so far")
+    axes.step(range(len(sums)), sums, where="pre", color=BLUE, linewidth=1.4, label="the second file's tensors so far")
     if c.limit is not None:
         axes.axhline(c.limit, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)), label="allowed")
     axes.axhline(0, color=FAINT, linewidth=0.8)
