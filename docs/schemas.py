@@ -33,6 +33,7 @@ HEAD = "| field | type | meaning |\n|---|---|---|\n"
 #: Commands that are not called like the function.
 COMMANDS = {
     "explain": "verify --explain",
+    "compare_tensors": "compare --by",
     "steer_pairs": "steer --positive --negative",
     "lens_vectors": "lens vectors",
     "lens_swap": "lens swap",

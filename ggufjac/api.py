@@ -22,6 +22,7 @@ from ggufjac.analyses.options import (
     AnswerOptions,
     AttributeOptions,
     CompareOptions,
+    CompareTensorsOptions,
     ExplainOptions,
     ExtremesOptions,
     LayersOptions,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ggufjac.analyses.common.result import Result
     from ggufjac.analyses.common.stopwatch import Progress
     from ggufjac.analyses.compare.comparison import Comparison
+    from ggufjac.analyses.compare.tensors import TensorComparison
     from ggufjac.analyses.extremes import Extremes
     from ggufjac.analyses.judge.explain import Explanation
     from ggufjac.analyses.layers import Layers
@@ -140,8 +142,7 @@ def compare(
 
     A list of token ids is one prompt, and a list of texts, of lists or of `Prompt`s several.
     """
-    one = isinstance(prompts, str | Prompt) or all(isinstance(p, int) for p in prompts)
-    several: Any = [prompts] if one else prompts
+    several = _several(prompts)
     sources = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
     with ExitStack() as stack:
         opened = [stack.enter_context(_opened(source)) for source in sources]
@@ -149,6 +150,26 @@ def compare(
             raise UserError("there is no model to compare")
         result: Comparison = _computed("compare", opened, (several,), options)
     return result
+
+
+def compare_tensors(
+    one: Source, other: Source, prompts: PromptLike | Sequence[PromptLike], **options: Any
+) -> TensorComparison:
+    """What each tensor did to predictions, from one quantisation of a model to another. prompts: as for `compare`;
+    options: those of `ggufjac.analyses.options.CompareTensorsOptions`, by their names."""
+    from ggufjac.option import require_known
+
+    require_known(CompareTensorsOptions, options)
+    chosen = CompareTensorsOptions(**options)
+    with _opened(one) as first, _opened(other) as second:
+        result: TensorComparison = _computed("compare_tensors", first, (second, _several(prompts)), chosen)
+    return result
+
+
+def _several(prompts: Any) -> Any:
+    """One prompt or several as several."""
+    one = isinstance(prompts, str | Prompt) or (len(prompts) > 0 and all(isinstance(p, int) for p in prompts))
+    return [prompts] if one else prompts
 
 
 def fit_lens(
@@ -254,7 +275,7 @@ def _told(command: str, opened: Any, prompts: tuple[Any, ...], options: Any) -> 
         return
     from ggufjac.reports import progress
 
-    if command in ("explain", "steer_pairs"):  # what cannot be planned
+    if command in ("explain", "steer_pairs", "compare_tensors"):  # what cannot be planned
         with progress.watched(command) as tracker:
             yield tracker
         return

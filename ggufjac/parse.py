@@ -135,6 +135,14 @@ def temperature(text: str) -> float:
     return value
 
 
+def nats(text: str) -> float:
+    """A finite number of at least 0."""
+    value = _number(text)
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{text!r} is no divergence in nats; give 0 or more")
+    return value
+
+
 def share(text: str) -> float:
     """A number above 0 and at most 1."""
     value = _number(text)

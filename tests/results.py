@@ -20,6 +20,7 @@ from ggufjac.analyses.common.result import Result
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.common.words import Word
 from ggufjac.analyses.compare.comparison import compare
+from ggufjac.analyses.compare.tensors import TensorComparison, compare_tensors
 from ggufjac.analyses.extremes import extremes
 from ggufjac.analyses.judge.explain import explain
 from ggufjac.analyses.layers import layers
@@ -42,6 +43,7 @@ from ggufjac.analyses.options import (
     AnswerOptions,
     AttributeOptions,
     CompareOptions,
+    CompareTensorsOptions,
     ExplainOptions,
     ExtremesOptions,
     LayersOptions,
@@ -55,6 +57,7 @@ from ggufjac.analyses.steer.pairs import steer_pairs
 from ggufjac.analyses.steer.steering import steer
 from ggufjac.analyses.table import KINDS
 from ggufjac.maps.model import Model
+from tinymodels import make
 
 #: Texts that mean something to HTML, to rich, to matplotlib, to a terminal, or to a reader of another script.
 NASTY = (
@@ -111,6 +114,7 @@ def compute(model: Model, kind: str, **how: Any) -> Result:
         "extremes": lambda: extremes(model, prompt, ExtremesOptions(top=3, **how)),
         "plan": lambda: plan(model, 4, memory=1 << 28),
         "comparison": lambda: compare((model, model), (prompt,), CompareOptions(top=3, **how)),
+        "tensor-comparison": lambda: _tensors(model, Path(scratch.name), CompareTensorsOptions(fail_above=0.01, **how)),
         "explanation": lambda: explain(model, prompt, ExplainOptions(**how)),
         "lens": lambda: lens_read(
             model, prompt, LensReadOptions(target=IDS[6], prompts=2, length=12, skip=3, **how), lenses=LENSES
@@ -131,6 +135,15 @@ def compute(model: Model, kind: str, **how: Any) -> Result:
         if kind.startswith("lens-"):
             fit(model, Corpus((tuple(IDS),), "ids"), LensFitOptions(prompts=1, length=len(IDS), skip=2, **how), lens)
         return made[kind]()
+
+
+def _tensors(model: Model, folder: Path, options: CompareTensorsOptions) -> TensorComparison:
+    """From the model, which is the tiny llama, to the same with coarser matrices and biases."""
+    names = [name for name, info in model.file.tensors.items() if len(info.plain_shape) > 1]
+    packed = dict.fromkeys(names, "Q4_0") | {"blk.0.attn_v.bias": "BF16"}
+    make("llama", folder / "other.gguf", attention_bias=True, mlp_bias=True, packed=packed)
+    with Model.open(folder / "other.gguf") as other:
+        return compare_tensors(model, other, (IDS[:6], IDS[2:9]), options)
 
 
 def nasty(result: Result) -> Result:

@@ -49,6 +49,7 @@ NAMES = {
     "extremes": {"columns", "rows"},
     "plan": {"cost"},
     "comparison": {"overlaps", "spectra", "terms-A-B"},
+    "tensor-comparison": {"tensors", "path", "worst"},
     "explanation": {"path", "steps"},
     "lens": {"lens-1", "lens-2", "lens-3", "ranks-1"},
     "steering": {"strengths", "layers"},

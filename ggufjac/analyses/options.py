@@ -327,6 +327,60 @@ class CompareOptions(AnalysisOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompareTensorsOptions(CompareOptions):
+    """by: what is ranked, and put back: single tensors, layers, or types of tensors. top: how many are put back;
+    target: the token that is followed at the last position (None: the first model's likeliest). positions: which ones
+    count (None: the last); tokens: of a text whose every position counts, at most. fail_above: the mean KL that is
+    allowed (None: any)."""
+
+    by: Literal["tensor", "layer", "type"] = option(
+        "tensor",
+        "of two quantisations of one model: attribute the change to tensors, and rank tensors, layers or types of them",
+        choices=("tensor", "layer", "type"),
+    )
+    top: int = option(
+        3,
+        "singular triplets (default 8); with --by: how many of what hurts most are put back (default 3)",
+        parse=parse.positive,
+        metavar="K",
+    )
+    positions: Literal["last", "all"] | None = option(
+        None,
+        "with --by: follow the prediction at the last position of each prompt (default), or at every position (default "
+        "for --prompt-file)",
+        choices=("last", "all"),
+    )
+    tokens: int = option(
+        512,
+        "with --by: of each text whose every position counts, at most (default 512)",
+        parse=parse.positive,
+        metavar="N",
+    )
+    fail_above: float | None = option(
+        None, "with --by: exit status 1 where the mean KL is above so many nats", parse=parse.nats, metavar="X"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.run != "exact":
+            raise UserError("tensors are told apart in exact arithmetic alone (--run exact)")
+        if self.rules != self.usual_rules() or self.path is not None:
+            raise UserError("rules say how a network is linearised; the terms of tensors are of real runs, without any")
+        if self.target is not None and self.counted == "all":
+            raise UserError("a target is followed at the last position alone (--positions last)")
+        if self.fail_above is not None and not (math.isfinite(self.fail_above) and self.fail_above >= 0):
+            raise UserError(f"fail_above: {self.fail_above} is no divergence in nats; give 0 or more")
+        for name in ("top", "tokens"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}: {getattr(self, name)} is too few; give at least 1")
+
+    @property
+    def counted(self) -> str:
+        """Which positions count."""
+        return self.positions or "last"
+
+
+@dataclass(frozen=True, kw_only=True)
 class SteerOptions(SamplingOptions):
     """layer: None to choose it; strengths: those of the steered texts; tokens: how many more there are; counted: the
     concept's tokens (none: found from its map); export: a file for the control vector of the layers export_layers

@@ -68,6 +68,9 @@ TABLE = (
     AnalysisEntry("steer", "steering", "steer.steering", "Steered", "SteerOptions"),
     AnalysisEntry("steer_pairs", "steering-pairs", "steer.pairs", "SteeredPairs", "SteerPairsOptions"),
     AnalysisEntry("compare", "comparison", "compare.comparison", "Comparison", "CompareOptions"),
+    AnalysisEntry(
+        "compare_tensors", "tensor-comparison", "compare.tensors", "TensorComparison", "CompareTensorsOptions"
+    ),
     AnalysisEntry("explain", "explanation", "judge.explain", "Explanation", "ExplainOptions"),
     AnalysisEntry("lens", "lens", "lens.read", "LensGrids"),
     AnalysisEntry("plan", "plan", "plan", "Plan"),

@@ -87,7 +87,7 @@ def read(args: argparse.Namespace, typed: str | None, file: str | None = None) -
         return meant(args, typed)
     if args.escapes:
         raise UserError("-e reads escapes in a PROMPT that is typed; files and standard input are taken byte for byte")
-    return made(args, _file(file, "the prompt") if file is not None else _stdin(typed is None))
+    return from_file(args, file) if file is not None else made(args, _stdin(typed is None))
 
 
 def meant(args: argparse.Namespace, text: str) -> TypedPrompt:
@@ -98,6 +98,11 @@ def meant(args: argparse.Namespace, text: str) -> TypedPrompt:
 def several(args: argparse.Namespace, typed: list[str]) -> list[TypedPrompt]:
     """All prompts of a command that takes several: those typed, then those of --messages."""
     return [*(meant(args, text) for text in typed), *(_chat(args, path) for path in args.messages)]
+
+
+def from_file(args: argparse.Namespace, path: str) -> TypedPrompt:
+    """A file's text as the flags say, as it is. Raises UserError where it is empty or cannot be read."""
+    return made(args, _file(path, "the prompt"))
 
 
 def unescaped(text: str) -> str:

@@ -155,6 +155,11 @@ class Source:
         names = (key.removeprefix(own) for key in self.file.metadata if key.startswith(own))
         return [name for name in names if name.endswith(ending) and name not in self._asked]
 
+    @property
+    def asked(self) -> Mapping[str, object]:
+        """What the file says under every key of its architecture that was asked for, by the key's whole name."""
+        return {self._full(key): self._get(key) for key in sorted(self._asked)}
+
     def is_array(self, key: str) -> bool:
         return isinstance(self._get(key), list | np.ndarray)
 

@@ -106,7 +106,7 @@ def heat(
     bare(axes)
     if values.size <= NUMBERED:
         for (i, j), value in np.ndenumerate(values):
-            if math.isnan(value):  # there is no such cell
+            if not math.isfinite(value):  # nothing is there
                 continue
             red, green, blue, _ = mesh.to_rgba(value)
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < DARK
