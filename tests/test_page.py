@@ -170,8 +170,8 @@ def test_the_prompt_is_shaded_by_exact_terms(results: dict[str, Result]) -> None
 
 
 def numbers(document: str) -> list[list[float]]:
-    """The values that the only matrix of a page is sorted by, row by row."""
-    (matrix,) = re.findall(r'<table class="matrix">(.*?)</table>', document, re.DOTALL)
+    """The values that the first matrix of a page is sorted by, row by row."""
+    matrix, *_ = re.findall(r'<table class="matrix">(.*?)</table>', document, re.DOTALL)
     rows = re.findall(r"<tr[^>]*>(.*?)</tr>", matrix, re.DOTALL)[1:]
     return [[float(v) for v in re.findall(r'<td[^>]* data-v="([^"]*)"', row)] for row in rows]
 
@@ -197,6 +197,7 @@ def test_of_many_tokens_those_that_matter_most_have_columns(results: dict[str, R
         attribution,
         tokens=attribution.tokens * times,
         writes=tuple(dataclasses.replace(write, tokens=write.tokens * times) for write in attribution.writes),
+        heads=(),
     )
     document = page(many)
     assert ">others<" in document
