@@ -89,6 +89,16 @@ def map_of(part: str) -> str:
     return "each layer" if part == LAYER else f"what {part} adds"
 
 
+def part_called(part: str) -> str:
+    """A part of a layer as one says it."""
+    return {"attn": "attention", "mlp": "MLP"}.get(part, part)
+
+
+def patched(part: str) -> str:
+    """What of a layer is put into another run."""
+    return "what leaves the block" if part == "stream" else f"what {part_called(part)} writes"
+
+
 def lens_line(lens: LensFacts) -> str:
     """A lens in a line of a report's head."""
     parts = [f"{lens.n_prompts} texts", f"blocks {lens.layers[0]} to {lens.layers[-1]}"]

@@ -1,0 +1,77 @@
+"""Pictures of `patch`: what every place restores, in real runs and by estimates, and the one against the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ggufjac.analyses.patch import PatchedPart, Patching
+from ggufjac.reports.phrases import patched as phrase
+from ggufjac.reports.plots import shapes
+from ggufjac.reports.plots.picture import Picture
+from ggufjac.reports.plots.style import CYCLE, FAINT, figure
+from ggufjac.reports.plots.text import label
+
+#: Positions of a picture at most, those where the part restores the most.
+POSITIONS = 24
+
+
+def pictures(a: Patching) -> Iterator[Picture]:
+    for part in a.parts:
+        yield _grids(a, part)
+    if any(part.estimates for part in a.parts):
+        yield _scatter(a)
+
+
+def _grids(a: Patching, part: PatchedPart) -> Picture:
+    """Layers by positions, real and estimated side by side, on one scale."""
+    real = np.array(part.restored)
+    shown = shapes.most([float(column) for column in np.abs(real).max(0)], POSITIONS)
+    grids = [("real runs", real), *((f"estimate, {e.rules}", np.array(e.restored)) for e in part.estimates)]
+    title = f"What {phrase(part.part)} restores{shapes.of_all(len(shown), len(a.positions), 'positions')}"
+    rows = [str(layer) for layer in part.layers]
+    fig = figure(
+        1.4 + len(grids) * (1.3 + 0.34 * len(shown)), 1.9 + 0.2 * len(rows), title, f"of {_asked(a)}, by layer"
+    )
+    every = fig.subplots(1, len(grids), squeeze=False)[0]
+    for i, (axes, (name, values)) in enumerate(zip(every, grids, strict=True)):
+        shapes.heat(
+            fig, axes, 100 * values[:, shown], rows, _tokens(a, shown), signed=True, form=".0f", label="percent",
+            scale=100.0,
+        )  # fmt: skip
+        axes.set_xlabel(name)
+        if i == 0:
+            axes.set_ylabel("layer")
+    return Picture(part.part, title, fig)
+
+
+def _tokens(a: Patching, shown: Sequence[int]) -> list[str]:
+    return [f"{label(a.tokens[a.positions[j]].clean)}  {a.positions[j]}" for j in shown]
+
+
+def _asked(a: Patching) -> str:
+    """The difference that is restored."""
+    target = label(a.target)
+    what = f"ln p of {target}" if a.against is None else f"{target} over {label(a.against)}"
+    return f"the difference of {what}, {a.clean_metric:+.2f} against {a.corrupt_metric:+.2f}"
+
+
+def _scatter(a: Patching) -> Picture:
+    """What the estimates say against what the real runs do, part by part."""
+    title = "What one sweep foretells of the real runs"
+    fig = figure(1.0 + 3.6 * len(a.parts), 4.4, title, f"percent of {_asked(a)}; a point for every place")
+    every = fig.subplots(1, len(a.parts), squeeze=False)[0]
+    for axes, part in zip(every, a.parts, strict=True):
+        real = 100 * np.array(part.restored).ravel()
+        for estimate, color in zip(part.estimates, CYCLE * len(part.estimates), strict=False):
+            name = "—" if estimate.correlation is None else f"{estimate.correlation:.2f}"
+            axes.scatter(
+                100 * np.array(estimate.restored).ravel(), real, s=12, color=color, alpha=0.7, linewidths=0,
+                label=f"{estimate.rules} {name}",
+            )  # fmt: skip
+        axes.axline((0, 0), slope=1, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.set(xlabel="estimate", title=phrase(part.part))
+        axes.legend(fontsize=8)
+    every[0].set_ylabel("real runs")
+    return Picture("scatter", title, fig)
