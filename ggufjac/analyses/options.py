@@ -50,8 +50,8 @@ Planned: TypeAlias = Literal[
 #: What sets a prediction apart from its rivals, which is shown first; and the quantity whose terms rank tokens best.
 ABOVE: Above = "likeliest"
 RANKING: Above = "chance"
-#: The rules whose estimates are held against patched runs: the derivative, which is attribution patching; relevance; and
-#: what the prompt's own map has.
+#: The rules whose estimates are held against patched runs: the derivative, which is attribution patching; relevance;
+#: and what the prompt's own map has.
 PATCHED_BY = ("ordinary", "lrp", "detached")
 #: What is told of every token of an answer: ln p above chance, so that the answer's is their sum.
 ANSWERED: Above = "chance"
@@ -301,14 +301,17 @@ class AblateOptions(AnalysisOptions):
 class PatchOptions(AnalysisOptions):
     """target, against: the tokens whose logits are followed, one above the other (None: the clean prompt's prediction
     above the corrupt one's). parts: of "stream" and the names of the blocks ("attn", "mlp", "ssm", ...; none: all).
-    layers: which ones, counted from 0 (None: all); every: every so many, the last one among them. positions: where (none:
-    from the first token on that differs). estimates: the rules of the backward sweeps; rules: one for all of them.
+    layers: which ones, counted from 0 (None: all); every: every so many, the last one among them. positions: where
+    (none: from the first token on that differs). estimates: the rules of the backward sweeps; rules: one for all.
     """
 
     follows: ClassVar[bool] = False
 
     target: Token | None = option(
-        None, "follow this token: its text, or #ID (default: the clean prompt's prediction)", metavar="TOKEN", token=True
+        None,
+        "follow this token: its text, or #ID (default: the clean prompt's prediction)",
+        metavar="TOKEN",
+        token=True,
     )
     against: Token | None = option(
         None,

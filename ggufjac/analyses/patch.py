@@ -1,10 +1,11 @@
 """Where in the network two prompts come to differ: one prompt's values put into the other one's run, place by place.
 
-Activation patching (causal tracing; Meng et al., arXiv 2202.05262; Wang et al., arXiv 2211.00593): the corrupt prompt is
-run with the clean prompt's value at one layer and position, of the stream that leaves the block or of what one of its
-parts writes, and everything that follows computed anew. What that restores of the difference between the two prompts is
-measured in real runs, and estimated for all places at once from one backward sweep at the corrupt prompt: by the rules
-of the derivative (attribution patching), and by others. How the estimates follow the real runs is said by part.
+Activation patching (causal tracing; Meng et al., arXiv 2202.05262; Wang et al., arXiv 2211.00593): the corrupt prompt
+is run with the clean prompt's value at one layer and position, of the stream that leaves the block or of what one of
+its parts writes, and everything that follows is computed anew. What that restores of the difference between the two
+prompts is measured in real runs, and estimated for all places at once from one backward sweep at the corrupt prompt: by
+the rules of the derivative (attribution patching), and by others. How the estimates follow the real runs is said by
+part.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ def patch(
     }
     subject.lap("estimates")
     estimates = {
-        rules: _estimate(subject, rules, metric, base, source, grid, positions, whole - alone)
+        rules: _estimate(subject, options, rules, metric, base, source, grid, positions, whole - alone)
         for rules in options.estimates
     }
     subject.require_numbers(*real.values(), *(grid for by_part in estimates.values() for grid in by_part.values()))
@@ -185,7 +186,8 @@ def patch(
         clean=text_of(model, clean, clean_ids),
         clean_predictions=top_predictions(source.done.logits[0].cpu(), speller),
         tokens=tuple(
-            PatchToken(t, speller.piece(a), speller.piece(b)) for t, (a, b) in enumerate(zip(clean_ids, ids, strict=True))
+            PatchToken(t, speller.piece(a), speller.piece(b))
+            for t, (a, b) in enumerate(zip(clean_ids, ids, strict=True))
         ),
         first=first,
         target=speller.piece(metric.target),
@@ -316,6 +318,7 @@ def _both(subject: Subject, clean_ids: Sequence[int]) -> tuple[Traced, Traced, i
 
 def _estimate(
     subject: Subject,
+    options: PatchOptions,
     rules: str,
     metric: PatchMetric,
     base: Traced,
@@ -325,7 +328,7 @@ def _estimate(
     whole: float,
 ) -> dict[str, Tensor]:
     """By part [layers, positions]: the fraction of the difference that each place should restore."""
-    linear = subject.linearized(subject.options.by(rules), base.held_bytes + source.held_bytes)
+    linear = subject.linearized(options.by(rules), base.held_bytes + source.held_bytes)
 
     def difference(layer: int, site: str) -> Tensor | None:
         part = STREAM if site == LAYER else site
@@ -333,7 +336,7 @@ def _estimate(
             return None
         return source.value(layer, part) - base.value(layer, part)
 
-    found = changes(linear, metric.functional(linear), difference)
+    found = changes(linear, metric.functional(linear), subject.model.family.leaving, difference)
     made = {}
     for part, layers in grid.items():
         values = torch.zeros(len(layers), len(positions), dtype=torch.float64)

@@ -28,7 +28,8 @@ from ggufjac.quants.memory.readahead import AHEAD, Readahead
 from ggufjac.quants.memory.store import DeviceWeights
 from ggufjac.quants.memory.threads import kernels_first
 
-#: What leaves a block, among the parts of it that can be patched.
+#: What leaves a block, among the parts of it that can be patched: the residual stream, and what some families hand on
+#: beside it in the same state.
 STREAM = "stream"
 #: Positions of all patched runs together that pass a layer at once, as long as that are several positions' runs.
 ROWS = 1 << 11
@@ -41,18 +42,16 @@ Score: TypeAlias = "Callable[[Tensor], Tensor]"
 class Traced:
     """One prompt's run.
 
-    done: its pass, the last layer at the last position alone; leaving: how many entries of a state are the stream, the
-    first ones. writes: what every block of every layer writes, [T, n] each, or [1, n] where the last layer has its last
-    position alone.
+    done: its pass, the last layer at the last position alone; writes: what every block of every layer writes, [T, n]
+    each, or [1, n] where the last layer has its last position alone.
     """
 
     done: ForwardPass
-    leaving: int
     writes: Mapping[tuple[int, str], Tensor]
 
     def value(self, layer: int, part: str) -> Tensor:
-        """The stream that leaves a layer, or what a part of it writes, [T or 1, n]."""
-        return self.done.states[layer + 1][..., : self.leaving] if part == STREAM else self.writes[layer, part]
+        """The state that leaves a layer, or what a part of it writes, [T or 1, n]."""
+        return self.done.states[layer + 1] if part == STREAM else self.writes[layer, part]
 
     @property
     def held_bytes(self) -> int:
@@ -80,7 +79,7 @@ def traced(
 
     with torch.no_grad():
         done = propagate(family, run_of(ids, n_ctx, store=store, writing=writing), inputs, keep=0)
-    return Traced(done, family.leaving, writes)
+    return Traced(done, writes)
 
 
 def parts_of(run: Traced) -> tuple[str, ...]:
@@ -249,9 +248,8 @@ class Patched:
         for position in together or (patch.position,):
             at = position - self.n_tokens  # from the end, where the last layer may have its last position alone
             if -at <= value.shape[-2]:
-                y[row, at, : value.shape[-1]] = value[at]
+                y[row, at] = value[at]
 
 
 def _grown(x: Tensor, n: int) -> Tensor:
     return torch.cat((x, x[:1].expand(n, *x.shape[1:])))
-

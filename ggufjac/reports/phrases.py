@@ -96,7 +96,9 @@ def part_called(part: str) -> str:
 
 def patched(part: str) -> str:
     """What of a layer is put into another run."""
-    return "what leaves the block" if part == "stream" else f"what {part_called(part)} writes"
+    if part == "stream":
+        return "what leaves the block"
+    return f"what {'the MLP' if part == 'mlp' else part_called(part)} writes"
 
 
 def lens_line(lens: LensFacts) -> str:

@@ -25,24 +25,20 @@ def pictures(a: Patching) -> Iterator[Picture]:
 
 
 def _grids(a: Patching, part: PatchedPart) -> Picture:
-    """Layers by positions, real and estimated side by side, on one scale."""
-    real = np.array(part.restored)
-    shown = shapes.most([float(column) for column in np.abs(real).max(0)], POSITIONS)
-    grids = [("real runs", real), *((f"estimate, {e.rules}", np.array(e.restored)) for e in part.estimates)]
-    title = f"What {phrase(part.part)} restores{shapes.of_all(len(shown), len(a.positions), 'positions')}"
-    rows = [str(layer) for layer in part.layers]
+    """Positions by layers, the estimates below the real runs, on one scale."""
+    real = np.array(part.restored).T
+    shown = shapes.most([float(row) for row in np.abs(real).max(1)], POSITIONS)
+    grids = [("real runs", real), *((f"estimate, {e.rules}", np.array(e.restored).T) for e in part.estimates)]
+    title = f"Restored by {phrase(part.part)}{shapes.of_all(len(shown), len(a.positions), 'positions')}"
+    columns = [str(layer) for layer in part.layers]
     fig = figure(
-        1.4 + len(grids) * (1.3 + 0.34 * len(shown)), 1.9 + 0.2 * len(rows), title, f"of {_asked(a)}, by layer"
-    )
-    every = fig.subplots(1, len(grids), squeeze=False)[0]
-    for i, (axes, (name, values)) in enumerate(zip(every, grids, strict=True)):
-        shapes.heat(
-            fig, axes, 100 * values[:, shown], rows, _tokens(a, shown), signed=True, form=".0f", label="percent",
-            scale=100.0,
-        )  # fmt: skip
-        axes.set_xlabel(name)
-        if i == 0:
-            axes.set_ylabel("layer")
+        2.8 + 0.31 * len(columns), 1.0 + len(grids) * (0.95 + 0.24 * len(shown)), title,
+        f"percent of {_asked(a)}; positions by layers",
+    )  # fmt: skip
+    for axes, (name, values) in zip(fig.subplots(len(grids), 1, squeeze=False)[:, 0], grids, strict=True):
+        percent = np.round(100 * values[shown]) + 0.0  # and no -0
+        shapes.heat(fig, axes, percent, _tokens(a, shown), columns, signed=True, form=".0f", label="", scale=100.0)
+        axes.set_xlabel(name, loc="left")
     return Picture(part.part, title, fig)
 
 

@@ -17,8 +17,8 @@ from ggufjac.reports.terminal import layout, runs
 
 #: Places that are told in words; positions that have a row.
 PLACES, ROWS = 8, 24
-#: What a column of a layer takes, and what the positions beside them.
-NARROW, BESIDE = 4, 22
+#: What a column of a layer takes at least, what the columns beside them, and the longest token there.
+NARROW, BESIDE, TOKEN = 2, 22, 14
 #: Fractions and their colours, from the largest down; below the last one a number is faint.
 HEAT = (
     (0.8, "bold white on #2171b5"),
@@ -170,7 +170,8 @@ def columns_of(part: PatchedPart, width: int) -> Shown:
     """The layers that have a column: all; where there is no room, of the stream every so many, the last one among
     them, and of what a part writes those that restore the most somewhere."""
     n = len(part.layers)
-    room = max(1, (width - BESIDE) // (NARROW + layout.BETWEEN))
+    each = max(len(f"{100 * value:.0f}") for line in part.restored for value in line)
+    room = max(1, (width - BESIDE) // (max(NARROW, each) + layout.BETWEEN))
     if n <= room:
         return Shown(range(n), "")
     if part.part == "stream":
@@ -202,7 +203,7 @@ def _grid(a: Patching, part: PatchedPart, shown: Shown) -> Table:
         token = a.tokens[a.positions[j]]
         differs = token.clean.id != token.corrupt.id
         cells = [_cell(InPatchGrid(part, i, j)) for i in shown.layers]
-        table.add_row(str(token.position), words.token(token.clean, DIFFERS if differs else "", 14), *cells)
+        table.add_row(str(token.position), words.token(token.clean, DIFFERS if differs else "", TOKEN), *cells)
     return table
 
 
@@ -253,7 +254,7 @@ def _foot(a: Patching, width: int) -> RenderableType:
         lines.append(f"estimates hold the network as it is at the corrupt prompt: {names}")
     if a.first:
         lines.append(
-            f"the prompts are the same before position {a.first}, and so are their runs there: patching them does nothing"
+            f"before position {a.first} the prompts are the same, and so are their runs: nothing to restore there"
         )
     if len(a.positions) > ROWS:
         lines.append(f"{len(a.positions) - ROWS} of {len(a.positions)} positions have no row; they are in --json")
