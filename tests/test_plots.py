@@ -51,6 +51,7 @@ NAMES = {
     "comparison": {"overlaps", "spectra", "terms-A-B"},
     "explanation": {"path", "steps"},
     "lens": {"lens-1", "lens-2", "lens-3", "ranks-1"},
+    "patch": {"stream", "attn", "mlp", "scatter"},
     "steering": {"strengths", "layers"},
     "steering-pairs": {"strengths", "separation"},
     "lens-vectors": {"vectors"},

@@ -82,7 +82,7 @@ class Patching(PromptResult):
     first position where they differ, before which nothing does. target: the token that is followed; against: the one
     that its logit is taken above (None: its ln p is followed). clean_metric, corrupt_metric: that number at each prompt
     alone. clean_predictions: the likeliest next tokens of the clean prompt. n_layer: how many layers there are;
-    positions: that were patched. n_runs: patched runs that were computed.
+    positions: that were patched; parts: of the layers, and what each restores. n_runs: patched runs that were computed.
     """
 
     kind: ClassVar[str] = "patch"
