@@ -176,7 +176,7 @@ def patch(
         "logits.clean": source.done.logits[0],
         **{f"layers.{part}": torch.tensor(grid[part]) for part in parts},
         **{f"restored.{part}": real[part] for part in parts},
-        **{f"estimate.{part}.{rules}": estimates[rules][part] for rules in estimates for part in parts},
+        **{f"estimates.{part}": torch.stack([e[part] for e in estimates.values()]) for part in parts if estimates},
         "positions": torch.tensor(positions),
     }
     facts = subject.facts(top_predictions(base.done.logits[0].cpu(), subject.speller))
