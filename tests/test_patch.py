@@ -318,7 +318,7 @@ def test_fractions_are_of_the_difference(result: Patching, opened: Callable[[str
 
 def test_correlations_are_over_all_cells(result: Patching) -> None:
     for part in result.parts:
-        assert [e.rules for e in part.estimates] == ["ordinary", "lrp", "detached"]
+        assert [e.rules for e in part.estimates] == ["ordinary", "half", "rlens"]
         for estimate, saved in zip(part.estimates, result.arrays[f"estimates.{part.part}"], strict=True):
             both = torch.tensor([estimate.restored, part.restored], dtype=torch.float64).flatten(1)
             assert estimate.correlation == pytest.approx(float(torch.corrcoef(both)[0, 1]))

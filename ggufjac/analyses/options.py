@@ -50,9 +50,9 @@ Planned: TypeAlias = Literal[
 #: What sets a prediction apart from its rivals, which is shown first; and the quantity whose terms rank tokens best.
 ABOVE: Above = "likeliest"
 RANKING: Above = "chance"
-#: The rules whose estimates are held against patched runs: the derivative, which is attribution patching; relevance;
-#: and what the prompt's own map has.
-PATCHED_BY = ("ordinary", "lrp", "detached")
+#: The rules whose estimates are held against patched runs: the derivative, which is attribution patching, and those
+#: that follow real runs best (measured: docs/patch.md).
+PATCHED_BY = ("ordinary", "half", "rlens")
 #: What is told of every token of an answer: ln p above chance, so that the answer's is their sum.
 ANSWERED: Above = "chance"
 

@@ -64,6 +64,12 @@ def rules(name: str) -> str:
     return f"rules {name!r}" if said is None else f"{said} (rules {name!r})"
 
 
+def held(name: str) -> str:
+    """What rules hold, as a clause of its own."""
+    said = RULES.get(name, "as the rules say")
+    return f"{said.removeprefix('frozen: ')} frozen" if said.startswith("frozen: ") else said
+
+
 def side(number: int) -> str:
     """A side of a comparison by its letter; by its number where there are more sides than letters."""
     return chr(ord("A") + number) if number < 26 else str(number + 1)

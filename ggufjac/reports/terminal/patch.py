@@ -250,11 +250,11 @@ def _foot(a: Patching, width: int) -> RenderableType:
         "is computed anew",
     ]
     if len(a.parts[0].estimates):
-        names = "; ".join(phrases.rules(e.rules) for e in a.parts[0].estimates)
-        lines.append(f"estimates hold the network as it is at the corrupt prompt: {names}")
+        held = "; ".join(f"{e.rules}: {phrases.held(e.rules)}" for e in a.parts[0].estimates)
+        lines.append(f"{held}, at their values for the corrupt prompt")
     if a.first:
         lines.append(
-            f"before position {a.first} the prompts are the same, and so are their runs: nothing to restore there"
+            f"before position {a.first} the prompts are the same and so are their runs; nothing is patched there"
         )
     if len(a.positions) > ROWS:
         lines.append(f"{len(a.positions) - ROWS} of {len(a.positions)} positions have no row; they are in --json")
