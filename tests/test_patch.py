@@ -330,10 +330,10 @@ def test_the_default_follows_both_predictions(opened: Callable[[str], Model]) ->
     with torch.no_grad():
         found = patch(model, CLEAN, CORRUPT, PatchOptions(dtype="float64"))
         first, other = (int(model.run(ids, torch.float64).logits[-1].argmax()) for ids in (CLEAN, CORRUPT))
-        assert found.target.id == first
-        assert (None if found.against is None else found.against.id) == (None if other == first else other)
+        assert found.target.token.id == first
+        assert (None if found.against is None else found.against.token.id) == (None if other == first else other)
         alone = patch(model, CLEAN, CORRUPT, PatchOptions(dtype="float64", target=other))
-        assert (alone.target.id, alone.against) == (other, None)
+        assert (alone.target.token.id, alone.against) == (other, None)
         surprise = float(model.run(CLEAN, torch.float64).logits[-1].log_softmax(-1)[other])
         assert alone.clean_metric == pytest.approx(surprise)
 

@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ggufjac.analyses.common.predictions import Prediction, top_predictions
+from ggufjac.analyses.common.predictions import Prediction, prediction_of, top_predictions
 from ggufjac.analyses.common.result import PromptResult
 from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
@@ -79,8 +79,9 @@ class Patching(PromptResult):
     """One prompt's run with values of another one's, place by place.
 
     clean: the prompt whose values are put in; `prompt` is the corrupt one, which is run. tokens: of both; first: the
-    first position where they differ, before which nothing does. target: the token that is followed; against: the one
-    that its logit is taken above (None: its ln p is followed). clean_metric, corrupt_metric: that number at each prompt
+    first position where they differ, before which nothing does. target: the token that is followed, as the clean prompt
+    has it; against: the one that its logit is taken above, as the corrupt prompt has it (None: the target's ln p is
+    followed). clean_metric, corrupt_metric: that number at each prompt
     alone. clean_predictions: the likeliest next tokens of the clean prompt. n_layer: how many layers there are;
     positions: that were patched; parts: of the layers, and what each restores. n_runs: patched runs that were computed.
     """
@@ -91,8 +92,8 @@ class Patching(PromptResult):
     clean_predictions: tuple[Prediction, ...]
     tokens: tuple[PatchToken, ...]
     first: int
-    target: Piece
-    against: Piece | None
+    target: Prediction
+    against: Prediction | None
     clean_metric: float
     corrupt_metric: float
     n_layer: int
@@ -179,8 +180,8 @@ def patch(
         **{f"estimates.{part}": torch.stack([e[part] for e in estimates.values()]) for part in parts if estimates},
         "positions": torch.tensor(positions),
     }
-    facts = subject.facts(top_predictions(base.done.logits[0].cpu(), subject.speller))
-    speller = subject.speller
+    logits, speller = base.done.logits[0].cpu(), subject.speller
+    facts = subject.facts(top_predictions(logits, speller))
     return Patching(
         **{**facts, "rules": "; ".join(options.estimates)},
         clean=text_of(model, clean, clean_ids),
@@ -190,8 +191,8 @@ def patch(
             for t, (a, b) in enumerate(zip(clean_ids, ids, strict=True))
         ),
         first=first,
-        target=speller.piece(metric.target),
-        against=None if metric.against is None else speller.piece(metric.against),
+        target=prediction_of(source.done.logits[0].cpu(), speller, metric.target),
+        against=None if metric.against is None else prediction_of(logits, speller, metric.against),
         clean_metric=whole,
         corrupt_metric=alone,
         n_layer=model.family.n_layer,

@@ -48,8 +48,8 @@ def _tokens(a: Patching, shown: Sequence[int]) -> list[str]:
 
 def _asked(a: Patching) -> str:
     """The difference that is restored."""
-    target = label(a.target)
-    what = f"ln p of {target}" if a.against is None else f"{target} over {label(a.against)}"
+    target = label(a.target.token)
+    what = f"ln p of {target}" if a.against is None else f"{target} over {label(a.against.token)}"
     return f"the difference of {what}, {a.clean_metric:+.2f} against {a.corrupt_metric:+.2f}"
 
 

@@ -89,6 +89,7 @@ def _head(a: Patching, width: int) -> RenderableType:
             ("", layout.predictions_line(a.predictions, width)),
             *layout.note_facts(a.notes),
             ("follows", _followed(a)),
+            *layout.meant_facts(a.target, a.clean_predictions),
         ],
     )
 
@@ -106,11 +107,11 @@ def _prompt(a: Patching, *, clean: bool) -> Text:
 
 
 def _followed(a: Patching) -> Text:
-    what = words.token(a.target)
+    what = words.token(a.target.token)
     what = (
         Text("ln p of ").append_text(what)
         if a.against is None
-        else what.append(" over ", style="").append_text(words.token(a.against))
+        else what.append(" over ", style="").append_text(words.token(a.against.token))
     )
     what.append(f": {a.clean_metric:+.2f} at the clean prompt, {a.corrupt_metric:+.2f} at the corrupt one; ", style="")
     return what.append("what restores the clean number is 100%", style=words.DIM)
@@ -143,7 +144,7 @@ def _places(a: Patching) -> Table:
     for estimate in a.parts[0].estimates:
         table.add_column(estimate.rules, justify="right", style=words.DIM)
     for place in places(a)[:PLACES]:
-        cells = [f"{100 * e.restored[place.row][place.column]:+.0f}%" for e in place.part.estimates]
+        cells = [percent(e.restored[place.row][place.column]) for e in place.part.estimates]
         table.add_row(place_line(a, place), _percent(place), *cells)
     return table
 
@@ -158,9 +159,14 @@ def place_line(a: Patching, place: InPatchGrid) -> Text:
     return out.append(f" ({token.position})", style=words.DIM)
 
 
+def percent(fraction: float) -> str:
+    """Whole percent with a sign, and no -0."""
+    return f"{round(100 * fraction):+d}%"
+
+
 def _percent(place: InPatchGrid) -> Text:
     value = restored(place)
-    return Cell(f"{100 * value:+.0f}%", "red" if value < 0 else "", value=value)
+    return Cell(percent(value), "red" if value < 0 else "", value=value)
 
 
 # --- grids -------------------------------------------------------------------------------------------------------
@@ -170,7 +176,7 @@ def columns_of(part: PatchedPart, width: int) -> Shown:
     """The layers that have a column: all; where there is no room, of the stream every so many, the last one among
     them, and of what a part writes those that restore the most somewhere."""
     n = len(part.layers)
-    each = max(len(f"{100 * value:.0f}") for line in part.restored for value in line)
+    each = max(len(f"{round(100 * value)}") for line in part.restored for value in line)
     room = max(1, (width - BESIDE) // (max(NARROW, each) + layout.BETWEEN))
     if n <= room:
         return Shown(range(n), "")
@@ -210,9 +216,8 @@ def _grid(a: Patching, part: PatchedPart, shown: Shown) -> Table:
 def _cell(place: InPatchGrid) -> Text:
     value = restored(place)
     style = next((style for least, style in HEAT if value >= least), words.DIM)
-    shown = f"{100 * value:.0f}"
     return Cell(
-        "0" if shown == "-0" else shown,
+        f"{round(100 * value)}",
         AGAINST if value <= -HEAT[-1][0] else style,
         value=value,
         scale=RESTORED,
@@ -261,6 +266,6 @@ def _foot(a: Patching, width: int) -> RenderableType:
     real = a.seconds.get("patched runs", 0.0)
     swept = a.seconds.get("estimates", 0.0)
     took = f"{a.n_runs} patched runs in {words.duration(real)}"
-    if a.parts[0].estimates:
-        took += f", {len(a.parts[0].estimates)} estimates in {words.duration(swept)}"
+    if n := len(a.parts[0].estimates):
+        took += f", {n} {'estimate' if n == 1 else 'estimates'} in {words.duration(swept)}"
     return layout.notes(*lines, f"{took}; {words.duration(sum(a.seconds.values()))} in all")
