@@ -30,7 +30,7 @@ from ggufjac.maps.model import Model
 from ggufjac.registry import resolve
 
 FILE = Path(__file__).with_name("pairs.jsonl")
-MODELS = ("smollm2-135m", "qwen2.5-coder-0.5b")
+MODELS = ("smollm2-135m",)
 RULES = ("ordinary", "detached", "half", "lrp", "lrp-qk", "rlens")
 #: By how many logits the clean prompt must have the target above the other answer, compared with the corrupt one.
 APART = 1.0
