@@ -68,16 +68,16 @@ def measured(model: Model, pairs: Sequence[PatchPair]) -> Iterator[tuple[PatchPa
             yield pair, patch(model, *ids, PatchOptions(target=target, against=against, estimates=RULES))
 
 
-def lines(models: Sequence[str] = MODELS) -> Iterator[str]:
+def lines(models: Sequence[str] = MODELS, every: int = 1) -> Iterator[str]:
+    """The tables of some models, from every so many of the pairs."""
     for i, name in enumerate(models):
         if i:
             yield ""
-        yield from model_lines(name)
+        yield from model_lines(name, read()[::every])
 
 
-def model_lines(name: str) -> Iterator[str]:
+def model_lines(name: str, pairs: Sequence[PatchPair]) -> Iterator[str]:
     """One model: the correlations of all pairs, of every kind of pairs, and the times."""
-    pairs = read()
     with Model.open(resolve(name)) as model:
         found = list(measured(model, pairs))
     if not found:
@@ -124,6 +124,8 @@ def _best(results: Sequence[Patching], part: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=MODELS, metavar="MODEL")
-    for line in lines(parser.parse_args().models):
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="every so many of the pairs (default: all)")
+    args = parser.parse_args()
+    for line in lines(args.models, args.every):
         print(line, flush=True)
     return 0
