@@ -16,7 +16,7 @@ import argparse
 import json
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,8 @@ from ggufjac.maps.model import Model
 from ggufjac.registry import resolve
 
 FILE = Path(__file__).with_name("pairs.jsonl")
-MODELS = ("smollm2-135m",)
+#: Models, and every how many of the pairs each is measured on.
+MODELS = {"smollm2-135m": 1, "qwen2.5-coder-0.5b": 3}
 RULES = ("ordinary", "detached", "half", "lrp", "lrp-qk", "rlens")
 #: By how many logits the clean prompt must have the target above the other answer, compared with the corrupt one.
 APART = 1.0
@@ -68,9 +69,9 @@ def measured(model: Model, pairs: Sequence[PatchPair]) -> Iterator[tuple[PatchPa
             yield pair, patch(model, *ids, PatchOptions(target=target, against=against, estimates=RULES))
 
 
-def lines(models: Sequence[str] = MODELS, every: int = 1) -> Iterator[str]:
-    """The tables of some models, from every so many of the pairs."""
-    for i, name in enumerate(models):
+def lines(models: Mapping[str, int] = MODELS) -> Iterator[str]:
+    """The tables of some models, each from every so many of the pairs."""
+    for i, (name, every) in enumerate(models.items()):
         if i:
             yield ""
         yield from model_lines(name, read()[::every])
@@ -123,9 +124,9 @@ def _best(results: Sequence[Patching], part: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=MODELS, metavar="MODEL")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="every so many of the pairs (default: all)")
+    parser.add_argument("--models", nargs="+", default=tuple(MODELS), metavar="MODEL")
+    parser.add_argument("--every", type=int, metavar="N", help="every so many of the pairs")
     args = parser.parse_args()
-    for line in lines(args.models, args.every):
+    for line in lines({name: args.every or MODELS.get(name, 1) for name in args.models}):
         print(line, flush=True)
     return 0
