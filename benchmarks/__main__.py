@@ -28,6 +28,7 @@ NAMES = (
     "faithfulness",
     "instructions",
     "lens",
+    "patch",
 )
 #: Run alone: they write files, or want a process of their own.
 ALONE = ("results", "synth", "device", "budgets")

@@ -147,6 +147,12 @@ def _checked(sources: Sources) -> Log:
         raise UserError(f"{sources.check} is no file of `python -m benchmarks device`: {error}") from None
 
 
+def _patch(_: Sources) -> Iterator[str]:
+    from benchmarks.patch import correlations
+
+    yield from correlations.lines()
+
+
 def _lens_settling(sources: Sources) -> Iterator[str]:
     from benchmarks.lens import settling
 
@@ -181,6 +187,7 @@ SECTIONS: dict[str, Section] = {
     "kernels": _kernels,
     "families": _table("families"),
     "instructions": _table("instructions"),
+    "patch.correlations": _patch,
     "lens.cost": _table("lens.cost"),
     "lens.settling": _lens_settling,
     "lens.intermediates": _lens_intermediates,

@@ -27,6 +27,7 @@ from ggufjac.analyses.options import (
     ExtremesOptions,
     LayersOptions,
     OrdinaryOptions,
+    PatchOptions,
     SteerOptions,
     SteerPairsOptions,
 )
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from ggufjac.analyses.layers import Layers
     from ggufjac.analyses.lens.read import LensGrids
     from ggufjac.analyses.ordinary import Ordinary
+    from ggufjac.analyses.patch import Patching
     from ggufjac.analyses.steer.pairs import SteeredPairs
     from ggufjac.analyses.steer.steering import Steered
     from ggufjac.chat.prompt import PromptLike
@@ -111,6 +113,13 @@ def extremes(model: Source, prompt: PromptLike, options: ExtremesOptions) -> Ext
 def explain(model: Source, prompt: PromptLike, options: ExplainOptions) -> Explanation:
     """Which roundings of llama.cpp moved its prediction."""
     result: Explanation = _run("explain", model, (prompt,), options)
+    return result
+
+
+@taking_after_three(PatchOptions)
+def patch(model: Source, clean: PromptLike, corrupt: PromptLike, options: PatchOptions) -> Patching:
+    """Where two prompts come to differ: the clean one's values put into the corrupt one's run, place by place."""
+    result: Patching = _run("patch", model, (clean, corrupt), options)
     return result
 
 
@@ -275,7 +284,7 @@ def _told(command: str, opened: Any, prompts: tuple[Any, ...], options: Any) -> 
         return
     from ggufjac.reports import progress
 
-    if command in ("explain", "steer_pairs", "compare_tensors"):  # what cannot be planned
+    if command in ("explain", "patch", "steer_pairs", "compare_tensors"):  # what cannot be planned
         with progress.watched(command) as tracker:
             yield tracker
         return

@@ -48,10 +48,12 @@ from ggufjac.analyses.options import (
     ExtremesOptions,
     LayersOptions,
     OrdinaryOptions,
+    PatchOptions,
     SteerOptions,
     SteerPairsOptions,
 )
 from ggufjac.analyses.ordinary import ordinary
+from ggufjac.analyses.patch import patch
 from ggufjac.analyses.plan import plan
 from ggufjac.analyses.steer.pairs import steer_pairs
 from ggufjac.analyses.steer.steering import steer
@@ -122,6 +124,9 @@ def compute(model: Model, kind: str, **how: Any) -> Result:
         "lens-swap": lambda: lens_swap(model, prompt, lens, 300, 42, LensSwapOptions(tokens=4, **how)),
         "lens-vectors": lambda: lens_vectors(model, lens, LensVectorsOptions(tokens=(300,), layers=(0, 1), **how)),
         "lens-comparison": lambda: lens_compare(lens, lens, model, options=LensCompareOptions(**how)),
+        "patch": lambda: patch(
+            model, prompt, [*IDS[:2], IDS[8], *IDS[3:6]], PatchOptions(target=IDS[6], against=IDS[7], **how)
+        ),
         "steering-pairs": lambda: steer_pairs(
             model,
             (IDS[:4], IDS[2:7], IDS[1:5]),

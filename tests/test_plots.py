@@ -52,6 +52,7 @@ NAMES = {
     "tensor-comparison": {"tensors", "path", "worst"},
     "explanation": {"path", "steps"},
     "lens": {"lens-1", "lens-2", "lens-3", "ranks-1"},
+    "patch": {"stream", "attn", "mlp", "scatter"},
     "steering": {"strengths", "layers"},
     "steering-pairs": {"strengths", "separation"},
     "lens-vectors": {"vectors"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, get_args
 
 from ggufjac import parse
@@ -52,6 +52,9 @@ ABOVE: Above = "likeliest"
 RANKING: Above = "chance"
 #: Heads that are told of where no number is given.
 HEADS = 10
+#: The rules whose estimates are held against patched runs: the derivative, which is attribution patching, and those
+#: that follow real runs best (measured: docs/patch.md).
+PATCHED_BY = ("ordinary", "half", "rlens")
 #: What is told of every token of an answer: ln p above chance, so that the answer's is their sum.
 ANSWERED: Above = "chance"
 
@@ -314,6 +317,72 @@ class AblateOptions(AnalysisOptions):
     components: int = option(
         4, "leading triplets to take away (default 4)", parse=parse.positive, metavar="K", short="top"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchOptions(AnalysisOptions):
+    """target, against: the tokens whose logits are followed, one above the other (None: the clean prompt's prediction
+    above the corrupt one's). parts: of "stream" and the names of the blocks ("attn", "mlp", "ssm", ...; none: all).
+    layers: which ones, counted from 0 (None: all); every: every so many, the last one among them. positions: where
+    (none: from the first token on that differs). estimates: the rules of the backward sweeps; rules: one for all.
+    """
+
+    follows: ClassVar[bool] = False
+
+    target: Token | None = option(
+        None,
+        "follow this token: its text, or #ID (default: the clean prompt's prediction)",
+        metavar="TOKEN",
+        token=True,
+    )
+    against: Token | None = option(
+        None,
+        "follow how far the target's logit is above this one's (default: the corrupt prompt's prediction; where that "
+        "is the target, its ln p is followed)",
+        metavar="TOKEN",
+        token=True,
+    )
+    parts: tuple[str, ...] = option(
+        (),
+        "what is put in: stream (what leaves a block), and what the blocks write: attn, mlp, ssm (default: all)",
+        several=True,
+        metavar="PART",
+    )
+    layers: tuple[int, ...] | None = option(
+        None, "these layers, counted from 0 (default: all)", parse=parse.ranges, metavar="N,N"
+    )
+    every: int = option(1, "every so many, with the last one", parse=parse.positive, metavar="N")
+    positions: tuple[int, ...] = option(
+        (), "at these positions, from 0 (default: from the first token on that differs)", parse=parse.positions,
+        metavar="N,M,...",
+    )  # fmt: skip
+    estimates: tuple[str, ...] = option(
+        PATCHED_BY,
+        f"how the model is linearised for the estimates, of {', '.join(PRESETS)}, or NAME=CHOICE,...; several are "
+        f"compared (default: {' '.join(PATCHED_BY)})",
+        name="rules",
+        several=True,
+        metavar="RULES",
+    )
+    rules: str | None = option(None, "of all estimates", hidden=True)
+    path: Literal["up", "gate"] | None = option(None, "live factor of gated MLPs", hidden=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rules is not None:
+            object.__setattr__(self, "estimates", (self.rules,))
+        for name in ("parts", "estimates"):
+            given: str | Sequence[str] = getattr(self, name)
+            object.__setattr__(self, name, tuple(dict.fromkeys([given] if isinstance(given, str) else given)))
+        for rules in self.estimates:
+            rules_called(rules)
+
+    def usual_rules(self) -> None:
+        return None
+
+    def by(self, rules: str) -> PatchOptions:
+        """The same with these rules for the map."""
+        return replace(self, rules=rules)
 
 
 @dataclass(frozen=True, kw_only=True)

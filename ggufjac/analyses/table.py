@@ -65,6 +65,7 @@ TABLE = (
     AnalysisEntry("ordinary", "ordinary", "ordinary", "Ordinary", "OrdinaryOptions", batch=True),
     AnalysisEntry("extremes", "extremes", "extremes", "Extremes", "ExtremesOptions", batch=True),
     AnalysisEntry("ablate", "ablation", "ablate", "Ablation", "AblateOptions", batch=True),
+    AnalysisEntry("patch", "patch", "patch", "Patching", "PatchOptions"),
     AnalysisEntry("steer", "steering", "steer.steering", "Steered", "SteerOptions"),
     AnalysisEntry("steer_pairs", "steering-pairs", "steer.pairs", "SteeredPairs", "SteerPairsOptions"),
     AnalysisEntry("compare", "comparison", "compare.comparison", "Comparison", "CompareOptions"),

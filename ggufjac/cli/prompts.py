@@ -23,21 +23,23 @@ ONE = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
 STDIN = "standard input"
 
 
-def add(command: argparse.ArgumentParser, *, repeated: bool = False) -> None:
-    """The flags that say how prompts are meant; repeated: --messages may be given several times."""
+def add(command: argparse.ArgumentParser, *, repeated: bool = False, messages: bool = True) -> None:
+    """The flags that say how prompts are meant; messages: whether chats may come from a file, repeated: and from
+    several."""
     group = command.add_argument_group("the prompt")
     group.add_argument(
         "--chat", action="store_true", help="the prompt is a user's message, in the file's chat template"
     )
     group.add_argument("--system", metavar="TEXT", help="a chat with this system message before it")
-    group.add_argument(
-        "--messages",
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="a chat from a JSON file, [{role, content}, ...] ('-': standard input); a last message of the assistant "
-        "is one that goes on" + ("; may be repeated" if repeated else ""),
-    )
+    if messages:
+        group.add_argument(
+            "--messages",
+            metavar="FILE",
+            action="append",
+            default=[],
+            help="a chat from a JSON file, [{role, content}, ...] ('-': standard input); a last message of the "
+            "assistant is one that goes on" + ("; may be repeated" if repeated else ""),
+        )
     group.add_argument("--template", metavar="NAME", help="the file's chat template of this name")
     group.add_argument("--no-special", action="store_true", help='"<s>" and the like in the text are plain text')
     group.add_argument(

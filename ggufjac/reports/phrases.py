@@ -64,6 +64,12 @@ def rules(name: str) -> str:
     return f"rules {name!r}" if said is None else f"{said} (rules {name!r})"
 
 
+def held(name: str) -> str:
+    """What rules hold, as a clause of its own."""
+    said = RULES.get(name, "as the rules say")
+    return f"{said.removeprefix('frozen: ')} frozen" if said.startswith("frozen: ") else said
+
+
 def side(number: int) -> str:
     """A side of a comparison by its letter; by its number where there are more sides than letters."""
     return chr(ord("A") + number) if number < 26 else str(number + 1)
@@ -87,6 +93,18 @@ def output_of(part: str) -> str:
 def map_of(part: str) -> str:
     """Where a map of the layers leads."""
     return "each layer" if part == LAYER else f"what {part} adds"
+
+
+def part_called(part: str) -> str:
+    """A part of a layer as one says it."""
+    return {"attn": "attention", "mlp": "MLP"}.get(part, part)
+
+
+def patched(part: str) -> str:
+    """What of a layer is put into another run."""
+    if part == "stream":
+        return "what leaves the block"
+    return f"what {'the MLP' if part == 'mlp' else part_called(part)} writes"
 
 
 def lens_line(lens: LensFacts) -> str:

@@ -157,7 +157,7 @@ class HyperResidual(Part):
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         keep = kept(run, x) if self.narrows else Identity()
         merge, u = self.merge.build(run.at(run.layer), x)
-        op, y = self.branch.build(run, u)
+        op, y = self.branch.build(run.within(), u)
         state = keep.apply(x)
         stay, spread = (Blend(c) for c in self._coefficients(run, run.freeze(state)).split((self.gains.planes, 1), -1))
         written: Operator = Chain([merge, op, spread])
@@ -166,7 +166,8 @@ class HyperResidual(Part):
             planes = torch.cat((state, y), -1).detach().unflatten(-1, (self.gains.planes + 1, -1))
             through = Derivative(lambda at: (self._coefficients(attached, at) @ planes.to(at)).flatten(-2), state)
             written = Parallel([written, Chain([keep, through])])
-        return ResidualOperator(written, Chain([keep, stay]), self.name), stay.apply(state) + spread.apply(y)
+        added = run.written(self.name, spread.apply(y))
+        return ResidualOperator(written, Chain([keep, stay]), self.name), stay.apply(state) + added
 
     def _coefficients(self, run: Run, x: Tensor) -> Tensor:
         """[..., T, planes, planes + 1]: of what stays, then of what is written."""

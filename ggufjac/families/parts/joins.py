@@ -48,11 +48,11 @@ class Residual(Part):
         return (self.branch,)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        op, y = self.branch.build(run, x)
+        op, y = self.branch.build(run.within(), x)
         skip = _skip(run, x, self.narrows)
         if self.scale != 1.0:
             skip = ops.Sequential([skip, ops.Scale(x.new_full((), self.scale))])
-        return ops.Residual(op, skip, self.name), skip.apply(x) + y
+        return ops.Residual(op, skip, self.name), skip.apply(x) + run.written(self.name, y)
 
 
 class Parallel(Part):

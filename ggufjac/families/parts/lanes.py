@@ -96,10 +96,11 @@ class ResidualAt(Part):
         return (self.branch,)
 
     def build(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
-        op, y = self.branch.build(run, x)
+        op, y = self.branch.build(run.within(), x)
         skip = kept(run, x) if self.narrows else ops.Identity()
         place = ops.Pad(self.start, self.stop, x.shape[-1])
-        return ops.Residual(ops.Sequential([op, place]), skip, self.name), skip.apply(x) + place.apply(y)
+        written = run.written(self.name, place.apply(y))
+        return ops.Residual(ops.Sequential([op, place]), skip, self.name), skip.apply(x) + written
 
 
 class NamedSlice(Part):

@@ -37,4 +37,5 @@ class ParallelBlock(Part):
             before = Sequential([skip, mlp_norm])
         mlp, m = self.mlp.build(narrowed, read)
         written = Residual(Sequential([norm, attention]), skip, "attn")
-        return Residual(Sequential([before, mlp]), written, "mlp"), skip.apply(x) + a + m
+        state = skip.apply(x) + run.written("attn", a) + run.written("mlp", m)
+        return Residual(Sequential([before, mlp]), written, "mlp"), state

@@ -24,6 +24,9 @@ from ggufjac.rules import DETACHED, Rules
 
 #: Sees every named intermediate value (llama.cpp's names, "attn_norm-3") and returns the value to go on with.
 Watch: TypeAlias = "Callable[[str, Tensor], Tensor]"
+#: Sees what every block of a layer writes into the stream (the layer's number, the block's name, the write
+#: [..., T, n]) and returns what is added to the stream.
+Writing: TypeAlias = "Callable[[int, str, Tensor], Tensor]"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Run:
     constants: what is made once, by `constant`: what depends on the positions alone, and vectors of the file.
     taken: inside an expert, the positions that it sees.
     store: the packed weights of the device on which it is run; None: the file's.
+    writing: sees, and may replace, what blocks write into the stream.
     """
 
     #: Whether latent attention mixes the latent vectors and makes values of them afterwards, as llama.cpp does; before
@@ -72,6 +76,7 @@ class Run:
     constants: dict[Hashable, tuple[Tensor, ...]] = field(default_factory=dict)
     taken: Taken | None = None
     store: DeviceWeights | None = None
+    writing: Writing | None = None
 
     def at(self, layer: int, rows: tuple[int, ...] | None = None) -> Run:
         """The same run inside one layer."""
@@ -101,6 +106,14 @@ class Run:
         if self.watch is None:
             return x
         return self.watch(f"{name}-{self.layer}" if self.layer >= 0 else name, x)
+
+    def written(self, name: str, y: Tensor) -> Tensor:
+        """Announce what the block of this name writes into the stream; what comes back is what is added to it."""
+        return y if self.writing is None else self.writing(self.layer, name, y)
+
+    def within(self) -> Run:
+        """The same run inside of a block, where nothing is written into the stream."""
+        return self if self.writing is None else replace(self, writing=None)
 
     def constant(self, key: Hashable, like: Tensor, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """What `make` gives for values like this one, the first time that a layer asks. key: what it depends on beside

@@ -63,3 +63,15 @@ def retrace(op: Operator, g: Tensor, seen: Seen, tally: Tally = None) -> Tensor:
         seen(op.name, g)
         return retrace(op.skip, g, seen, tally)
     return op.adjoint(g, tally)
+
+
+def pulled_back(op: Operator, g: Tensor, seen: Seen) -> Tensor:
+    """op.adjoint(g) for a layer; the cotangent of every block's write is shown on the way, the last one first."""
+    if isinstance(op, Sequential):
+        for part in reversed(op.operators):
+            g = pulled_back(part, g, seen)
+        return g
+    if isinstance(op, Residual):
+        seen(op.name, g)
+        return pulled_back(op.skip, g, seen) + op.branch.adjoint(g)
+    return op.adjoint(g)
