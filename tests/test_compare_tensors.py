@@ -222,7 +222,7 @@ def nudged(source: Path, target: Path, size: float) -> Path:
     return target
 
 
-@pytest.mark.parametrize("name", ["llama", "llama tied", "gemma3", "phi3", "qwen3moe", "granitehybrid"])
+@pytest.mark.parametrize("name", ["llama", "llama tied", "gemma3", "phi3", "qwen3moe", "granitehybrid", "gemma3n"])
 def test_the_first_order_is_what_small_changes_do(name: str, tmp_path: Path) -> None:
     """It is off by what is of second order: nudges of half the size, a quarter of the error."""
     one = make(name.split()[0], tmp_path / "one.gguf", **FAMILIES[name])

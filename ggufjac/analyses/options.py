@@ -420,8 +420,8 @@ class CompareTensorsOptions(CompareOptions):
         choices=("last", "all"),
     )
     tokens: int = option(
-        512,
-        "with --by: of each text whose every position counts, at most (default 512)",
+        256,
+        "with --by: of each text whose every position counts, at most (default 256)",
         parse=parse.positive,
         metavar="N",
     )

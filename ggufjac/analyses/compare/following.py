@@ -94,14 +94,15 @@ class AnswerScores:
         for at, own, below in zip(self._slices, self._own, self._below, strict=True):
             logits = finals.logits(at)
             likeliest.append(logits.argmax(-1))
-            numbers.append(torch.stack([_numbers(widened(own) - below, row, self.answers[at]) for row in logits]))
+            ln_p = widened(own) - below
+            p = ln_p.exp()
+            numbers.append(torch.stack([_numbers(p, ln_p, row, self.answers[at]) for row in logits]))
         return torch.cat(numbers, -1).cpu(), torch.cat(likeliest, -1)
 
 
-def _numbers(ln_p: Tensor, row: Tensor, answers: Tensor) -> Tensor:
-    """[3, positions] of the logits [positions, n_vocab] of a hybrid; ln_p: what the one file thinks, [positions,
-    n_vocab] float64."""
+def _numbers(p: Tensor, ln_p: Tensor, row: Tensor, answers: Tensor) -> Tensor:
+    """[3, positions] of the logits [positions, n_vocab] of a hybrid; p, ln_p: what the one file thinks, float64."""
     wide = widened(row)
     below = wide.logsumexp(-1)
     logit = wide.gather(-1, answers.to(wide.device)[:, None])[:, 0]
-    return torch.stack([logit, logit - below, (ln_p.exp() * (ln_p - wide)).sum(-1) + below])
+    return torch.stack([logit, logit - below, (p * (ln_p - wide)).sum(-1) + below])
