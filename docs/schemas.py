@@ -34,6 +34,7 @@ HEAD = "| field | type | meaning |\n|---|---|---|\n"
 COMMANDS = {
     "explain": "verify --explain",
     "steer_pairs": "steer --positive --negative",
+    "steer_words": "steer --say",
     "lens_vectors": "lens vectors",
     "lens_swap": "lens swap",
     "lens_compare": "lens compare",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         read_lens,
         steer,
         steer_pairs,
+        steer_words,
     )
     from ggufjac.chat.prompt import Message, Prompt
     from ggufjac.maps.detached import DetachedMap
@@ -55,6 +56,7 @@ _HOMES = {
             "read_lens",
             "steer",
             "steer_pairs",
+            "steer_words",
         ),
         "ggufjac.api",
     ),
@@ -89,6 +91,7 @@ __all__ = [
     "read_lens",
     "steer",
     "steer_pairs",
+    "steer_words",
 ]
 
 

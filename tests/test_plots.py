@@ -53,6 +53,7 @@ NAMES = {
     "lens": {"lens-1", "lens-2", "lens-3", "ranks-1"},
     "steering": {"strengths", "layers"},
     "steering-pairs": {"strengths", "separation"},
+    "steering-words": {"strengths"},
     "lens-vectors": {"vectors"},
     "lens-swap": {"next"},
     "lens-comparison": {"difference"},

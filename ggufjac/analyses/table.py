@@ -67,6 +67,7 @@ TABLE = (
     AnalysisEntry("ablate", "ablation", "ablate", "Ablation", "AblateOptions", batch=True),
     AnalysisEntry("steer", "steering", "steer.steering", "Steered", "SteerOptions"),
     AnalysisEntry("steer_pairs", "steering-pairs", "steer.pairs", "SteeredPairs", "SteerPairsOptions"),
+    AnalysisEntry("steer_words", "steering-words", "steer.words", "SteeredWords", "SteerWordsOptions"),
     AnalysisEntry("compare", "comparison", "compare.comparison", "Comparison", "CompareOptions"),
     AnalysisEntry("explain", "explanation", "judge.explain", "Explanation", "ExplainOptions"),
     AnalysisEntry("lens", "lens", "lens.read", "LensGrids"),
