@@ -30,7 +30,7 @@ NAMES = (
     "lens",
 )
 #: Run alone: they write files, or want a process of their own.
-ALONE = ("results", "synth", "device", "budgets")
+ALONE = ("results", "synth", "device", "budgets", "steer")
 
 
 def main() -> int:
