@@ -35,6 +35,7 @@ COMMANDS = {
     "explain": "verify --explain",
     "compare_tensors": "compare --by",
     "steer_pairs": "steer --positive --negative",
+    "steer_words": "steer --say",
     "lens_vectors": "lens vectors",
     "lens_swap": "lens swap",
     "lens_compare": "lens compare",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         read_lens,
         steer,
         steer_pairs,
+        steer_words,
     )
     from ggufjac.chat.prompt import Message, Prompt
     from ggufjac.maps.detached import DetachedMap
@@ -59,6 +60,7 @@ _HOMES = {
             "read_lens",
             "steer",
             "steer_pairs",
+            "steer_words",
         ),
         "ggufjac.api",
     ),
@@ -95,6 +97,7 @@ __all__ = [
     "read_lens",
     "steer",
     "steer_pairs",
+    "steer_words",
 ]
 
 

@@ -30,6 +30,7 @@ from ggufjac.analyses.options import (
     PatchOptions,
     SteerOptions,
     SteerPairsOptions,
+    SteerWordsOptions,
 )
 from ggufjac.analyses.table import COMMANDS
 from ggufjac.chat.prompt import Prompt
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from ggufjac.analyses.patch import Patching
     from ggufjac.analyses.steer.pairs import SteeredPairs
     from ggufjac.analyses.steer.steering import Steered
+    from ggufjac.analyses.steer.words import SteeredWords
     from ggufjac.chat.prompt import PromptLike
     from ggufjac.maps.lens.lens import Lens
     from ggufjac.maps.model import Model
@@ -140,6 +142,18 @@ def steer_pairs(
     require_known(SteerPairsOptions, options)
     chosen = SteerPairsOptions(**options)
     result: SteeredPairs = _run("steer_pairs", model, (positive, negative, prompt), chosen)
+    return result
+
+
+def steer_words(
+    model: Source, prompt: PromptLike, *, concept: PromptLike | None = None, **options: Any
+) -> SteeredWords:
+    """What a prompt goes on with, pushed towards words: say=(" wedding",), or a concept prompt's own. options: those of
+    `ggufjac.analyses.options.SteerWordsOptions`, by their names."""
+    from ggufjac.option import require_known
+
+    require_known(SteerWordsOptions, options)
+    result: SteeredWords = _run("steer_words", model, (concept, prompt), SteerWordsOptions(**options))
     return result
 
 
@@ -284,7 +298,7 @@ def _told(command: str, opened: Any, prompts: tuple[Any, ...], options: Any) -> 
         return
     from ggufjac.reports import progress
 
-    if command in ("explain", "patch", "steer_pairs", "compare_tensors"):  # what cannot be planned
+    if command in ("explain", "patch", "steer_pairs", "steer_words", "compare_tensors"):  # what cannot be planned
         with progress.watched(command) as tracker:
             yield tracker
         return

@@ -51,12 +51,14 @@ from ggufjac.analyses.options import (
     PatchOptions,
     SteerOptions,
     SteerPairsOptions,
+    SteerWordsOptions,
 )
 from ggufjac.analyses.ordinary import ordinary
 from ggufjac.analyses.patch import patch
 from ggufjac.analyses.plan import plan
 from ggufjac.analyses.steer.pairs import steer_pairs
 from ggufjac.analyses.steer.steering import steer
+from ggufjac.analyses.steer.words import steer_words
 from ggufjac.analyses.table import KINDS
 from ggufjac.maps.model import Model
 from tinymodels import make
@@ -133,6 +135,12 @@ def compute(model: Model, kind: str, **how: Any) -> Result:
             (IDS[5:9], IDS[6:10], IDS[7:9]),
             prompt,
             SteerPairsOptions(strengths=(1.0, 2.0), tokens=4, neutral=("the bridge",), **how),
+        ),
+        "steering-words": lambda: steer_words(
+            model,
+            None,
+            prompt,
+            SteerWordsOptions(say=("#300",), strengths=(0.5, 1.0), tokens=4, more=(IDS[6:9],), **how),
         ),
         "steering": lambda: steer(model, prompt, IDS[6:9], SteerOptions(strengths=(0.5, 1.0), tokens=4, **how)),
     }

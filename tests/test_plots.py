@@ -55,6 +55,7 @@ NAMES = {
     "patch": {"stream", "attn", "mlp", "scatter"},
     "steering": {"strengths", "layers"},
     "steering-pairs": {"strengths", "separation"},
+    "steering-words": {"strengths"},
     "lens-vectors": {"vectors"},
     "lens-swap": {"next"},
     "lens-comparison": {"difference"},

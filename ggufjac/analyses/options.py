@@ -14,6 +14,7 @@ from ggufjac.option import flag_of, option, options_of
 from ggufjac.rules import PRESETS, rules_called
 
 if TYPE_CHECKING:
+    from ggufjac.chat.prompt import PromptLike
     from ggufjac.network.texts import Sampling
 
 #: A token: its text, "#ID", or its id.
@@ -453,11 +454,15 @@ class CompareTensorsOptions(CompareOptions):
 class SteerOptions(SamplingOptions):
     """layer: None to choose it; strengths: those of the steered texts; tokens: how many more there are; counted: the
     concept's tokens (none: found from its map); export: a file for the control vector of the layers export_layers
-    (None: all that llama.cpp steers); directions: what the vector of a layer is.
+    (None: all that llama.cpp steers); directions: what the vector of a layer is. more: further prompts (text, token ids
+    or `Prompt`), which go on beside the first.
     """
 
     follows: ClassVar[bool] = False
+    #: Whether strengths are sought where none are named.
+    sought: ClassVar[bool] = False
 
+    more: tuple[PromptLike, ...] = option((), "further prompts", hidden=True)
     layer: int | None = option(
         None,
         "steer what leaves this layer, from 0; auto (default): where the concept gains the most at a fixed price",
@@ -529,6 +534,38 @@ class SteerPairsOptions(SteerOptions):
     neutral: tuple[str, ...] = option(
         (), "of pairs: measure the price on this text; may be repeated", metavar="TEXT", repeated=True
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteerWordsOptions(SteerOptions):
+    """say: the words (None: a concept prompt's own); strengths: 1 adds half of the stream's usual length (none: those
+    that cost half of the price, the price and twice as much); layer: None for seven tenths of the network; neutral:
+    ordinary texts on which the price is measured (none: those that come along); export_layers: those of the file (None:
+    the steered one). rules: of the maps that the words are pulled back through.
+    """
+
+    sought: ClassVar[bool] = True
+
+    say: Tokens | None = option(
+        None,
+        "the word to say: its text, with its space in front, or #ID; may be repeated",
+        metavar="WORD",
+        repeated=True,
+    )
+    strengths: tuple[float, ...] = option(
+        (),
+        "how hard (default: what costs half of the price, the price and twice as much)",
+        name="strength",
+        parse=parse.strength,
+        several=True,
+        metavar="X",
+    )
+    neutral: tuple[str, ...] = option(
+        (), "measure the price on this text; may be repeated", metavar="TEXT", repeated=True
+    )
+
+    def usual_rules(self) -> str:
+        return "detached" if self.path is not None else "rlens"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,7 @@ TABLE = (
     AnalysisEntry("patch", "patch", "patch", "Patching", "PatchOptions"),
     AnalysisEntry("steer", "steering", "steer.steering", "Steered", "SteerOptions"),
     AnalysisEntry("steer_pairs", "steering-pairs", "steer.pairs", "SteeredPairs", "SteerPairsOptions"),
+    AnalysisEntry("steer_words", "steering-words", "steer.words", "SteeredWords", "SteerWordsOptions"),
     AnalysisEntry("compare", "comparison", "compare.comparison", "Comparison", "CompareOptions"),
     AnalysisEntry(
         "compare_tensors", "tensor-comparison", "compare.tensors", "TensorComparison", "CompareTensorsOptions"

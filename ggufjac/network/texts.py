@@ -7,7 +7,7 @@ run anew as a whole for every token: slower, and the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -100,15 +100,18 @@ class Sampling:
     top_k: int = 0
     seeds: tuple[int, ...] = ()
 
-    def chooser(self, n: int) -> Callable[[Tensor], Tensor]:
-        """From the logits [n, n_vocab] of n texts to a token of each [n], once for every step."""
+    def chooser(self, n: int) -> Callable[..., Tensor]:
+        """From the logits [n, n_vocab] of n texts to a token of each [n], once for every step; with a mask [n], the
+        others have 0 and use up none of their random numbers."""
         generators = [torch.Generator().manual_seed(seed) for seed in self.seeds or (self.seed,) * n]
 
-        def choose(logits: Tensor) -> Tensor:
-            rows = logits.cpu().double()
-            if self.temperature == 0:
-                return rows.argmax(-1)
-            return torch.tensor([self._draw(row, own) for row, own in zip(rows, generators, strict=True)])
+        def choose(logits: Tensor, mask: Tensor | None = None) -> Tensor:
+            chosen = torch.zeros(n, dtype=torch.long)
+            for i in range(n):
+                if mask is None or bool(mask[i]):
+                    row = logits[i].cpu().double()
+                    chosen[i] = row.argmax() if self.temperature == 0 else self._draw(row, generators[i])
+            return chosen
 
         return choose
 
@@ -127,7 +130,7 @@ class Sampling:
 @dataclass(frozen=True)
 class NextToken:
     """One more token of every text: the logits [n, n_vocab] it was chosen by, the tokens [n], and whether each text
-    was still going on [n]."""
+    was still going on [n] (false as well while its prompt is read)."""
 
     logits: Tensor
     tokens: Tensor
@@ -135,19 +138,35 @@ class NextToken:
 
 
 def goes_on(
-    reading: Reading, tokens: Tensor, n_tokens: int, sampling: Sampling, ends: Callable[[int], bool] = lambda _: False
+    reading: Reading,
+    prompts: Tensor | Sequence[Sequence[int]],
+    n_tokens: int,
+    sampling: Sampling,
+    ends: Callable[[int], bool] = lambda _: False,
 ) -> Iterator[NextToken]:
-    """Texts that begin with `tokens` [n, P] and go on for n_tokens more, or until all have come to a token that ends
-    them."""
-    choose = sampling.chooser(len(tokens))
-    alive = torch.ones(len(tokens), dtype=torch.bool)
-    for _ in range(n_tokens):
+    """Texts that begin with prompts ([n, P], or of a length each) and go on for n_tokens more, or until all have come
+    to a token that ends them.
+
+    The longer prompts are read token by token beyond the shortest one's end, while the others go on already.
+    """
+    texts = [list(map(int, prompt)) for prompt in prompts]
+    choose, lengths = sampling.chooser(len(texts)), torch.tensor([len(text) for text in texts])
+    ended = torch.zeros(len(texts), dtype=torch.bool)
+    at = int(lengths.min())
+    tokens = torch.tensor([text[:at] for text in texts])
+    while n_tokens > 0:
         logits = reading.read(tokens)
-        chosen = choose(logits)
+        begun = lengths <= at
+        alive = begun & (at < lengths + n_tokens) & ~ended
+        chosen = choose(logits, begun)
         yield NextToken(logits, chosen, alive)
-        alive = alive & ~torch.tensor([ends(token) for token in chosen.tolist()])
-        if not alive.any():
+        ended |= alive & torch.tensor([ends(token) for token in chosen.tolist()])
+        at += 1
+        if bool((ended | (at >= lengths + n_tokens)).all()):
             return
+        chosen = torch.tensor(
+            [text[at - 1] if at <= len(text) else token for text, token in zip(texts, chosen.tolist(), strict=True)]
+        )
         tokens = chosen[:, None]
 
 

@@ -1,7 +1,8 @@
 """What a push gains and what it costs, in nats a token.
 
-The gain is by how much ln of the probability of the concept's tokens rises in the text that is not steered, where such
-tokens are given; otherwise by how much mean ln p of the positive texts' own tokens rises. The price is KL(not steered
+The gain is by how much ln of the probability of the concept's tokens rises, where such tokens are given: in the texts
+that are written with the push and without, as a push that works changes the text from its first token on. Otherwise it
+is by how much mean ln p of the positive texts' own tokens rises. The price is KL(not steered
 || steered) of the next token on ordinary texts, the mean over their positions.
 """
 
@@ -18,7 +19,7 @@ from ggufjac.analyses.common.agreement import kl_divergence
 from ggufjac.analyses.steer.concepts import mass
 from ggufjac.analyses.steer.leverage import POSITIONS, PRICE
 from ggufjac.families import Family
-from ggufjac.network.texts import Influence, logits_of_texts
+from ggufjac.network.texts import Influence, Reading, Sampling, goes_on, logits_of_texts
 from ggufjac.quants.memory.devices import widened
 from ggufjac.quants.memory.store import DeviceWeights
 
@@ -46,15 +47,15 @@ class Effect:
 class Effects:
     """Measures pushes.
 
-    spoken: texts whose own tokens' likelihood is the gain; unsteered: a text and the position from which on the gain is
-    that of the tokens `counted` there, where there are any; neutral: ordinary texts.
+    spoken: texts whose own tokens' likelihood is the gain; prompt: what goes on, likeliest token by token, where the
+    gain is that of the tokens `counted`; neutral: ordinary texts. ends: which tokens end a text.
     """
 
     def __init__(
         self,
         family: Family,
         spoken: Sequence[Sequence[int]],
-        unsteered: tuple[Tensor, int],
+        prompt: Sequence[int],
         counted: tuple[int, ...],
         neutral: Sequence[Sequence[int]],
         dtype: torch.dtype,
@@ -63,39 +64,66 @@ class Effects:
         device: str | torch.device = "cpu",
         memory: int | None = None,
         store: DeviceWeights | None = None,
+        ends: Callable[[int], bool] = lambda _: False,
     ) -> None:
+        self._ends = ends
         self._family, self._dtype, self._n_ctx = family, dtype, n_ctx
         self._device, self._memory, self._store = device, memory, store
         self._counted = counted
-        text, first = unsteered
-        self._text, self._first = text[: first + POSITIONS], first
+        self._prompt, self._steps = list(prompt), max(1, min(POSITIONS, n_ctx - len(prompt)))
         self._spoken = [torch.tensor(list(ids[:LONGEST])) for ids in spoken[:TEXTS] if len(ids) > 1]
         self._neutral = [torch.tensor(list(ids[:LONGEST])) for ids in neutral[:TEXTS]]
         self._usual = [next(self._read(ids[None]))[0] for ids in self._neutral]
-        self._before = torch.tensor([self._said(*heard) for heard in self._heard(None, 1)], dtype=torch.float64)
+        (self._before,) = self._said(None, 1)
+
+    @property
+    def usual(self) -> Tensor:
+        """How likely every token is in the ordinary texts, the mean over their positions: [n_vocab]."""
+        return torch.stack([logits.softmax(-1).mean(0) for logits in self._usual]).mean(0)
 
     def of(self, pushes: Pushes, n: int) -> list[Effect]:
         """The effects of n pushes."""
+        gains = [after - self._before for after in self._said(pushes, n)]
+        return [Effect(*each) for each in zip(gains, self.prices(pushes, n), strict=True)]
+
+    def prices(self, pushes: Pushes, n: int) -> list[float]:
+        """What n pushes cost."""
         prices = torch.zeros(n, len(self._neutral), dtype=torch.float64)
         for i, (ids, usual) in enumerate(zip(self._neutral, self._usual, strict=True)):
             steered = (row for piece in self._read(ids.expand(n, -1), pushes) for row in piece)
             prices[:, i] = torch.tensor([kl_divergence(usual, row) for row in steered], dtype=torch.float64)
-        after = torch.tensor([self._said(*heard) for heard in self._heard(pushes, n)], dtype=torch.float64)
-        rises = after.unflatten(0, (-1, n)) - self._before[:, None]
-        return [Effect(*each) for each in zip(rises.mean(0).tolist(), prices.mean(1).tolist(), strict=True)]
+        found: list[float] = prices.mean(1).tolist()
+        return found
 
-    def _heard(self, pushes: Pushes | None, n: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The logits and tokens of every text of which a gain is measured, n times each."""
-        for ids in (self._text,) if self._counted else self._spoken:
-            first = self._first if self._counted else 0
-            for piece in self._read(ids.expand(n, -1), pushes, first):
-                yield from ((row, ids) for row in piece)
-
-    def _said(self, logits: Tensor, ids: Tensor) -> float:
+    def _said(self, pushes: Pushes | None, n: int) -> list[float]:
+        """What a gain is the rise of, for every push."""
         if self._counted:
-            return float(mass(logits, self._counted).mean())
-        ln_p = widened(logits[:-1]).log_softmax(-1)
-        return float(ln_p.gather(-1, ids[1:, None].to(ln_p.device)).mean())
+            return self._written(pushes, n)
+        said = torch.zeros(n, len(self._spoken), dtype=torch.float64)
+        for k, ids in enumerate(self._spoken):
+            rows = (row for piece in self._read(ids.expand(n, -1), pushes) for row in piece)
+            for i, logits in enumerate(rows):
+                ln_p = widened(logits[:-1]).log_softmax(-1)
+                said[i, k] = ln_p.gather(-1, ids[1:, None].to(ln_p.device)).mean()
+        found: list[float] = said.mean(1).tolist()
+        return found
+
+    def _written(self, pushes: Pushes | None, n: int) -> list[float]:
+        """ln of the counted tokens' probability in the texts that are written, the mean over their steps."""
+        reading = Reading(
+            self._family,
+            self._n_ctx,
+            self._dtype,
+            influence=None if pushes is None else pushes(slice(0, n)),
+            device=self._device,
+            memory=self._memory,
+            store=self._store,
+        )
+        steps = list(goes_on(reading, [self._prompt] * n, self._steps, Sampling(), self._ends))
+        said = torch.stack([mass(step.logits.cpu(), self._counted) for step in steps], 1)
+        alive = torch.stack([step.alive for step in steps], 1)
+        found: list[float] = (torch.where(alive, said, 0).sum(1) / alive.sum(1)).tolist()
+        return found
 
     def _read(self, texts: Tensor, pushes: Pushes | None = None, first: int = 0) -> Iterator[Tensor]:
         return logits_of_texts(

@@ -23,10 +23,11 @@ from ggufjac.analyses.options import SteerPairsOptions
 from ggufjac.analyses.steer.concepts import is_word
 from ggufjac.analyses.steer.contrast import Contrast, Kind, Separation, contrast_of, folds, separations
 from ggufjac.analyses.steer.control import Exported, exportable
-from ggufjac.analyses.steer.effects import NEUTRAL, Effects, best_at_price
+from ggufjac.analyses.steer.effects import NEUTRAL, Effects, Pushes, best_at_price
 from ggufjac.analyses.steer.leverage import PRICE, candidate_layers
+from ggufjac.analyses.steer.others import others_of, prompts_of
 from ggufjac.analyses.steer.trials import PairsCandidate, ablation, along, best_kind, candidates_of, chosen_of
-from ggufjac.analyses.steer.writing import Continuation, Writer, require_steerable
+from ggufjac.analyses.steer.writing import Continuation, OtherPrompt, PushedText, Writer, require_steerable
 from ggufjac.chat.prompt import Prompt, PromptLike
 from ggufjac.errors import UserError
 from ggufjac.llamacpp.control import ControlFile
@@ -37,17 +38,6 @@ from ggufjac.maps.notes import text_of
 FEWEST = 2
 #: Tokens that stand for the positive set are said in so many of its texts at least, and these are so many at most.
 SAID_IN, COUNTED = 2, 24
-
-
-@dataclass(frozen=True)
-class PairsText:
-    """A text that was steered, or freed from the direction. strength: 0 where it was taken out; gain, price: in nats a
-    token, as `effects` says."""
-
-    strength: float
-    text: Continuation
-    gain: float
-    price: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +54,8 @@ class SteeredPairs(PromptResult):
     tokens ("tokens") or of the positive texts ("texts"). price: at which strengths are compared, in nats a token;
     best: the strength of the largest gain at that price (None: it was taken out). temperature, top_p, top_k: how
     tokens are drawn. unsteered: what the prompt goes on with by itself; steered: with every strength, or without the
-    direction. control: the exported file, which has the best strength at a factor of 1. cached: whether a step cost
+    direction; others: the same of further prompts. control: the exported file, which has the best strength at a factor
+    of 1. cached: whether a step cost
     one token, or the whole text.
     """
 
@@ -91,7 +82,8 @@ class SteeredPairs(PromptResult):
     top_p: float
     top_k: int
     unsteered: Continuation
-    steered: tuple[PairsText, ...]
+    steered: tuple[PushedText, ...]
+    others: tuple[OtherPrompt, ...]
     control: Exported | None
     cached: bool
 
@@ -117,7 +109,9 @@ def steer_pairs(
             f"the leading singular vector needs pairs; there are {len(a)} positive and {len(b)} negative texts"
         )
     given = tokens_named(model, options.counted, "counted")
-    require_steerable(model, len(subject.ids), options)
+    further = prompts_of(model, options)
+    for ids in (subject.ids, *further):
+        require_steerable(model, len(ids), options)
     wanted = None if options.export is None else _exported_layers(model, options)
     ablated = _ablated_layers(model.family.n_layer, options)
     speller = subject.speller
@@ -130,9 +124,9 @@ def steer_pairs(
     held = folds(len(a), len(b), options.seed)
     found = separations(contrast, held)
     store = subject.model.family.source.placed(torch.device(options.device), options.memory).store
-    writer = Writer(model, subject.ids, options, store)
+    writer = Writer(model, (subject.ids, *further), options, store)
     subject.lap("unsteered text")
-    unsteered = writer.write([0.0], None)[0]
+    unsteered = [texts[0] for texts in writer.write([0.0], None)]
     counted = given or _said_by(a, b, speller)
     neutral = [model.ids_of(text) for text in options.neutral or NEUTRAL]
 
@@ -140,7 +134,7 @@ def steer_pairs(
         return Effects(
             model.family,
             spoken,
-            (unsteered.whole, len(subject.ids) - 1),
+            subject.ids,
             given,
             neutral,
             options.values_dtype,
@@ -148,6 +142,7 @@ def steer_pairs(
             device=options.device,
             memory=options.memory,
             store=store,
+            ends=writer.ends,
         )
 
     layers = candidate_layers(model.family.n_layer) if options.layer is None else (options.layer,)
@@ -171,10 +166,13 @@ def steer_pairs(
 
     subject.lap("steered texts")
     strengths = (0.0,) if ablated else options.strengths
-    pushes = ablation(model, v, ablated) if ablated else along(model, layer, v * distance, strengths)
-    texts = writer.write(strengths, pushes(slice(None)))
+
+    def pushes(given: Sequence[float]) -> Pushes:
+        return ablation(model, v, ablated) if ablated else along(model, layer, v * distance, given)
+
+    texts = writer.write(strengths, lambda given: pushes(given)(slice(None)))
     subject.lap("gains and prices")
-    measured = effects(a).of(pushes, len(strengths))
+    measured = effects(a).of(pushes(strengths), len(strengths))
     best = None if ablated else best_at_price(strengths, measured)[0]
     control: Exported | None = None
     if wanted is not None and best is not None:
@@ -183,7 +181,7 @@ def steer_pairs(
     subject.lap("likelihoods")
     lengths = torch.cat((contrast.a, contrast.b))[:, layer].norm(dim=-1)
     return SteeredPairs(
-        **subject.facts(top_predictions(unsteered.logits[0], speller)),
+        **subject.facts(top_predictions(unsteered[0].logits[0], speller)),
         positive=tuple(_shown(model, *text) for text in zip(positive, a, strict=True)),
         negative=tuple(_shown(model, *text) for text in zip(negative, b, strict=True)),
         at=options.at,
@@ -204,19 +202,20 @@ def steer_pairs(
         temperature=options.temperature,
         top_p=options.top_p,
         top_k=options.top_k,
-        unsteered=writer.told(unsteered, counted, speller),
+        unsteered=writer.told(unsteered[0], counted, speller),
         steered=tuple(
-            PairsText(strength, writer.told(text, counted, speller), effect.gain, effect.price)
-            for strength, text, effect in zip(strengths, texts, measured, strict=True)
+            PushedText(strength, writer.told(text, counted, speller), effect.gain, effect.price)
+            for strength, text, effect in zip(strengths, texts[0], measured, strict=True)
         ),
+        others=others_of(model, options, further, writer, unsteered, texts, counted, speller),
         control=control,
         cached=writer.cached,
         arrays=subject.arrays(
             positive=contrast.a,
             negative=contrast.b,
             direction=v,
-            **{"tokens.unsteered": unsteered.new},
-            **{f"tokens.{i}": text.new for i, text in enumerate(texts)},
+            **{"tokens.unsteered": unsteered[0].new},
+            **{f"tokens.{i}": text.new for i, text in enumerate(texts[0])},
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,7 +18,8 @@ from ggufjac.analyses.steer.concepts import concept_tokens
 from ggufjac.analyses.steer.control import Exported, directions, export, exportable
 from ggufjac.analyses.steer.influences import ConceptMaps, ControlVector, Steering
 from ggufjac.analyses.steer.leverage import Candidate, candidate_layers, candidates
-from ggufjac.analyses.steer.writing import WRITES, Continuation, Writer, require_steerable
+from ggufjac.analyses.steer.others import others_of, prompts_of
+from ggufjac.analyses.steer.writing import WRITES, Continuation, OtherPrompt, Writer, require_steerable
 from ggufjac.chat.prompt import PromptLike
 from ggufjac.maps.model import Model
 
@@ -32,7 +34,8 @@ class Steered(PromptResult):
     found. writes: what the direction at the end of the first steered text writes through the lens at that layer.
     unsteered: what the prompt goes on with by itself; steered: with every strength. cached: whether a step cost one
     token, or the whole text. exactness: ||sum J x + c - h|| / ||h|| of the concept's map at the layer. control: the
-    exported file; controlled: what the prompt goes on with when it is added with a factor of 1.
+    exported file; others: what further prompts go on with; controlled: what the prompt goes on with when it is added
+    with a factor of 1.
     """
 
     kind: ClassVar[str] = "steering"
@@ -54,6 +57,7 @@ class Steered(PromptResult):
     cached: bool
     exactness: float
     top_k: int = 0
+    others: tuple[OtherPrompt, ...] = ()
 
 
 def steer(
@@ -70,14 +74,17 @@ def steer(
     start, n_layer = Subject(model, prompt, options, decoder=source.decoder), model.family.n_layer
     ids = start.ids
     given = tokens_named(model, options.counted, "counted")
-    require_steerable(model, len(ids), options)
+    further = prompts_of(model, options)
+    for each in (ids, *further):
+        require_steerable(model, len(each), options)
     wanted = None if options.export is None else exportable(model, options.export_layers)
 
     source.lap("the concept's map")
     linear, speller = source.linear, source.speller
-    writer = Writer(model, ids, options, linear.store)
+    writer = Writer(model, (ids, *further), options, linear.store)
     source.lap("unsteered text")
-    unsteered = writer.write([0.0], None)[0]
+    alone = [texts[0] for texts in writer.write([0.0], None)]
+    unsteered = alone[0]
     source.lap("the concept's tokens")
     counted = given or concept_tokens(
         linear, linear.logits, unsteered.usual, source.decoder, model.vocab, seed=options.seed
@@ -98,8 +105,15 @@ def steer(
 
     source.lap("steered texts")
     maps = ConceptMaps(model.family, linear, (layer,))
-    steering = Steering(maps, [layer] * len(options.strengths), options.strengths)
-    texts = writer.write(options.strengths, steering)
+    steering: list[Steering] = []
+
+    def pushing(strengths: Sequence[float]) -> Steering:
+        steering.append(Steering(maps, [layer] * len(strengths), strengths))
+        return steering[-1]
+
+    by_prompt = writer.write(options.strengths, pushing)
+    texts = list(by_prompt[0])
+    pushed = steering[0].directions[: len(texts)]
     control: Exported | None = None
     if wanted is not None and options.export is not None:
         source.lap("control vector")
@@ -107,7 +121,7 @@ def steer(
         found, cosines = directions(
             model, maps, unsteered.whole, layers, options.directions, seed=options.seed, n_ctx=writer.n_ctx
         )
-        texts += writer.write([1.0], ControlVector(model.family, found))
+        texts += writer.write([1.0], lambda _: ControlVector(model.family, found))[0]
         control = export(options.export, model, found, options.directions, left_out, cosines)
 
     source.lap("likelihoods")
@@ -125,18 +139,19 @@ def steer(
         candidates=tried,
         counts=tuple(speller.piece(token) for token in counted),
         counts_given=bool(given),
-        writes=source.writes(maps.seen(layer, steering.directions[:1, -1]), WRITES)[0],
+        writes=source.writes(maps.seen(layer, pushed[:1, -1]), WRITES)[0],
         unsteered=told[0],
         steered=tuple(told[1:n]),
         control=control,
         controlled=told[n] if control is not None else None,
         cached=writer.cached,
         exactness=float(maps.misses()[0]),
+        others=others_of(model, options, further, writer, alone, by_prompt, counted, speller),
         arrays={
             "concept": torch.tensor(source.ids),
             "prompt": torch.tensor(ids),
             "written": maps.written[0],
-            "directions": steering.directions,
+            "directions": pushed,
             "tokens.unsteered": unsteered.new,
             **{f"tokens.{i}": text.new for i, text in enumerate(texts[: n - 1])},
             **({} if control is None else {"control": torch.stack(list(found.values()))}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +41,30 @@ class Continuation:
     own: float
 
 
+@dataclass(frozen=True)
+class PushedText:
+    """A text that was steered, or freed from a direction. strength: 0 where it was taken out; gain, price: in nats a
+    token, as `effects` says."""
+
+    strength: float
+    text: Continuation
+    gain: float
+    price: float
+
+
+@dataclass(frozen=True)
+class OtherPrompt:
+    """What one more prompt goes on with: unsteered, and steered with every strength."""
+
+    prompt: str
+    unsteered: Continuation
+    steered: tuple[Continuation, ...]
+
+
+#: Makes what pushes texts with strengths of their own.
+Pushing = Callable[[Sequence[float]], Influence]
+
+
 def require_steerable(model: Model, n_tokens: int, options: SteerOptions) -> None:
     """Raise UserError for layers and strengths that there are not, and for a text that does not fit."""
     n_layer, n_ctx = model.family.n_layer, model.family.n_ctx_train
@@ -53,7 +77,7 @@ def require_steerable(model: Model, n_tokens: int, options: SteerOptions) -> Non
             f"the prompt's {n_tokens} tokens and {options.tokens} more do not fit the model's context of {n_ctx}; "
             f"ask for at most {n_ctx - n_tokens}"
         )
-    if not options.strengths or not all(math.isfinite(x) and x != 0 for x in options.strengths):
+    if not (options.strengths or options.sought) or not all(math.isfinite(x) and x != 0 for x in options.strengths):
         raise UserError("strengths must be finite and not 0: the text that is not steered is written in any case")
 
 
@@ -78,43 +102,48 @@ class WrittenText:
 
 
 class Writer:
-    """Lets the prompt go on; store: where a device has the weights."""
+    """Lets prompts go on, side by side; store: where a device has the weights."""
 
-    def __init__(self, model: Model, ids: Sequence[int], options: SteerOptions, store: DeviceWeights | None) -> None:
+    def __init__(
+        self, model: Model, prompts: Sequence[Sequence[int]], options: SteerOptions, store: DeviceWeights | None
+    ) -> None:
         self._model = model
-        self._prompt = torch.tensor(list(ids))
+        self._prompts = [list(ids) for ids in prompts]
         self._options = options
         self._store = store
         self._known = model.vocab.n_tokens
-        self.n_ctx = len(ids) + options.tokens
+        self.n_ctx = max(map(len, self._prompts)) + options.tokens
         self.cached = model.family.resumes
 
-    def write(self, strengths: Sequence[float], influence: Influence | None) -> list[WrittenText]:
+    def write(self, strengths: Sequence[float], pushing: Pushing | None) -> list[list[WrittenText]]:
+        """What every prompt goes on with, with every strength."""
         o = self._options
+        cases = [(ids, strength) for ids in self._prompts for strength in strengths]
         reading = Reading(
             self._model.family,
             self.n_ctx,
             o.values_dtype,
-            influence=influence,
+            influence=None if pushing is None else pushing([strength for _, strength in cases]),
             device=o.device,
             memory=o.memory,
             store=self._store,
         )
-        n = len(strengths)
-        steps = list(goes_on(reading, self._prompt.expand(n, -1), o.tokens, o.sampling, self._ends))
+        steps = list(goes_on(reading, [ids for ids, _ in cases], o.tokens, o.sampling, self.ends))
         tokens = torch.stack([step.tokens for step in steps], 1)
-        lengths = torch.stack([step.alive for step in steps], 1).sum(1).tolist()
+        alive = torch.stack([step.alive for step in steps], 1)
         logits = torch.stack([step.logits.cpu() for step in steps], 1)
-        return [
+        texts = [
             WrittenText(
-                strengths[i],
-                self._prompt,
-                tokens[i, : lengths[i]],
-                logits[i, : lengths[i]],
-                self._ends(int(tokens[i, lengths[i] - 1])),
+                strength,
+                torch.tensor(ids),
+                tokens[i, alive[i]],
+                logits[i, alive[i]],
+                self.ends(int(tokens[i, alive[i]][-1])),
             )
-            for i in range(n)
+            for i, (ids, strength) in enumerate(cases)
         ]
+        n = len(strengths)
+        return [texts[i : i + n] for i in range(0, len(texts), n)]
 
     def told(self, text: WrittenText, counted: tuple[int, ...], speller: Speller) -> Continuation:
         """What there is to say about a text, the model that is not steered being its judge."""
@@ -123,7 +152,7 @@ class Writer:
             self._model.family,
             text.whole[None, :-1],
             o.values_dtype,
-            first=len(self._prompt) - 1,
+            first=len(text.prompt) - 1,
             n_ctx=self.n_ctx,
             device=o.device,
             memory=o.memory,
@@ -140,7 +169,7 @@ class Writer:
             own=mean_ln_p(text.logits, new),
         )
 
-    def _ends(self, token: int) -> bool:
+    def ends(self, token: int) -> bool:
         return token < self._known and self._model.vocab.ends_text(token)
 
     def _spelled(self, tokens: Sequence[int]) -> str:

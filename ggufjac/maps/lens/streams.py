@@ -89,6 +89,20 @@ class TextStreams(NetworkMap):
             found |= dict(zip(below, whole.split(widths, -1), strict=True))
         return {layer: found[layer] for layer in layers}
 
+    def pulled(self, functionals: Tensor, layers: Sequence[int]) -> dict[int, Tensor]:
+        """Functionals [n, width of the last] of the last stream, at all positions at once, as each block's stream sees
+        them: the mean over positions p of sum_p' M_l[p', p]^T f, [n, width], by block.
+
+        What the transposed Jacobians make of them, without the Jacobians: one sweep of n columns.
+        """
+        f = functionals.to(self.inputs)
+        found = {self.n_layer - 1: f} if self.n_layer - 1 in layers else {}
+        below = [layer for layer in layers if layer < self.n_layer - 1]
+        if below:
+            g = f[:, None].expand(-1, self.n_positions, -1).to(self._inside).contiguous()
+            found |= dict(self._descend(g, below))
+        return found
+
     def _chunked_rows(self, d: int, below: Sequence[int], total: int) -> Tensor:
         def sweep(piece: slice) -> Tensor:
             rows = range(d)[piece]

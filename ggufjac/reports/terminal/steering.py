@@ -24,6 +24,7 @@ KINDS = {
     "mean": "differences of the means",
     "pca": "leading singular vectors of the pairs' differences",
     "map": "differences of what the exact maps write",
+    "words": "what raises the words",
 }
 #: Tokens of the concept that are named, and of the direction.
 COUNTED, WRITTEN = 16, 5
@@ -87,11 +88,18 @@ def _texts(s: Steered, width: int) -> Table:
     table.add_column("ln p", justify="right")
     if roomy:
         table.add_column("own", justify="right", style=words.DIM)
-    rows = [(_strength(text), text) for text in (s.unsteered, *s.steered)]
+    rows: list[tuple[Text, Continuation | str | None]] = [(_strength(text), text) for text in (s.unsteered, *s.steered)]
     if s.controlled is not None:
         rows.append((Text("vector × 1"), s.controlled))
+    for other in s.others:
+        rows.append((Text(), None))
+        rows.append((Text(), other.prompt))
+        rows += [(_strength(text), text) for text in (other.unsteered, *other.steered)]
     counted = frozenset(piece.id for piece in s.counts)
     for name, text in rows:
+        if not isinstance(text, Continuation):
+            table.add_row(name, prompt_line(text))
+            continue
         table.add_row(
             name,
             text_line(text, counted),
@@ -101,6 +109,11 @@ def _texts(s: Steered, width: int) -> Table:
             *([f"{text.own:.2f}"] if roomy else []),
         )
     return table
+
+
+def prompt_line(prompt: str | None) -> Text:
+    """The prompt that the rows below go on with; None: an empty line above it."""
+    return Text("") if prompt is None else Text(readable(prompt), style="italic")
 
 
 def _strength(text: Continuation) -> Text:
@@ -154,9 +167,9 @@ def control_table(control: Exported) -> Table:
     concept = control.kind in ("left", "written")
     sizes = f"{min(control.lengths):.3g} to {max(control.lengths):.3g} long"
     like = "what the concept's tokens write" if concept else "the difference of the means"
-    agree = f"cosine {min(control.cosines):.2f} to {max(control.cosines):.2f} with {like}"
+    agree = f", cosine {min(control.cosines):.2f} to {max(control.cosines):.2f} with {like}" if control.cosines else ""
     grid.add_row("file", Text(visible(control.file)))
-    grid.add_row("layers", f"{_ranges(control.layers)}: {KINDS[control.kind]}, {sizes}, {agree}")
+    grid.add_row("layers", f"{_ranges(control.layers)}: {KINDS[control.kind]}, {sizes}{agree}")
     if control.left_out:
         grid.add_row("left out", f"{_ranges(control.left_out)}: llama.cpp does not steer there")
     grid.add_row("use", Text(f"llama-cli --control-vector-scaled {visible(control.file)} 1.0 ..."))

@@ -3,7 +3,7 @@ sets differ."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -12,11 +12,12 @@ from rich.text import Text
 from ggufjac.analyses.steer.leverage import candidate_layers
 from ggufjac.analyses.steer.pairs import SteeredPairs
 from ggufjac.analyses.steer.trials import PairsCandidate
+from ggufjac.analyses.steer.writing import Continuation
 from ggufjac.readable import readable
 from ggufjac.reports import phrases, words
 from ggufjac.reports.terminal import layout, runs
 from ggufjac.reports.terminal.layout import ROOMY
-from ggufjac.reports.terminal.steering import choice, control_table, text_line, took
+from ggufjac.reports.terminal.steering import choice, control_table, prompt_line, text_line, took
 
 #: Counted tokens that are named.
 COUNTED = 12
@@ -99,16 +100,27 @@ def _texts(s: SteeredPairs, width: int) -> Table:
     for one in s.steered:
         name = Text("taken out" if s.ablated else f"{one.strength:g}")
         rows.append((name, one.text, words.signed(one.gain), f"{one.price:.2f}"))
+    _add(table, rows, counted, width)
+    for other in s.others:
+        table.add_row("", prompt_line(None))
+        table.add_row("", prompt_line(other.prompt))
+        texts = zip([name for name, *_ in rows], (other.unsteered, *other.steered), strict=True)
+        _add(table, [(name, text, Text(""), "") for name, text in texts], counted, width)
+    return table
+
+
+def _add(
+    table: Table, rows: Sequence[tuple[Text, Continuation, Text, str]], counted: frozenset[int], width: int
+) -> None:
     for name, text, gain, price in rows:
         table.add_row(
             name,
             text_line(text, counted),
-            *([f"{text.counted}/{len(text.tokens)}"] if s.counts else []),
+            *([f"{text.counted}/{len(text.tokens)}"] if counted else []),
             gain,
             price,
             *([f"{text.likelihood:.2f}"] if width >= ROOMY else []),
         )
-    return table
 
 
 def _layers(s: SteeredPairs) -> Table:
@@ -147,7 +159,7 @@ def _tried(one: PairsCandidate | None, largest: float, ablated: bool) -> list[Re
 
 
 def _notes(s: SteeredPairs) -> list[str]:
-    whose = "the counted tokens' ln p in the text without steering" if s.measured == "tokens" else "the positive texts"
+    whose = "the counted tokens' ln p in the text that is written" if s.measured == "tokens" else "the positive texts"
     state = "the mean of a text's states, without the first" if s.at == "mean" else "the state of a text's last token"
     lines = [
         f"gain: of {whose}, price: KL(without || with) on ordinary texts, both in nats a token",

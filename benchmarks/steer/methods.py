@@ -1,0 +1,249 @@
+"""Which way of steering says a concept most often at an equal price: concepts x methods x models.
+
+Every method pushes behind one layer, at seven tenths of the network, and as hard as makes it cost the same:
+KL(without || with) of the next token on ordinary texts, in nats a token, is searched to 3%. Then prompts that have
+nothing to do with a concept go on, tokens drawn at temperature 1 with the same random numbers for all methods, and the
+texts are counted that hold one of the concept's words; these were fixed beforehand (benchmarks/steer/concepts.json).
+"Others" are the texts that hold a counted word which no method was given by name: directions of words are given two.
+± is the standard error over the prompts. "mass" is the mean probability of the concept's words on the ordinary texts.
+
+    python -m benchmarks steer.methods --save steer.jsonl                  # measures what the file does not have yet
+    python -m benchmarks steer.methods --save steer.jsonl --models smollm2-135m --concepts weddings
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks.steer.concepts import Concept, Material, read
+from benchmarks.steer.directions import Directions
+from benchmarks.steer.measures import Meter, Place, Priced, Pushing, Rated, fixed, texts_of
+from benchmarks.steer.operators import Variants, along, scaled, streamed
+from benchmarks.table import Table
+from ggufjac.errors import UserError
+from ggufjac.maps.model import Model
+from ggufjac.registry import resolve
+
+#: The layer at this share of the network, on which methods were tried for one concept beforehand.
+DEPTH = 0.7
+PRICE = 0.5
+PUBLISHED, MENDED, NOTHING = "published operator", "operator's own end", "not steered"
+METHODS = (
+    PUBLISHED,
+    MENDED,
+    "prompt state",
+    "prompt state less neutral",
+    "left, leading",
+    "left, of the words",
+    "right, of the words",
+    "pairs mean",
+    "pairs pca",
+    "pairs map",
+    "words of the prompt",
+    "words, named",
+    "random",
+)
+#: Those that are run on larger models.
+FEW = (PUBLISHED, MENDED, "pairs mean", "words of the prompt", "words, named", "random")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is run on a model: prompts, seeds of each, tokens of a text; ordinary texts, tokens of each; methods."""
+
+    prompts: int
+    seeds: int
+    tokens: int
+    ordinary: int
+    length: int
+    methods: Sequence[str]
+
+
+MODELS = {
+    "smollm2-135m": Size(8, 2, 16, 2, 16, METHODS),
+    "qwen2.5-coder-0.5b": Size(8, 1, 16, 2, 16, FEW),
+    "qwen2.5-coder-1.5b": Size(6, 1, 12, 2, 12, FEW[:-1]),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method on a concept and a model, and the texts that it wrote."""
+
+    model: str
+    concept: str
+    method: str
+    layer: int
+    strength: float
+    price: float
+    mass: float
+    texts: tuple[Rated, ...]
+
+    def rate(self, of: str = "hits") -> tuple[float, float]:
+        """The share of texts, and its standard error over prompts."""
+        return _mean(self.texts, lambda text: float(getattr(text, of) > 0))
+
+    def words(self) -> tuple[float, float]:
+        """Counted words a token."""
+        return _mean(self.texts, lambda text: text.hits / text.tokens)
+
+
+def _mean(texts, value) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+    by_prompt: dict[int, list[float]] = {}
+    for text in texts:
+        by_prompt.setdefault(text.prompt, []).append(value(text))
+    means = torch.tensor([sum(each) / len(each) for each in by_prompt.values()], dtype=torch.float64)
+    return float(means.mean()), float(means.std() / len(means) ** 0.5)
+
+
+class Bench:
+    """One model: every method on one concept after the other."""
+
+    def __init__(self, name: str, model: Model, material: Material) -> None:
+        self.name, self.model, self.material = name, model, material
+        self.size = MODELS[name]
+        self.layer = round(DEPTH * (model.family.n_layer - 1))
+        self.meter = Meter(model, material.neutral[: self.size.ordinary], self.size.length)
+        self.length = float(self.meter.lengths()[self.layer])
+        self.directions = Directions(model, material, self.layer, self.meter.usual)
+
+    def cells(self, concept: Concept, wanted: Sequence[str]) -> Iterator[Cell]:
+        """Some methods on a concept."""
+        tokens, prompts, size = concept.tokens(self.model), self.material.prompts[: self.size.prompts], self.size
+
+        def written(pushing: Pushing | None, priced: Sequence[Priced], names: Sequence[str]) -> Iterator[Cell]:
+            strengths, n = [each.strength for each in priced], len(priced)
+            texts = texts_of(self.model, prompts, size.seeds, size.tokens, pushing, strengths, [concept] * n)
+            for method, p, rated in zip(names, priced, texts, strict=True):
+                yield Cell(self.name, concept.name, method, self.layer, p.strength, p.price, p.mass, tuple(rated))
+
+        def priced(pushing: Pushing, n: int = 1) -> list[Priced]:
+            return self.meter.at_price(pushing, n, PRICE, [tokens] * n)
+
+        if NOTHING in wanted:
+            yield from written(None, [Priced(0.0, 0.0, self.meter.usual_mass(tokens))], [NOTHING])
+        found = self.directions.of(concept, wanted)
+        if found:
+            places = [Place(self.layer, v / v.norm() * self.length) for v in found.values()]
+            pushing = fixed(self.model, places)
+            yield from written(pushing, priced(pushing, len(found)), list(found))
+        if PUBLISHED in wanted or MENDED in wanted:
+            variants = Variants(self.model, self.meter.texts, self.layer)
+            terms, maps = variants.terms(concept.prompt, "detached")
+            if PUBLISHED in wanted:
+                known = along(self.model, self.layer, [(terms.cumsum(1), True)], 0.0)
+                yield from written(streamed(maps, self.layer), priced(known), [PUBLISHED])
+            if MENDED in wanted:
+                pushing = scaled(self.model, self.layer, maps.written[0])
+                yield from written(pushing, priced(pushing), [MENDED])
+
+
+# --- the file ----------------------------------------------------------------------------------------------------
+
+
+def load(path: Path) -> list[Cell]:
+    """Raises UserError where it is no such file."""
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [Cell(**{**line, "texts": tuple(Rated(**text) for text in line["texts"])}) for line in lines]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no file of `python -m benchmarks steer.methods`: {error}") from None
+
+
+def measure(path: Path, names: Sequence[str], concepts: Sequence[str] | None) -> None:
+    """Add to a file what it lacks, a concept at a time."""
+    material = read()
+    for name in names:
+        with Model.open(resolve(name)) as model, torch.no_grad():
+            bench: Bench | None = None
+            for concept in material.concepts:
+                done = {(cell.model, cell.concept, cell.method) for cell in (load(path) if path.exists() else [])}
+                every = (NOTHING, *MODELS[name].methods)
+                wanted = [method for method in every if (name, concept.name, method) not in done]
+                if not wanted or (concepts is not None and concept.name not in concepts):
+                    continue
+                bench = bench or Bench(name, model, material)
+                since = time.perf_counter()
+                for cell in bench.cells(concept, wanted):
+                    with path.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(asdict(cell), ensure_ascii=False) + "\n")
+                print(f"{name}, {concept.name}: {time.perf_counter() - since:.0f} s", flush=True)
+
+
+# --- tables ------------------------------------------------------------------------------------------------------
+
+
+def lines(path: Path) -> Iterator[str]:
+    cells = load(path)
+    for name in dict.fromkeys(cell.model for cell in cells):
+        here = [cell for cell in cells if cell.model == name]
+        yield from table(here).lines()
+        yield ""
+    for cell in _examples(cells):
+        yield f"* {cell.model}, {cell.concept}, {cell.method}: “{cell.texts[0].text.strip()}”"
+
+
+def table(cells: Sequence[Cell]) -> Table:
+    """The share of texts by concept, of one model, and what holds for all concepts together."""
+    concepts = list(dict.fromkeys(cell.concept for cell in cells))
+    methods = [m for m in (NOTHING, *METHODS) if any(cell.method == m for cell in cells)]
+    first = cells[0]
+    n = len(first.texts)
+    note = (
+        f"{first.model}, layer {first.layer}, a price of {PRICE} nats a token: {n} texts of at most "
+        f"{max(text.tokens for text in first.texts)} tokens for each cell, {len({t.prompt for t in first.texts})} "
+        f"prompts; the share of texts with a word of the concept, in percent."
+    )
+    headings = ("method", *concepts, "all", "others", "words a token", "mass")
+    return Table(headings, (_row(method, concepts, cells) for method in methods), note)
+
+
+def _row(method: str, concepts: Sequence[str], cells: Sequence[Cell]) -> list[str]:
+    here = {cell.concept: cell for cell in cells if cell.method == method}
+    shown = [_percent(*here[c].rate()) if c in here else "" for c in concepts]
+    each = list(here.values())
+    return [
+        method,
+        *shown,
+        _percent(*_over([cell.rate() for cell in each])),
+        _percent(*_over([cell.rate("others") for cell in each])),
+        _percent(*_over([cell.words() for cell in each]), digits=1),
+        f"{100 * sum(cell.mass for cell in each) / len(each):.2f}",
+    ]
+
+
+def _over(rates: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The mean over concepts, and its standard error from those of each."""
+    n = len(rates)
+    return sum(mean for mean, _ in rates) / n, sum(error**2 for _, error in rates) ** 0.5 / n
+
+
+def _percent(mean: float, error: float, digits: int = 0) -> str:
+    return f"{100 * mean:.{digits}f} ± {100 * error:.{digits}f}"
+
+
+def _examples(cells: Sequence[Cell]) -> list[Cell]:
+    """The first text of the winner and of the published operator, of one concept on each model."""
+    return [c for c in cells if c.concept == "San Francisco" and c.method in (PUBLISHED, "pairs mean", "words, named")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--save", type=Path, required=True, metavar="FILE", help="where results are kept")
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--concepts", nargs="+", metavar="NAME")
+    args = parser.parse_args()
+    measure(args.save, args.models, args.concepts)
+    for line in lines(args.save):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
