@@ -31,7 +31,7 @@ NAMES = (
     "patch",
 )
 #: Run alone: they write files, or want a process of their own.
-ALONE = ("results", "synth", "device", "budgets")
+ALONE = ("results", "synth", "device", "budgets", "steer")
 
 
 def main() -> int:

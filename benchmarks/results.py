@@ -6,6 +6,7 @@
     python -m benchmarks results device --from device.json        # what `python -m benchmarks device` wrote
     python -m benchmarks results faithfulness --scores a.json     # what `python -m benchmarks faithfulness` saved
     python -m benchmarks results lens.settling lens.intermediates --lenses FOLDER
+    python -m benchmarks results steer.methods --steering a.jsonl  # what `python -m benchmarks steer methods` saved
 
 The section "device" is measured on a machine with a GPU, and written from its file alone. Without --scale the section
 "scale" measures a synthetic Llama 3.1 8B, which takes 5 GB of the disk meanwhile; without --scores the section
@@ -47,12 +48,13 @@ KERNELS = ("--types", "Q4_K,Q6_K,Q8_0,Q4_0,F16", "--shapes", "4096x14336", "--co
 @dataclass(frozen=True)
 class Sources:
     """models: of "scale". check: the file from which "device" is written; scores: those of "faithfulness", if any;
-    lenses: the folder of fits."""
+    lenses: the folder of fits; steering: the files of "steer.methods"."""
 
     models: Sequence[str] = ()
     check: Path | None = None
     scores: Sequence[Path] = ()
     lenses: Path | None = None
+    steering: Sequence[Path] = ()
 
 
 #: The lines of one section.
@@ -171,8 +173,16 @@ def _folder(sources: Sources) -> Path:
     return sources.lenses
 
 
+def _steer(sources: Sources) -> Iterator[str]:
+    from benchmarks.steer import methods
+
+    if not sources.steering:
+        raise UserError("texts that were steered are kept in files: --steering FILE")
+    yield from methods.lines(sources.steering)
+
+
 #: Sections that are written from what an option names.
-NAMED = ("device", "lens.settling", "lens.intermediates")
+NAMED = ("device", "lens.settling", "lens.intermediates", "steer.methods")
 SECTIONS: dict[str, Section] = {
     "full_map": _table("full_map"),
     "rules": _table("rules"),
@@ -191,6 +201,7 @@ SECTIONS: dict[str, Section] = {
     "lens.cost": _table("lens.cost"),
     "lens.settling": _lens_settling,
     "lens.intermediates": _lens_intermediates,
+    "steer.methods": _steer,
     "faithfulness": _faithfulness,
     "device": _device,
 }
@@ -241,11 +252,18 @@ def main() -> int:
         "--scores", type=Path, nargs="+", default=[], metavar="FILE", help='of the section "faithfulness"'
     )
     parser.add_argument("--lenses", type=Path, metavar="FOLDER", help="of the sections of lenses: where the fits are")
+    parser.add_argument(
+        "--steering", type=Path, nargs="+", default=[], metavar="FILE", help='of the section "steer.methods"'
+    )
     args = parser.parse_args()
     try:
-        there = {"device": args.check, **dict.fromkeys(NAMED[1:], args.lenses)}
+        there = {
+            "device": args.check,
+            **dict.fromkeys(NAMED[1:3], args.lenses),
+            "steer.methods": args.steering or None,
+        }
         measurable = [name for name in SECTIONS if name not in NAMED or there[name] is not None]
-        _run(args.sections or measurable, Sources(args.scale, args.check, args.scores, args.lenses))
+        _run(args.sections or measurable, Sources(args.scale, args.check, args.scores, args.lenses, args.steering))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -7,8 +7,8 @@ texts are counted that hold one of the concept's words; these were fixed beforeh
 "Others" are the texts that hold a counted word which no method was given by name: directions of words are given two.
 ± is the standard error over the prompts. "mass" is the mean probability of the concept's words on the ordinary texts.
 
-    python -m benchmarks steer.methods --save steer.jsonl                  # measures what the file does not have yet
-    python -m benchmarks steer.methods --save steer.jsonl --models smollm2-135m --concepts weddings
+    python -m benchmarks steer methods --save steer.jsonl                  # measures what the file does not have yet
+    python -m benchmarks steer methods --save steer.jsonl --models smollm2-135m --concepts weddings --seeds 1
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -35,6 +35,8 @@ from ggufjac.registry import resolve
 DEPTH = 0.7
 PRICE = 0.5
 PUBLISHED, MENDED, NOTHING = "published operator", "operator's own end", "not steered"
+#: The concept whose texts are shown.
+EXAMPLE = "San Francisco"
 METHODS = (
     PUBLISHED,
     MENDED,
@@ -106,9 +108,9 @@ def _mean(texts, value) -> tuple[float, float]:  # type: ignore[no-untyped-def]
 class Bench:
     """One model: every method on one concept after the other."""
 
-    def __init__(self, name: str, model: Model, material: Material) -> None:
+    def __init__(self, name: str, model: Model, material: Material, seeds: int | None = None) -> None:
         self.name, self.model, self.material = name, model, material
-        self.size = MODELS[name]
+        self.size = MODELS[name] if seeds is None else replace(MODELS[name], seeds=seeds)
         self.layer = round(DEPTH * (model.family.n_layer - 1))
         self.meter = Meter(model, material.neutral[: self.size.ordinary], self.size.length)
         self.length = float(self.meter.lengths()[self.layer])
@@ -154,22 +156,28 @@ def load(path: Path) -> list[Cell]:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return [Cell(**{**line, "texts": tuple(Rated(**text) for text in line["texts"])}) for line in lines]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no file of `python -m benchmarks steer.methods`: {error}") from None
+        raise UserError(f"{path} is no file of `python -m benchmarks steer methods`: {error}") from None
 
 
-def measure(path: Path, names: Sequence[str], concepts: Sequence[str] | None) -> None:
-    """Add to a file what it lacks, a concept at a time."""
+def measure(
+    path: Path,
+    names: Sequence[str],
+    concepts: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
+    seeds: int | None = None,
+) -> None:
+    """Add to a file what it lacks, a concept at a time; None: all concepts, the models' own methods and seeds."""
     material = read()
     for name in names:
         with Model.open(resolve(name)) as model, torch.no_grad():
             bench: Bench | None = None
             for concept in material.concepts:
                 done = {(cell.model, cell.concept, cell.method) for cell in (load(path) if path.exists() else [])}
-                every = (NOTHING, *MODELS[name].methods)
+                every = (NOTHING, *(MODELS[name].methods if methods is None else methods))
                 wanted = [method for method in every if (name, concept.name, method) not in done]
                 if not wanted or (concepts is not None and concept.name not in concepts):
                     continue
-                bench = bench or Bench(name, model, material)
+                bench = bench or Bench(name, model, material, seeds)
                 since = time.perf_counter()
                 for cell in bench.cells(concept, wanted):
                     with path.open("a", encoding="utf-8") as file:
@@ -180,8 +188,9 @@ def measure(path: Path, names: Sequence[str], concepts: Sequence[str] | None) ->
 # --- tables ------------------------------------------------------------------------------------------------------
 
 
-def lines(path: Path) -> Iterator[str]:
-    cells = load(path)
+def lines(paths: Sequence[Path]) -> Iterator[str]:
+    """A table for each model, and a few texts."""
+    cells = [cell for path in paths for cell in load(path)]
     for name in dict.fromkeys(cell.model for cell in cells):
         here = [cell for cell in cells if cell.model == name]
         yield from table(here).lines()
@@ -195,13 +204,15 @@ def table(cells: Sequence[Cell]) -> Table:
     concepts = list(dict.fromkeys(cell.concept for cell in cells))
     methods = [m for m in (NOTHING, *METHODS) if any(cell.method == m for cell in cells)]
     first = cells[0]
-    n = len(first.texts)
+    texts = [len(next(cell for cell in cells if cell.concept == concept).texts) for concept in concepts]
     note = (
-        f"{first.model}, layer {first.layer}, a price of {PRICE} nats a token: {n} texts of at most "
-        f"{max(text.tokens for text in first.texts)} tokens for each cell, {len({t.prompt for t in first.texts})} "
-        f"prompts; the share of texts with a word of the concept, in percent."
+        f"{first.model}, layer {first.layer}; texts of at most {max(t.tokens for cell in cells for t in cell.texts)} "
+        f"tokens, {len({t.prompt for t in first.texts})} prompts; texts for each cell: "
+        f"{', '.join(map(str, texts)) if len(set(texts)) > 1 else texts[0]}. The share of texts with a word of the "
+        "concept, in percent, and over all of the concepts: texts with words that were not given, counted words among "
+        "100 tokens, the words' mean probability on ordinary text."
     )
-    headings = ("method", *concepts, "all", "others", "words a token", "mass")
+    headings = ("method", *concepts, "all", "others", "words", "mass, %")
     return Table(headings, (_row(method, concepts, cells) for method in methods), note)
 
 
@@ -209,13 +220,15 @@ def _row(method: str, concepts: Sequence[str], cells: Sequence[Cell]) -> list[st
     here = {cell.concept: cell for cell in cells if cell.method == method}
     shown = [_percent(*here[c].rate()) if c in here else "" for c in concepts]
     each = list(here.values())
+    # a mean over other concepts than those of the rows beside it would be no comparison
+    whole = len(each) == len(concepts)
     return [
         method,
         *shown,
-        _percent(*_over([cell.rate() for cell in each])),
-        _percent(*_over([cell.rate("others") for cell in each])),
-        _percent(*_over([cell.words() for cell in each]), digits=1),
-        f"{100 * sum(cell.mass for cell in each) / len(each):.2f}",
+        _percent(*_over([cell.rate() for cell in each])) if whole else "",
+        _percent(*_over([cell.rate("others") for cell in each])) if whole else "",
+        _percent(*_over([cell.words() for cell in each]), digits=1) if whole else "",
+        f"{100 * sum(cell.mass for cell in each) / len(each):.2f}" if whole else "",
     ]
 
 
@@ -230,8 +243,8 @@ def _percent(mean: float, error: float, digits: int = 0) -> str:
 
 
 def _examples(cells: Sequence[Cell]) -> list[Cell]:
-    """The first text of the winner and of the published operator, of one concept on each model."""
-    return [c for c in cells if c.concept == "San Francisco" and c.method in (PUBLISHED, "pairs mean", "words, named")]
+    """The first text of some methods, of one concept on each model."""
+    return [c for c in cells if c.concept == EXAMPLE and c.method in (PUBLISHED, "pairs mean", "words, named")]
 
 
 def main() -> None:
@@ -239,9 +252,11 @@ def main() -> None:
     parser.add_argument("--save", type=Path, required=True, metavar="FILE", help="where results are kept")
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--concepts", nargs="+", metavar="NAME")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="NAME", help=", ".join(METHODS))
+    parser.add_argument("--seeds", type=int, metavar="N", help="of each prompt")
     args = parser.parse_args()
-    measure(args.save, args.models, args.concepts)
-    for line in lines(args.save):
+    measure(args.save, args.models, args.concepts, args.methods, args.seeds)
+    for line in lines([args.save]):
         print(line, flush=True)
 
 
