@@ -368,7 +368,7 @@ def test_the_command_its_file_and_its_round_trip(
     tiny_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     saved, control = tmp_path / "s.safetensors", tmp_path / "c.gguf"
-    base = ["steer", str(tiny_path), "--concept", "the", "--prompt", "The bridge"]
+    base = ["steer", str(tiny_path), "--concept", "the", "--method", "operator", "--prompt", "The bridge"]
     extras = ["--strength", "1", "-0.5", "1", "--tokens", "4", "--export", str(control), "--save", str(saved)]
     assert run([*base, *extras]) == 0
     shown = capsys.readouterr().out

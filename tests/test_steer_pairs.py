@@ -158,34 +158,28 @@ def test_effects_are_measured_by_plain_passes(models: dict[str, Model]) -> None:
     model = models["llama"]
     v = torch.randn(3, model.family.d, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     v[0] = 0
-    whole = torch.tensor(IDS[:8])
-    for counted in ((), (300, 42)):
-        effects = Effects(model.family, A, (whole, 4), counted, (IDS[:6],), torch.float64, n_ctx=32)
-        found = effects.of(lambda which: Pushed(model.family, [1] * len(v[which]), v[which]), 3)
-        assert (found[0].gain, found[0].price) == (pytest.approx(0.0), pytest.approx(0.0))
-        for i, one in enumerate(found):
+    effects = Effects(model.family, A, (), (), (IDS[:6],), torch.float64, n_ctx=32)
+    found = effects.of(lambda which: Pushed(model.family, [1] * len(v[which]), v[which]), 3)
+    assert (found[0].gain, found[0].price) == (pytest.approx(0.0), pytest.approx(0.0))
+    for i, one in enumerate(found):
 
-            def ln_p(ids: torch.Tensor, i: int = i) -> tuple[torch.Tensor, torch.Tensor]:
-                pushed = Pushed(model.family, [1], v[i : i + 1])
-                read = (
-                    logits_of_texts(model.family, ids[None], torch.float64, influence=how)
-                    for how in (None, lambda _: pushed)
-                )
-                plain, steered = (next(each)[0].log_softmax(-1) for each in read)
-                return plain, steered
+        def ln_p(ids: torch.Tensor, i: int = i) -> tuple[torch.Tensor, torch.Tensor]:
+            pushed = Pushed(model.family, [1], v[i : i + 1])
+            read = (
+                logits_of_texts(model.family, ids[None], torch.float64, influence=how)
+                for how in (None, lambda _: pushed)
+            )
+            plain, steered = (next(each)[0].log_softmax(-1) for each in read)
+            return plain, steered
 
-            plain, steered = ln_p(torch.tensor(IDS[:6]))
-            assert one.price == pytest.approx(float((plain.exp() * (plain - steered)).sum(-1).mean()), abs=1e-9)
-            if counted:
-                before, after = (x[4:, list(counted)].logsumexp(-1).mean() for x in ln_p(whole))
-                gains = [float(after - before)]
-            else:
-                gains = []
-                for ids in A:
-                    at = torch.arange(len(ids) - 1), torch.tensor(ids[1:])
-                    before, after = (x[at].mean() for x in ln_p(torch.tensor(ids)))
-                    gains.append(float(after - before))
-            assert one.gain == pytest.approx(np.mean(gains), abs=1e-9)
+        plain, steered = ln_p(torch.tensor(IDS[:6]))
+        assert one.price == pytest.approx(float((plain.exp() * (plain - steered)).sum(-1).mean()), abs=1e-9)
+        gains = []
+        for ids in A:
+            at = torch.arange(len(ids) - 1), torch.tensor(ids[1:])
+            before, after = (x[at].mean() for x in ln_p(torch.tensor(ids)))
+            gains.append(float(after - before))
+        assert one.gain == pytest.approx(np.mean(gains), abs=1e-9)
 
 
 def test_the_best_strength_is_within_the_price() -> None:

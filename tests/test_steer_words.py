@@ -117,7 +117,7 @@ def test_the_searched_strength_costs_the_price(model: Model) -> None:
     assert costs == pytest.approx([0.25, 0.5, 1.0], rel=1.1 * WITHIN)
     assert found.best == found.steered[1].strength
     assert found.layer == usual_layer(model.family.n_layer)
-    assert found.rules.startswith("norm") or "rlens" in found.rules
+    assert found.rules == str(DOUBLE.linearisation)
     # measured anew, by plain passes
     v = found.arrays["direction"] * found.length * found.best
     ids = torch.tensor([model.tokenize("the bridge over the water")])
