@@ -38,14 +38,20 @@ def usual_layer(n_layer: int) -> int:
 
 
 def own_words(ids: Sequence[int], usual: Tensor, vocab: Vocabulary) -> tuple[int, ...]:
-    """The tokens of a prompt that are its own; usual [n_vocab]: how likely every token is in ordinary text."""
+    """The tokens of a prompt that are its own: words that ordinary text says rarely, however they are written; usual
+    [n_vocab]: how likely every token is there."""
     return tuple(token for token in dict.fromkeys(ids) if _tells(token, usual, vocab))
 
 
 def _tells(token: int, usual: Tensor, vocab: Vocabulary) -> bool:
     if token >= vocab.n_tokens or vocab.is_special(token):
         return False
-    return is_word(vocab.piece(token)) and float(usual[token]) < RARE
+    piece = vocab.piece(token)
+    if not is_word(piece) or not float(usual[token]) < RARE:
+        return False
+    # "The" at the beginning is " the" elsewhere
+    small = vocab.tokenize(f" {piece.decode('utf-8', 'ignore').strip().lower()}", add_special=False)
+    return len(small) != 1 or float(usual[small[0]]) < RARE
 
 
 def saying(
