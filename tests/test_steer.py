@@ -127,6 +127,25 @@ def test_steered_steps_are_the_definition(family: str, opened: Opened) -> None:
         assert apart(logits, expected) < 1e-12
 
 
+def test_along_its_end_the_concept_adds_one_direction(opened: Opened) -> None:
+    model, n = opened("llama"), TEXT.shape[1]
+    concept = ConceptMaps(model.family, model.linearize(CONCEPT, dtype=torch.float64), (1,))
+    steering = Steering(concept, (1,), (0.7,), "end")
+    reading = Reading(model.family, n, torch.float64, influence=steering)
+    logits = [reading.read(TEXT[:, a:b]) for a, b in ((0, 5), (5, 6), (6, n))][-1][0]
+    j = dense(model, 1)
+    a = torch.einsum("dtn,tn->d", j, model.embed(CONCEPT, torch.float64))
+    assert apart(steering.directions[0], a.expand(n, -1)) < 1e-12
+    how, x = run_of(TEXT[0].tolist()), embedded(model.family, TEXT[0], torch.float64)
+    with torch.no_grad():
+        for i, part in enumerate(model.family.layers):
+            x = build(part, how.at(i), x)[1]
+            if i == 1:
+                x = x + 0.7 * x.norm(dim=-1, keepdim=True) * a / a.norm() / 2
+        expected = model.family.head.value(how, model.family.output_norm.value(how, x))[-1]
+    assert apart(logits, expected) < 1e-12
+
+
 def test_a_strength_of_nothing_changes_nothing(opened: Opened) -> None:
     model = opened("llama")
     concept = ConceptMaps(model.family, model.linearize(CONCEPT, dtype=torch.float64), (1,))

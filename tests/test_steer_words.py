@@ -239,7 +239,7 @@ def test_the_command_and_its_round_trip(tiny_path: Path, tmp_path: Path, capsys:
     [
         (["--say", "a", "--concept", "b"], "either --concept or --say, not both"),
         (["--say", "a", "--method", "words"], "--method says how a concept steers"),
-        (["--say", "a", "--direction", "left"], "--direction goes with --concept TEXT --method operator"),
+        (["--say", "a", "--direction", "left"], "--direction goes with --concept TEXT --method operator or end"),
         (["--concept", "a", "--method", "operator", "--neutral", "x"], "--neutral goes with"),
         (["--concept", "a", "--ablate"], "--ablate goes with --positive and --negative"),
         (["--say", "a", "--prompt", ""], "the prompt is empty"),

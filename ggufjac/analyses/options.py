@@ -455,7 +455,8 @@ class SteerOptions(SamplingOptions):
     """layer: None to choose it; strengths: those of the steered texts; tokens: how many more there are; counted: the
     concept's tokens (none: found from its map); export: a file for the control vector of the layers export_layers
     (None: all that llama.cpp steers); directions: what the vector of a layer is. more: further prompts (text, token ids
-    or `Prompt`), which go on beside the first.
+    or `Prompt`), which go on beside the first; along: whether the maps are given the text's own vectors, as published,
+    or the concept's, which is a fixed direction.
     """
 
     follows: ClassVar[bool] = False
@@ -463,6 +464,12 @@ class SteerOptions(SamplingOptions):
     sought: ClassVar[bool] = False
 
     more: tuple[PromptLike, ...] = option((), "further prompts", hidden=True)
+    along: Literal["text", "end"] = option(
+        "text",
+        "what the maps are given: the text's own vectors, or the concept's",
+        choices=("text", "end"),
+        hidden=True,
+    )
     layer: int | None = option(
         None,
         "steer what leaves this layer, from 0; auto (default): where the concept gains the most at a fixed price",

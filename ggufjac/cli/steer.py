@@ -29,8 +29,8 @@ GO_WITH = {
     "at": ((PAIRS,), OF_SETS),
     "ablate": ((PAIRS,), OF_SETS),
     "ablate_layers": ((PAIRS,), OF_SETS),
-    "directions": ((OPERATOR,), "--concept TEXT --method operator"),
-    "neutral": ((PAIRS, WORDS), f"{OF_SETS}, --say, or --concept without --method operator"),
+    "directions": ((OPERATOR,), "--concept TEXT --method operator or end"),
+    "neutral": ((PAIRS, WORDS), f"{OF_SETS}, --say, or --concept without --method operator or end"),
     "say": ((WORDS,), "no --concept and no sets of texts: it names the words itself"),
 }
 
@@ -48,9 +48,9 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     command.add_argument("--concept", metavar="TEXT", help="the prompt whose words, or whose maps, steer")
     command.add_argument(
         "--method",
-        choices=("words", "operator"),
-        help="of a concept: towards its words (default, where the model's stream has one plane), or the published "
-        "operator, its maps applied to the text",
+        choices=("words", "end", "operator"),
+        help="of a concept: towards its words (default, where the model's stream has one plane), along what its maps "
+        "write at its end, or by the published operator, its maps applied to the text",
     )
     options.add(command, SteerWordsOptions, only=("say",))
     for name in SETS:
@@ -96,7 +96,7 @@ def execute(args: argparse.Namespace) -> int:
             _require_meant(given, (way,))
         chosen = options.chosen(args, KINDS[way], model)
         prompt, *further = [each.on(model) for each in typed]
-        chosen = replace(chosen, more=tuple(further))
+        chosen = replace(chosen, more=tuple(further), along="end" if args.method == "end" else "text")
         # before it is told how long it takes
         for each in (prompt, *further):
             require_steerable(model, len(model.ids_of(each)), chosen)
@@ -140,7 +140,7 @@ def _way(args: argparse.Namespace, say: bool) -> str | None:
         return WORDS
     if not args.concept:
         raise UserError("the concept is empty; give at least one character")
-    return {None: None, "words": WORDS, "operator": OPERATOR}[args.method]
+    return {None: None, "words": WORDS, "end": OPERATOR, "operator": OPERATOR}[args.method]
 
 
 def _require_meant(given: dict[str, Any], possible: tuple[str, ...]) -> None:

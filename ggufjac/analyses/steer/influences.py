@@ -6,7 +6,8 @@ is added at its position p to the stream h_p that leaves block l is
 
     strength ||h_p|| a_p / (2 ||a_p||),     a_p = sum of J^(l)_{k mod T} x_k over k <= p
 
-(nothing where a_p is 0). The concept's constant (what its biases write) has no token and no part in a_p. h_p is the
+(nothing where a_p is 0). Or a is the same everywhere: what the concept prompt's own tokens write at its end, the sum of
+J^(l)_k x_k over its own x_k. The concept's constant (what its biases write) has no token and no part in a_p. h_p is the
 stream as it arrives, with what was added to earlier positions on its way through attention.
 """
 
@@ -102,18 +103,28 @@ class ConceptMaps:
 
 
 class Steering:
-    """n texts that are steered by one concept, each at a layer and with a strength of its own (0: left alone).
+    """n texts that are steered by one concept, each at a layer and with a strength of its own (0: left alone); along:
+    what is added, by the text's own vectors ("text") or what the concept's tokens write at its end ("end").
 
     An `Influence` on their reading.
     """
 
-    def __init__(self, concept: ConceptMaps, layers: Sequence[int], strengths: Sequence[float]) -> None:
+    def __init__(
+        self, concept: ConceptMaps, layers: Sequence[int], strengths: Sequence[float], along: str = "text"
+    ) -> None:
+        self._along = along
         self._concept = concept
         self._at = torch.tensor([concept.layers.index(layer) for layer in layers])
         self._strengths = torch.tensor(list(strengths), dtype=torch.float64)
         self._sums: Tensor | None = None
 
     def advance(self, tokens: Tensor) -> None:
+        if self._along == "end":
+            read = 0 if self._sums is None else self._sums.shape[1]
+            written = self._concept.written
+            ends = written[self._at.to(written.device)][:, None]
+            self._sums = ends.expand(-1, read + tokens.shape[1], -1)
+            return
         first = 0 if self._sums is None else self._sums.shape[1]
         terms = self._concept.terms(tokens, first)
         own = terms[self._at.to(terms.device), torch.arange(len(tokens), device=terms.device)]

@@ -51,7 +51,14 @@ def candidate_layers(n_layer: int) -> tuple[int, ...]:
 
 
 def candidates(
-    concept: ConceptMaps, text: Tensor, first: int, counted: tuple[int, ...], *, n_ctx: int, memory: int | None
+    concept: ConceptMaps,
+    text: Tensor,
+    first: int,
+    counted: tuple[int, ...],
+    *,
+    n_ctx: int,
+    memory: int | None,
+    along: str = "text",
 ) -> tuple[Candidate, ...]:
     """Try every layer of the concept on the unsteered text [T], whose positions from `first` on are compared."""
     texts = text[: first + POSITIONS]
@@ -59,7 +66,7 @@ def candidates(
 
     def steering(which: slice) -> Steering:
         layers, strengths = zip(*pushes[which], strict=True)
-        return Steering(concept, layers, strengths)
+        return Steering(concept, layers, strengths, along)
 
     def read(texts: Tensor, influence: Callable[[slice], Steering] | None = None) -> Iterator[Tensor]:
         return logits_of_texts(

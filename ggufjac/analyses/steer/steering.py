@@ -29,13 +29,13 @@ class Steered(PromptResult):
     """One prompt, steered by the concept of another at one layer, with several strengths.
 
     concept: the other prompt. temperature, top_p, top_k: how tokens are drawn. n_layer: how many layers there are;
-    layer: where the stream that leaves it was steered; chosen: whether for the largest gain; candidates: among
-    these (empty where the layer was given). counts: the concept's tokens; counts_given: whether they were given, or
-    found. writes: what the direction at the end of the first steered text writes through the lens at that layer.
-    unsteered: what the prompt goes on with by itself; steered: with every strength. cached: whether a step cost one
-    token, or the whole text. exactness: ||sum J x + c - h|| / ||h|| of the concept's map at the layer. control: the
-    exported file; others: what further prompts go on with; controlled: what the prompt goes on with when it is added
-    with a factor of 1.
+    layer: where the stream that leaves it was steered; chosen: whether for the largest gain; candidates: among these
+    (empty where the layer was given). counts: the concept's tokens; counts_given: whether they were given, or found.
+    along: whether the text's own vectors were given to the maps ("text"), or the concept's ("end"). writes: what the
+    direction at the end of the first steered text writes through the lens at that layer. unsteered: what the prompt
+    goes on with by itself; steered: with every strength. cached: whether a step cost one token, or the whole text.
+    exactness: ||sum J x + c - h|| / ||h|| of the concept's map at the layer. control: the exported file; others: what
+    further prompts go on with; controlled: what the prompt goes on with when it is added with a factor of 1.
     """
 
     kind: ClassVar[str] = "steering"
@@ -56,6 +56,7 @@ class Steered(PromptResult):
     controlled: Continuation | None
     cached: bool
     exactness: float
+    along: str = "text"
     top_k: int = 0
     others: tuple[OtherPrompt, ...] = ()
 
@@ -100,6 +101,7 @@ def steer(
             counted,
             n_ctx=writer.n_ctx,
             memory=options.memory,
+            along=options.along,
         )
         layer = max(tried, key=lambda candidate: (candidate.gain, -candidate.layer)).layer
 
@@ -108,7 +110,7 @@ def steer(
     steering: list[Steering] = []
 
     def pushing(strengths: Sequence[float]) -> Steering:
-        steering.append(Steering(maps, [layer] * len(strengths), strengths))
+        steering.append(Steering(maps, [layer] * len(strengths), strengths, options.along))
         return steering[-1]
 
     by_prompt = writer.write(options.strengths, pushing)
@@ -133,6 +135,7 @@ def steer(
         temperature=options.temperature,
         top_p=options.top_p,
         top_k=options.top_k,
+        along=options.along,
         n_layer=n_layer,
         layer=layer,
         chosen=options.layer is None,

@@ -53,6 +53,8 @@ def _head(s: Steered, width: int) -> RenderableType:
         count.append(f" and {len(s.counts) - COUNTED} more", style=words.DIM)
     where = Text.assemble((f"the stream leaving layer {s.layer}", "bold"), f" of {s.n_layer}, where it writes ")
     where.append_text(words.tokens(s.writes, WRITTEN))
+    if s.along == "end":
+        where.append("; one direction, what the concept's own tokens write at its end")
     return layout.frame(
         "ggufjac steer",
         [
