@@ -201,7 +201,7 @@ def lines(paths: Sequence[Path]) -> Iterator[str]:
 
 def table(cells: Sequence[Cell]) -> Table:
     """The share of texts by concept, of one model, and what holds for all concepts together."""
-    concepts = list(dict.fromkeys(cell.concept for cell in cells))
+    concepts = list(dict.fromkeys(cell.concept for cell in cells if cell.method != NOTHING))
     methods = [m for m in (NOTHING, *METHODS) if any(cell.method == m for cell in cells)]
     first = cells[0]
     texts = [len(next(cell for cell in cells if cell.concept == concept).texts) for concept in concepts]
@@ -217,11 +217,11 @@ def table(cells: Sequence[Cell]) -> Table:
 
 
 def _row(method: str, concepts: Sequence[str], cells: Sequence[Cell]) -> list[str]:
-    here = {cell.concept: cell for cell in cells if cell.method == method}
+    here = {cell.concept: cell for cell in cells if cell.method == method and cell.concept in concepts}
     shown = [_percent(*here[c].rate()) if c in here else "" for c in concepts]
     each = list(here.values())
     # a mean over other concepts than those of the rows beside it would be no comparison
-    whole = len(each) == len(concepts)
+    whole = len(each) >= len(concepts)
     return [
         method,
         *shown,
