@@ -2,10 +2,11 @@
 
 Every method pushes behind one layer, at seven tenths of the network, and as hard as makes it cost the same:
 KL(without || with) of the next token on ordinary texts, in nats a token, is searched to 3%. Then prompts that have
-nothing to do with a concept go on, tokens drawn at temperature 1 with the same random numbers for all methods, and the
-texts are counted that hold one of the concept's words; these were fixed beforehand (benchmarks/steer/concepts.json).
-"Others" are the texts that hold a counted word which no method was given by name: directions of words are given two.
-± is the standard error over the prompts. "mass" is the mean probability of the concept's words on the ordinary texts.
+nothing to do with a concept go on, tokens drawn at temperature 1 with the same random numbers for all methods, and
+the texts are counted that hold one of the concept's words; these were fixed beforehand
+(benchmarks/steer/concepts.json). "Others" are the texts that hold a counted word which no method was given by name:
+directions of words are given two. ± is the standard error over the prompts. An empty cell was not measured. "mass" is
+the mean probability of the concept's words on the ordinary texts.
 
     python -m benchmarks steer methods --save steer.jsonl                  # measures what the file does not have yet
     python -m benchmarks steer methods --save steer.jsonl --models smollm2-135m --concepts weddings --seeds 1
@@ -196,7 +197,7 @@ def lines(paths: Sequence[Path]) -> Iterator[str]:
         yield from table(here).lines()
         yield ""
     for cell in _examples(cells):
-        yield f"* {cell.model}, {cell.concept}, {cell.method}: “{cell.texts[0].text.strip()}”"
+        yield f"* {cell.model}, {cell.concept}, {cell.method}: “{' '.join(cell.texts[0].text.split())}”"
 
 
 def table(cells: Sequence[Cell]) -> Table:
@@ -204,7 +205,8 @@ def table(cells: Sequence[Cell]) -> Table:
     concepts = list(dict.fromkeys(cell.concept for cell in cells if cell.method != NOTHING))
     methods = [m for m in (NOTHING, *METHODS) if any(cell.method == m for cell in cells)]
     first = cells[0]
-    texts = [len(next(cell for cell in cells if cell.concept == concept).texts) for concept in concepts]
+    steered = [cell for cell in cells if cell.method != NOTHING]
+    texts = [len(next(cell for cell in steered if cell.concept == concept).texts) for concept in concepts]
     note = (
         f"{first.model}, layer {first.layer}; texts of at most {max(t.tokens for cell in cells for t in cell.texts)} "
         f"tokens, {len({t.prompt for t in first.texts})} prompts; texts for each cell: "
