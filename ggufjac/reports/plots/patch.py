@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ggufjac.analyses.patch import PatchedPart, Patching
+from ggufjac.analyses.restored import PatchedHeads
 from ggufjac.reports.phrases import patched as phrase
 from ggufjac.reports.plots import shapes
 from ggufjac.reports.plots.picture import Picture
@@ -20,8 +21,28 @@ POSITIONS = 24
 def pictures(a: Patching) -> Iterator[Picture]:
     for part in a.parts:
         yield _grids(a, part)
+    if a.heads is not None:
+        yield _heads(a, a.heads)
     if any(part.estimates for part in a.parts):
         yield _scatter(a)
+
+
+def _heads(a: Patching, heads: PatchedHeads) -> Picture:
+    """Layers by heads, the estimates below the real runs, on one scale."""
+    grids = [("real runs", heads.restored), *((f"estimate, {e.rules}", e.restored) for e in heads.estimates)]
+    title = "Restored by what single heads read"
+    n = max(map(len, heads.restored))
+    fig = figure(
+        2.8 + 0.31 * n, 1.0 + len(grids) * (0.95 + 0.24 * len(heads.layers)), title,
+        f"percent of {_asked(a)}; layers by heads, at all patched positions together",
+    )  # fmt: skip
+    rows, columns = [str(layer) for layer in heads.layers], [str(head) for head in range(n)]
+    for axes, (name, values) in zip(fig.subplots(len(grids), 1, squeeze=False)[:, 0], grids, strict=True):
+        whole = np.array([[*line, *[np.nan] * (n - len(line))] for line in values])
+        percent = np.round(100 * whole) + 0.0  # and no -0
+        shapes.heat(fig, axes, percent, rows, columns, signed=True, form=".0f", label="", scale=100.0)
+        axes.set_xlabel(name, loc="left")
+    return Picture("heads", title, fig)
 
 
 def _grids(a: Patching, part: PatchedPart) -> Picture:
