@@ -50,8 +50,8 @@ def notes(a: Patching) -> list[str]:
     if a.heads is None:
         return []
     lines = [
-        "head: of attention, layer and number there from 0; what it reads is the values times its probabilities, as they "
-        "enter the output projection"
+        "head: of attention, layer and number there from 0; it reads the values times its probabilities, before "
+        "the output projection"
     ]
     if a.heads.without:
         lines.append(f"{layers(a.heads.without)} without heads that can be patched")
