@@ -75,20 +75,27 @@ def _asked(a: Patching) -> str:
 
 
 def _scatter(a: Patching) -> Picture:
-    """What the estimates say against what the real runs do, part by part."""
+    """What the estimates say against what the real runs do, part by part, and of heads."""
+    every = [(phrase(part.part), part.restored, part.estimates) for part in a.parts]
+    if a.heads is not None:
+        every.append(("what one head reads", a.heads.restored, a.heads.estimates))
     title = "What one sweep foretells of the real runs"
-    fig = figure(1.0 + 3.6 * len(a.parts), 4.4, title, f"percent of {_asked(a)}; a point for every place")
-    every = fig.subplots(1, len(a.parts), squeeze=False)[0]
-    for axes, part in zip(every, a.parts, strict=True):
-        real = 100 * np.array(part.restored).ravel()
-        for estimate, color in zip(part.estimates, CYCLE * len(part.estimates), strict=False):
+    fig = figure(1.0 + 3.6 * len(every), 4.4, title, f"percent of {_asked(a)}; a point for every place")
+    beside = fig.subplots(1, len(every), squeeze=False)[0]
+    for axes, (what, real, estimates) in zip(beside, every, strict=True):
+        for estimate, color in zip(estimates, CYCLE * len(estimates), strict=False):
             name = "—" if estimate.correlation is None else f"{estimate.correlation:.2f}"
             axes.scatter(
-                100 * np.array(estimate.restored).ravel(), real, s=12, color=color, alpha=0.7, linewidths=0,
+                _percent(estimate.restored), _percent(real), s=12, color=color, alpha=0.7, linewidths=0,
                 label=f"{estimate.rules} {name}",
             )  # fmt: skip
         axes.axline((0, 0), slope=1, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
-        axes.set(xlabel="estimate", title=phrase(part.part))
+        axes.set(xlabel="estimate", title=what)
         axes.legend(fontsize=8)
-    every[0].set_ylabel("real runs")
+    beside[0].set_ylabel("real runs")
     return Picture("scatter", title, fig)
+
+
+def _percent(restored: Sequence[Sequence[float]]) -> list[float]:
+    """All cells of a grid, one after the other."""
+    return [100 * value for line in restored for value in line]
