@@ -30,11 +30,11 @@ def pictures(a: Patching) -> Iterator[Picture]:
 def _heads(a: Patching, heads: PatchedHeads) -> Picture:
     """Layers by heads, the estimates below the real runs, on one scale."""
     grids = [("real runs", heads.restored), *((f"estimate, {e.rules}", e.restored) for e in heads.estimates)]
-    title = "Restored by what single heads read"
+    title = "Restored by heads at all patched positions"
     n = max(map(len, heads.restored))
     fig = figure(
         2.8 + 0.31 * n, 1.0 + len(grids) * (0.95 + 0.24 * len(heads.layers)), title,
-        f"percent of {_asked(a)}; layers by heads, at all patched positions together",
+        f"percent of {_asked(a)}; layers by heads",
     )  # fmt: skip
     rows, columns = [str(layer) for layer in heads.layers], [str(head) for head in range(n)]
     for axes, (name, values) in zip(fig.subplots(len(grids), 1, squeeze=False)[:, 0], grids, strict=True):
