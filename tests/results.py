@@ -127,7 +127,7 @@ def compute(model: Model, kind: str, **how: Any) -> Result:
         "lens-vectors": lambda: lens_vectors(model, lens, LensVectorsOptions(tokens=(300,), layers=(0, 1), **how)),
         "lens-comparison": lambda: lens_compare(lens, lens, model, options=LensCompareOptions(**how)),
         "patch": lambda: patch(
-            model, prompt, [*IDS[:2], IDS[8], *IDS[3:6]], PatchOptions(target=IDS[6], against=IDS[7], **how)
+            model, prompt, [*IDS[:2], IDS[8], *IDS[3:6]], PatchOptions(target=IDS[6], against=IDS[7], heads=True, **how)
         ),
         "steering-pairs": lambda: steer_pairs(
             model,

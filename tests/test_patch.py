@@ -15,7 +15,8 @@ from torch import Tensor
 import ggufjac
 from conftest import IDS, printed
 from ggufjac.analyses.options import PatchOptions
-from ggufjac.analyses.patch import Patching, PatchMetric, correlation, patch
+from ggufjac.analyses.patch import Patching, PatchMetric, patch
+from ggufjac.analyses.restored import correlation
 from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError

@@ -52,7 +52,7 @@ NAMES = {
     "tensor-comparison": {"tensors", "path", "worst"},
     "explanation": {"path", "steps"},
     "lens": {"lens-1", "lens-2", "lens-3", "ranks-1"},
-    "patch": {"stream", "attn", "mlp", "scatter"},
+    "patch": {"stream", "attn", "mlp", "heads", "scatter"},
     "steering": {"strengths", "layers"},
     "steering-pairs": {"strengths", "separation"},
     "steering-words": {"strengths"},

@@ -325,7 +325,8 @@ class PatchOptions(AnalysisOptions):
     """target, against: the tokens whose logits are followed, one above the other (None: the clean prompt's prediction
     above the corrupt one's). parts: of "stream" and the names of the blocks ("attn", "mlp", "ssm", ...; none: all).
     layers: which ones, counted from 0 (None: all); every: every so many, the last one among them. positions: where
-    (none: from the first token on that differs). estimates: the rules of the backward sweeps; rules: one for all.
+    (none: from the first token on that differs). heads: single heads of attention as well, at these positions together.
+    estimates: the rules of the backward sweeps; rules: one for all.
     """
 
     follows: ClassVar[bool] = False
@@ -357,6 +358,7 @@ class PatchOptions(AnalysisOptions):
         (), "at these positions, from 0 (default: from the first token on that differs)", parse=parse.positions,
         metavar="N,M,...",
     )  # fmt: skip
+    heads: bool = option(False, "what single heads of attention restore, layer by head, at these positions together")
     estimates: tuple[str, ...] = option(
         PATCHED_BY,
         f"how the model is linearised for the estimates, of {', '.join(PRESETS)}, or NAME=CHOICE,...; several are "

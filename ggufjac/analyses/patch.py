@@ -2,10 +2,10 @@
 
 Activation patching (causal tracing; Meng et al., arXiv 2202.05262; Wang et al., arXiv 2211.00593): the corrupt prompt
 is run with the clean prompt's value at one layer and position, of the stream that leaves the block or of what one of
-its parts writes, and everything that follows is computed anew. What that restores of the difference between the two
-prompts is measured in real runs, and estimated for all places at once from one backward sweep at the corrupt prompt: by
-the rules of the derivative (attribution patching), and by others. How the estimates follow the real runs is said by
-part.
+its parts writes, or with what a head of attention reads there at all positions, and everything that follows is computed
+anew. What that restores of the difference between the two prompts is measured in real runs, and estimated for all
+places at once from one backward sweep at the corrupt prompt: by the rules of the derivative (attribution patching), and
+by others. How the estimates follow the real runs is said by part.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ggufjac.analyses.common.stopwatch import Progress, silent
 from ggufjac.analyses.common.subject import Subject
 from ggufjac.analyses.common.tokens import Piece
 from ggufjac.analyses.options import PatchOptions, Token
+from ggufjac.analyses.restored import PatchedHeads, PatchEstimate, correlation, heads_of, layers_with_heads, padded
 from ggufjac.chat.prompt import PromptLike
 from ggufjac.errors import UserError
 from ggufjac.maps.detached import DetachedMap
@@ -30,14 +31,12 @@ from ggufjac.maps.model import Model
 from ggufjac.maps.notes import text_of
 from ggufjac.maps.within.estimates import changes
 from ggufjac.maps.within.sites import LAYER
-from ggufjac.network.patches import STREAM, Patch, Patched, Traced, parts_of, traced
+from ggufjac.network.patches import HEADS, STREAM, Patch, Patched, Traced, parts_of, traced
 from ggufjac.quants.memory.devices import device_called
 
 #: Two prompts differ in the metric where they do by so much of the spread of the logits: what rounding moves is a
 #: hundredth of that in float32 (measured: 1e-6 of the spread), and a cell is right to a percent.
 DIFFER = 1e-4
-#: A correlation says something of so many cells at least.
-FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -47,16 +46,6 @@ class PatchToken:
     position: int
     clean: Piece
     corrupt: Piece
-
-
-@dataclass(frozen=True)
-class PatchEstimate:
-    """What one backward sweep says of a part. rules: of the sweep; restored: as of the real runs, a row for each layer;
-    correlation: Pearson's, with the real runs over all cells (None: one of them says the same everywhere)."""
-
-    rules: str
-    restored: tuple[tuple[float, ...], ...]
-    correlation: float | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +72,8 @@ class Patching(PromptResult):
     has it; against: the one that its logit is taken above, as the corrupt prompt has it (None: the target's ln p is
     followed). clean_metric, corrupt_metric: that number at each prompt
     alone. clean_predictions: the likeliest next tokens of the clean prompt. n_layer: how many layers there are;
-    positions: that were patched; parts: of the layers, and what each restores. n_runs: patched runs that were computed.
+    positions: that were patched; parts: of the layers, and what each restores; heads: what single heads restore (None:
+    not asked for). n_runs: patched runs that were computed.
     """
 
     kind: ClassVar[str] = "patch"
@@ -99,6 +89,7 @@ class Patching(PromptResult):
     n_layer: int
     positions: tuple[int, ...]
     parts: tuple[PatchedPart, ...]
+    heads: PatchedHeads | None
     n_runs: int
 
 
@@ -143,10 +134,11 @@ def patch(
     first = _first_difference(subject, clean_ids)
     positions = _positions(len(ids), first, options)
     layers = _layers(model.family.n_layer, options)
+    headed = layers_with_heads(model, layers) if options.heads else ()
     target, against = _named(subject, options.target, "target"), _named(subject, options.against, "against")
 
     subject.lap("the two runs")
-    base, source, budget = _both(subject, clean_ids)
+    base, source, budget = _both(subject, clean_ids, heads=options.heads)
     parts = _parts(base, options)
     metric = _metric(base, source, target, against)
     alone, whole = (float(metric.of(run.done.logits)[0]) for run in (base, source))
@@ -165,12 +157,23 @@ def patch(
         / (whole - alone)
         for part in parts
     }
+    by_head = runs.heads(headed, positions, metric.of) if headed else {}
+    real_heads = {
+        layer: torch.tensor(
+            [by_head.get((layer, h), alone) - alone for h in range(base.heads[layer].shape[-2])], dtype=torch.float64
+        )
+        / (whole - alone)
+        for layer in headed
+    }
     subject.lap("estimates")
-    estimates = {
-        rules: _estimate(subject, options, rules, metric, base, source, grid, positions, whole - alone)
+    made = {
+        rules: _estimate(subject, options, rules, metric, base, source, grid, headed, positions, whole - alone)
         for rules in options.estimates
     }
+    estimates = {rules: by_part for rules, (by_part, _) in made.items()}
+    head_estimates = {rules: by_layer for rules, (_, by_layer) in made.items()}
     subject.require_numbers(*real.values(), *(grid for by_part in estimates.values() for grid in by_part.values()))
+    subject.require_numbers(*real_heads.values(), *(line for by in head_estimates.values() for line in by.values()))
     arrays: dict[str, Tensor] = {
         "tokens.clean": torch.tensor(clean_ids),
         "logits": base.done.logits[0],
@@ -180,6 +183,10 @@ def patch(
         **{f"estimates.{part}": torch.stack([e[part] for e in estimates.values()]) for part in parts if estimates},
         "positions": torch.tensor(positions),
     }
+    if headed:
+        arrays |= {"layers.heads": torch.tensor(headed), "restored.heads": padded(real_heads)}
+    if headed and made:
+        arrays["estimates.heads"] = torch.stack([padded(by_layer) for by_layer in head_estimates.values()])
     logits, speller = base.done.logits[0].cpu(), subject.speller
     facts = subject.facts(top_predictions(logits, speller))
     return Patching(
@@ -209,18 +216,12 @@ def patch(
             )
             for part in parts
         ),
-        n_runs=len(found),
+        heads=heads_of(real_heads, head_estimates, tuple(layer for layer in layers if layer not in headed))
+        if headed
+        else None,
+        n_runs=len(found) + len(by_head),
         arrays=subject.arrays(**arrays),
     )
-
-
-def correlation(x: Tensor, y: Tensor) -> float | None:
-    """Pearson's, of two lists of numbers [n]; None where it says nothing: fewer than three, or all alike."""
-    if len(x) < FEWEST:
-        return None
-    a, b = (z.double() - z.double().mean() for z in (x, y))
-    sizes = float(a.norm() * b.norm())
-    return float(a @ b) / sizes if sizes > 0 else None
 
 
 # --- what is asked -----------------------------------------------------------------------------------------------
@@ -302,7 +303,7 @@ def _require_difference(subject: Subject, metric: PatchMetric, corrupt: float, c
 # --- what is computed --------------------------------------------------------------------------------------------
 
 
-def _both(subject: Subject, clean_ids: Sequence[int]) -> tuple[Traced, Traced, int]:
+def _both(subject: Subject, clean_ids: Sequence[int], *, heads: bool) -> tuple[Traced, Traced, int]:
     """The runs of the corrupt and the clean prompt, and what they leave of the memory budget."""
     model, options = subject.model, subject.options
     where = device_called(options.device, options.values_dtype)
@@ -310,7 +311,7 @@ def _both(subject: Subject, clean_ids: Sequence[int]) -> tuple[Traced, Traced, i
     inputs = [model.embed(ids, options.values_dtype).to(where) for ids in (subject.ids, clean_ids)]
     placed.budget.require_states(inputs[0].nbytes, 2 * (model.family.n_layer + 1), len(subject.ids))
     base, source = (
-        traced(model.family, ids, x, placed.store, options.n_ctx)
+        traced(model.family, ids, x, placed.store, options.n_ctx, heads=heads)
         for ids, x in zip((subject.ids, clean_ids), inputs, strict=True)
     )
     held = base.held_bytes + source.held_bytes
@@ -325,10 +326,12 @@ def _estimate(
     base: Traced,
     source: Traced,
     grid: dict[str, tuple[int, ...]],
+    headed: Sequence[int],
     positions: tuple[int, ...],
     whole: float,
-) -> dict[str, Tensor]:
-    """By part [layers, positions]: the fraction of the difference that each place should restore."""
+) -> tuple[dict[str, Tensor], dict[int, Tensor]]:
+    """The fraction of the difference that each place should restore: by part [layers, positions], and by layer of its
+    heads [n_head], at all positions together."""
     linear = subject.linearized(options.by(rules), base.held_bytes + source.held_bytes)
 
     def difference(layer: int, site: str) -> Tensor | None:
@@ -337,18 +340,25 @@ def _estimate(
             return None
         return source.value(layer, part) - base.value(layer, part)
 
-    found = changes(linear, metric.functional(linear), subject.model.family.leaving, difference)
+    def of_heads(layer: int) -> Tensor | None:
+        return source.heads[layer] - base.heads[layer] if layer in headed else None
+
+    found = changes(linear, metric.functional(linear), subject.model.family.leaving, difference, of_heads)
+    back = [t - len(subject.ids) for t in positions]  # from the end, where the last layer may have its last alone
     made = {}
     for part, layers in grid.items():
         values = torch.zeros(len(layers), len(positions), dtype=torch.float64)
         for i, layer in enumerate(layers):
             here = found[layer, LAYER if part == STREAM else part]
-            for j, t in enumerate(positions):
-                at = t - len(subject.ids)  # from the end, where the last layer may have its last position alone
+            for j, at in enumerate(back):
                 if -at <= len(here):
                     values[i, j] = float(here[at])
         made[part] = values / whole
-    return made
+    heads = {}
+    for layer in headed:
+        here = found[layer, HEADS].double()
+        heads[layer] = here[[at for at in back if -at <= len(here)]].sum(0).cpu() / whole
+    return made, heads
 
 
 def _plain(values: Tensor) -> tuple[tuple[float, ...], ...]:

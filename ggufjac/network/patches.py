@@ -1,8 +1,9 @@
 """Activation patching: a prompt is run with values of another prompt's run put in their places.
 
 The base is one prompt's run (the corrupt one), the values come from the run of another prompt of as many tokens (the
-clean one). At one layer and position the value takes the place of the base's: of the state that leaves the block, or of
-what one of its parts writes into the stream. What follows is computed anew, nothing is held.
+clean one). At one layer and position the value takes the place of the base's: of the state that leaves the block, of
+what one of its parts writes into the stream, or of what a head of attention reads. What follows is computed anew,
+nothing is held.
 
 Every patched run is the base's own up to its patch: it sets off from the base's state in the layer of its patch, and
 from the position on at which the first of its neighbours is patched, where the layers keep keys and values. So all
@@ -13,7 +14,7 @@ once for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import torch
@@ -22,6 +23,8 @@ from torch import Tensor
 from ggufjac.errors import UserError
 from ggufjac.families import Family
 from ggufjac.families.parts import Continued, Past, Run
+from ggufjac.families.parts.attention import Attention
+from ggufjac.families.parts.run import Part
 from ggufjac.network.batches import HEAD, INSIDE
 from ggufjac.network.forward import ForwardPass, build, propagate, run_of
 from ggufjac.quants.memory.readahead import AHEAD, Readahead
@@ -31,6 +34,8 @@ from ggufjac.quants.memory.threads import kernels_first
 #: What leaves a block, among the parts of it that can be patched: the residual stream, and what some families hand on
 #: beside it in the same state.
 STREAM = "stream"
+#: What the heads of a layer's attention read, among what can be patched: of one head at a time.
+HEADS = "heads"
 #: Positions of all patched runs together that pass a layer at once, as long as that are several positions' runs.
 ROWS = 1 << 11
 
@@ -43,20 +48,28 @@ class Traced:
     """One prompt's run.
 
     done: its pass, the last layer at the last position alone; writes: what every block of every layer writes, [T, n]
-    each, or [1, n] where the last layer has its last position alone.
+    each, or [1, n] where the last layer has its last position alone; heads: what the heads of every layer's attention
+    read, [T or 1, n_head, d_head], where it was asked for.
     """
 
     done: ForwardPass
     writes: Mapping[tuple[int, str], Tensor]
+    heads: Mapping[int, Tensor] = field(default_factory=dict)
 
     def value(self, layer: int, part: str) -> Tensor:
-        """The state that leaves a layer, or what a part of it writes, [T or 1, n]."""
+        """The state that leaves a layer, or what a part of it writes, [T or 1, n]; of HEADS what they read."""
+        if part == HEADS:
+            return self.heads[layer]
         return self.done.states[layer + 1] if part == STREAM else self.writes[layer, part]
+
+    def n_positions(self, layer: int, part: str) -> int:
+        """The positions that such a value has: all, or the last one alone."""
+        return self.value(layer, part).shape[-3 if part == HEADS else -2]
 
     @property
     def held_bytes(self) -> int:
         """Memory of what is kept."""
-        return self.done.states_bytes + sum(write.nbytes for write in self.writes.values())
+        return self.done.states_bytes + sum(write.nbytes for write in (*self.writes.values(), *self.heads.values()))
 
     def has(self, layer: int, part: str) -> bool:
         """Whether a layer has such a part."""
@@ -69,17 +82,27 @@ def traced(
     inputs: Tensor,
     store: DeviceWeights | None = None,
     n_ctx: int | None = None,
+    *,
+    heads: bool = False,
 ) -> Traced:
-    """The run of a prompt, ids [T] and inputs [T, d], with what its blocks write."""
+    """The run of a prompt, ids [T] and inputs [T, d], with what its blocks write and, if asked, what heads read."""
     writes: dict[tuple[int, str], Tensor] = {}
+    read: dict[int, Tensor] = {}
+    there = with_heads(family) if heads else ()
 
     def writing(layer: int, name: str, y: Tensor) -> Tensor:
         writes[layer, name] = y
         return y
 
+    def mixing(layer: int, y: Tensor) -> Tensor:
+        if layer in there:
+            read[layer] = y
+        return y
+
     with torch.no_grad():
-        done = propagate(family, run_of(ids, n_ctx, store=store, writing=writing), inputs, keep=0)
-    return Traced(done, writes)
+        run = run_of(ids, n_ctx, store=store, writing=writing, mixing=mixing if heads else None)
+        done = propagate(family, run, inputs, keep=0)
+    return Traced(done, writes, read)
 
 
 def parts_of(run: Traced) -> tuple[str, ...]:
@@ -87,13 +110,30 @@ def parts_of(run: Traced) -> tuple[str, ...]:
     return (STREAM, *dict.fromkeys(name for _, name in run.writes))
 
 
+def with_heads(family: Family) -> tuple[int, ...]:
+    """The layers with one block of attention that says what its heads read, and with nothing else that mixes positions:
+    what a head is worth can then be told from the layer's operator alone."""
+    layers = enumerate(family.layers)
+    return tuple(i for i, layer in layers if [isinstance(part, Attention) for part in mixing_in(layer)] == [True])
+
+
+def mixing_in(part: Part) -> Iterator[Part]:
+    """The outermost parts of a part that mix positions."""
+    if part.mixes:
+        yield part
+    else:
+        for child in part.children:
+            yield from mixing_in(child)
+
+
 @dataclass(frozen=True)
 class Patch:
-    """The clean run's value at one place: of a part of a layer, at a position."""
+    """The clean run's value at one place: of a part of a layer, at a position; of HEADS one head's."""
 
     part: str
     layer: int
     position: int
+    head: int | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +164,23 @@ class Patched:
                 found |= dict(zip(chunk, score(self._run(chunk, past)).tolist(), strict=True))
         return found
 
+    def heads(self, layers: Sequence[int], positions: Sequence[int], score: Score) -> dict[tuple[int, int], float]:
+        """What `score` says with one head's clean value at all of the positions together, by layer and head."""
+        first, last = min(positions), max(positions)
+        patches = [
+            Patch(HEADS, layer, first, head)
+            for layer in layers
+            for head in range(self.source.heads[layer].shape[-2])
+            if self._reaches(Patch(HEADS, layer, last))
+        ]
+        found: dict[tuple[int, int], float] = {}
+        with torch.no_grad(), kernels_first():
+            past = self._kept(first)
+            for chunk in self._chunks(patches):
+                scores = score(self._run(chunk, past, tuple(positions))).tolist()
+                found |= {(p.layer, p.head or 0): each for p, each in zip(chunk, scores, strict=True)}
+        return found
+
     def all_at_once(self, layer: int, part: str, positions: Sequence[int], score: Score) -> float:
         """The same with the value put in at all of the positions together, in one run."""
         with torch.no_grad(), kernels_first():
@@ -132,7 +189,7 @@ class Patched:
     # --- which runs go together -------------------------------------------------------------------------------
 
     def _reaches(self, patch: Patch) -> bool:
-        return self.n_tokens - patch.position <= self.source.value(patch.layer, patch.part).shape[-2]
+        return self.n_tokens - patch.position <= self.source.n_positions(patch.layer, patch.part)
 
     @property
     def n_tokens(self) -> int:
@@ -202,7 +259,11 @@ class Patched:
                 rows += inside
                 places = {row: chunk[i] for row, i in enumerate(rows) if i in inside}
                 last = (self.n_tokens - 1 - start,) if layer == family.n_layer - 1 else None
-                here = replace(run.at(layer, last), writing=self._writing(layer, places, together))
+                here = replace(
+                    run.at(layer, last),
+                    writing=self._writing(layer, places, together),
+                    mixing=self._mixing(places, together),
+                )
                 x = build(family.layers[layer], here, x)[1]
                 leaving = [i for i, p in enumerate(chunk) if p.layer == layer and p.part == STREAM]
                 before = len(x)
@@ -243,12 +304,29 @@ class Patched:
 
         return writing
 
+    def _mixing(self, places: Mapping[int, Patch], together: tuple[int, ...]) -> Callable[[int, Tensor], Tensor] | None:
+        """What puts the clean heads into the rows that are patched there."""
+        here = {row: patch for row, patch in places.items() if patch.part == HEADS}
+        if not here:
+            return None
+
+        def mixing(_: int, y: Tensor) -> Tensor:
+            y = y.clone()
+            for row, patch in here.items():
+                self._put(y, row, patch, together)
+            return y
+
+        return mixing
+
     def _put(self, y: Tensor, row: int, patch: Patch, together: tuple[int, ...]) -> None:
         value = self.source.value(patch.layer, patch.part)
+        n = self.source.n_positions(patch.layer, patch.part)
         for position in together or (patch.position,):
             at = position - self.n_tokens  # from the end, where the last layer may have its last position alone
-            if -at <= value.shape[-2]:
+            if -at <= n and patch.head is None:
                 y[row, at] = value[at]
+            elif -at <= n:
+                y[row, at, patch.head] = value[at, patch.head]
 
 
 def _grown(x: Tensor, n: int) -> Tensor:

@@ -124,7 +124,8 @@ class Attention(Part):
 
     def _read(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         """What the heads read, side by side."""
-        return self._live(run, x) if run.live("attention") else self._frozen(run, x)
+        op, y = self._live(run, x) if run.live("attention") else self._frozen(run, x)
+        return op, run.mixed(y, self.n_head)
 
     def _frozen(self, run: Run, x: Tensor) -> tuple[Operator, Tensor]:
         """The values that are live, mixed as the probabilities say."""

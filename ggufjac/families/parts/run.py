@@ -27,6 +27,9 @@ Watch: TypeAlias = "Callable[[str, Tensor], Tensor]"
 #: Sees what every block of a layer writes into the stream (the layer's number, the block's name, the write
 #: [..., T, n]) and returns what is added to the stream.
 Writing: TypeAlias = "Callable[[int, str, Tensor], Tensor]"
+#: Sees what the heads of a layer's attention read (the layer's number, the values [..., T, n_head, d_head]) and returns
+#: what the output projection goes on with.
+Mixing: TypeAlias = "Callable[[int, Tensor], Tensor]"
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Run:
     constants: what is made once, by `constant`: what depends on the positions alone, and vectors of the file.
     taken: inside an expert, the positions that it sees.
     store: the packed weights of the device on which it is run; None: the file's.
-    writing: sees, and may replace, what blocks write into the stream.
+    writing: sees, and may replace, what blocks write into the stream; mixing: what the heads of attention read.
     """
 
     #: Whether latent attention mixes the latent vectors and makes values of them afterwards, as llama.cpp does; before
@@ -77,6 +80,7 @@ class Run:
     taken: Taken | None = None
     store: DeviceWeights | None = None
     writing: Writing | None = None
+    mixing: Mixing | None = None
 
     def at(self, layer: int, rows: tuple[int, ...] | None = None) -> Run:
         """The same run inside one layer."""
@@ -110,6 +114,12 @@ class Run:
     def written(self, name: str, y: Tensor) -> Tensor:
         """Announce what the block of this name writes into the stream; what comes back is what is added to it."""
         return y if self.writing is None else self.writing(self.layer, name, y)
+
+    def mixed(self, y: Tensor, n_head: int) -> Tensor:
+        """Announce what the heads of attention read, side by side [..., T, n]; what comes back goes on in its place."""
+        if self.mixing is None:
+            return y
+        return self.mixing(self.layer, y.unflatten(-1, (n_head, -1))).flatten(-2)
 
     def within(self) -> Run:
         """The same run inside of a block, where nothing is written into the stream."""

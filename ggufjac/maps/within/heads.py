@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ggufjac.maps.detached import DetachedMap
 from ggufjac.maps.within.writes import retrace
-from ggufjac.operators import Mix, Operator, Parallel, Residual, Sequential, Whole, built
+from ggufjac.operators import Attend, Mix, Operator, Parallel, Residual, Sequential, Whole, built
 from ggufjac.quants.memory.threads import kernels_first
 
 
@@ -72,6 +72,22 @@ def routes(op: Operator) -> tuple[Route, ...]:
                 Route(Sequential([*parts[:i], way.before]), way.mix, Sequential([way.behind, *parts[i + 1 :]]))
                 for way in found
             )
+    return ()
+
+
+def behind_heads(op: Operator) -> tuple[Sequential, ...]:
+    """What is behind the heads on every way through `op` that leads through some, whether or not its rules hold the
+    probabilities."""
+    if isinstance(op, (Mix, Attend)):
+        return (Sequential([]),)
+    if isinstance(op, Whole):
+        return behind_heads(op.op)
+    if isinstance(op, Parallel):
+        return tuple(way for part in op.operators for way in behind_heads(part))
+    parts = op.operators if isinstance(op, Sequential) else ()
+    for i, part in reversed(list(enumerate(parts))):
+        if found := behind_heads(part):
+            return tuple(Sequential([way, *parts[i + 1 :]]) for way in found)
     return ()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ggufjac.analyses.patch import PatchedPart, Patching
+from ggufjac.analyses.restored import PatchedHeads
 from ggufjac.reports.phrases import patched as phrase
 from ggufjac.reports.plots import shapes
 from ggufjac.reports.plots.picture import Picture
@@ -20,8 +21,28 @@ POSITIONS = 24
 def pictures(a: Patching) -> Iterator[Picture]:
     for part in a.parts:
         yield _grids(a, part)
+    if a.heads is not None:
+        yield _heads(a, a.heads)
     if any(part.estimates for part in a.parts):
         yield _scatter(a)
+
+
+def _heads(a: Patching, heads: PatchedHeads) -> Picture:
+    """Layers by heads, the estimates below the real runs, on one scale."""
+    grids = [("real runs", heads.restored), *((f"estimate, {e.rules}", e.restored) for e in heads.estimates)]
+    title = "Restored by heads at all patched positions"
+    n = max(map(len, heads.restored))
+    fig = figure(
+        2.8 + 0.31 * n, 1.0 + len(grids) * (0.95 + 0.24 * len(heads.layers)), title,
+        f"percent of {_asked(a)}; layers by heads",
+    )  # fmt: skip
+    rows, columns = [str(layer) for layer in heads.layers], [str(head) for head in range(n)]
+    for axes, (name, values) in zip(fig.subplots(len(grids), 1, squeeze=False)[:, 0], grids, strict=True):
+        whole = np.array([[*line, *[np.nan] * (n - len(line))] for line in values])
+        percent = np.round(100 * whole) + 0.0  # and no -0
+        shapes.heat(fig, axes, percent, rows, columns, signed=True, form=".0f", label="", scale=100.0)
+        axes.set_xlabel(name, loc="left")
+    return Picture("heads", title, fig)
 
 
 def _grids(a: Patching, part: PatchedPart) -> Picture:
@@ -54,20 +75,27 @@ def _asked(a: Patching) -> str:
 
 
 def _scatter(a: Patching) -> Picture:
-    """What the estimates say against what the real runs do, part by part."""
+    """What the estimates say against what the real runs do, part by part, and of heads."""
+    every = [(phrase(part.part), part.restored, part.estimates) for part in a.parts]
+    if a.heads is not None:
+        every.append(("what one head reads", a.heads.restored, a.heads.estimates))
     title = "What one sweep foretells of the real runs"
-    fig = figure(1.0 + 3.6 * len(a.parts), 4.4, title, f"percent of {_asked(a)}; a point for every place")
-    every = fig.subplots(1, len(a.parts), squeeze=False)[0]
-    for axes, part in zip(every, a.parts, strict=True):
-        real = 100 * np.array(part.restored).ravel()
-        for estimate, color in zip(part.estimates, CYCLE * len(part.estimates), strict=False):
+    fig = figure(1.0 + 3.6 * len(every), 4.4, title, f"percent of {_asked(a)}; a point for every place")
+    beside = fig.subplots(1, len(every), squeeze=False)[0]
+    for axes, (what, real, estimates) in zip(beside, every, strict=True):
+        for estimate, color in zip(estimates, CYCLE * len(estimates), strict=False):
             name = "—" if estimate.correlation is None else f"{estimate.correlation:.2f}"
             axes.scatter(
-                100 * np.array(estimate.restored).ravel(), real, s=12, color=color, alpha=0.7, linewidths=0,
+                _percent(estimate.restored), _percent(real), s=12, color=color, alpha=0.7, linewidths=0,
                 label=f"{estimate.rules} {name}",
             )  # fmt: skip
         axes.axline((0, 0), slope=1, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
-        axes.set(xlabel="estimate", title=phrase(part.part))
+        axes.set(xlabel="estimate", title=what)
         axes.legend(fontsize=8)
-    every[0].set_ylabel("real runs")
+    beside[0].set_ylabel("real runs")
     return Picture("scatter", title, fig)
+
+
+def _percent(restored: Sequence[Sequence[float]]) -> list[float]:
+    """All cells of a grid, one after the other."""
+    return [100 * value for line in restored for value in line]

@@ -12,33 +12,23 @@ from rich.text import Text
 
 from ggufjac.analyses.patch import PatchedPart, Patching
 from ggufjac.reports import phrases, words
-from ggufjac.reports.cells import Cell, ColourScale
-from ggufjac.reports.terminal import layout, runs
+from ggufjac.reports.cells import Cell
+from ggufjac.reports.terminal import layout, patchedheads, runs
+from ggufjac.reports.terminal.patchgrid import (
+    DIFFERS,
+    ROWS,
+    InPatchGrid,
+    cell_of,
+    percent,
+    percent_cell,
+    place_line,
+    restored,
+)
 
-#: Places that are told in words; positions that have a row.
-PLACES, ROWS = 8, 24
+#: Places that are told in words.
+PLACES = 8
 #: What a column of a layer takes at least, what the columns beside them, and the longest token there.
 NARROW, BESIDE, TOKEN = 2, 22, 14
-#: Fractions and their colours, from the largest down; below the last one a number is faint.
-HEAT = (
-    (0.8, "bold white on #2171b5"),
-    (0.5, "bold white on #4292c6"),
-    (0.25, "black on #6baed6"),
-    (0.1, "black on #9ecae1"),
-    (0.05, "black on #deebf7"),
-)
-AGAINST = "black on #fcbba1"
-RESTORED = ColourScale(1.0, ".0%", "of the difference is restored")
-DIFFERS = "bold cyan"
-
-
-@dataclass(frozen=True)
-class InPatchGrid:
-    """A cell of a grid: the numbers of the layer and the position among those of the part."""
-
-    part: PatchedPart
-    row: int
-    column: int
 
 
 @dataclass(frozen=True)
@@ -61,8 +51,10 @@ def _draw(a: Patching, width: int) -> Iterable[RenderableType]:
         shown = columns_of(part, width)
         explained = f"{phrases.patched(part.part)}: percent restored, by position and layer{shown.how}"
         yield from layout.titled(heading(part.part), explained, _grid(a, part, shown))
+    yield from patchedheads.sections(a, width)
     if any(part.estimates for part in a.parts):
         cells = sum(len(part.layers) for part in a.parts) * len(a.positions)
+        cells += sum(map(len, a.heads.restored)) if a.heads else 0
         explained = f"one backward sweep each, held against the {cells} real cells: Pearson's correlation"
         yield from layout.titled("Estimates", explained, _estimates(a))
     yield _foot(a, width)
@@ -124,17 +116,15 @@ def places(a: Patching) -> list[InPatchGrid]:
     """All places, those that restore the most first, of the stream only where it changes hands.
 
     The stream restores everything from the first layer on at the positions that differ, which says nothing by itself;
-    what the parts write tells where it comes from.
+    what the parts write and heads read tells where it comes from.
     """
     wanted = [part for part in a.parts if part.part != "stream"] or list(a.parts)
     found = [
         InPatchGrid(part, i, j) for part in wanted for i in range(len(part.layers)) for j in range(len(a.positions))
     ]
+    if a.heads is not None:
+        found += [InPatchGrid(a.heads, i, j) for i, line in enumerate(a.heads.restored) for j in range(len(line))]
     return sorted(found, key=lambda place: -abs(restored(place)))
-
-
-def restored(place: InPatchGrid) -> float:
-    return place.part.restored[place.row][place.column]
 
 
 def _places(a: Patching) -> Table:
@@ -145,28 +135,8 @@ def _places(a: Patching) -> Table:
         table.add_column(estimate.rules, justify="right", style=words.DIM)
     for place in places(a)[:PLACES]:
         cells = [percent(e.restored[place.row][place.column]) for e in place.part.estimates]
-        table.add_row(place_line(a, place), _percent(place), *cells)
+        table.add_row(place_line(a, place), percent_cell(place), *cells)
     return table
-
-
-def place_line(a: Patching, place: InPatchGrid) -> Text:
-    """A place in words: layer 14 attention at ␣France."""
-    token = a.tokens[a.positions[place.column]]
-    out = Text(f"layer {place.part.layers[place.row]} {phrases.part_called(place.part.part)} at ")
-    out.append_text(words.token(token.clean))
-    if token.clean.id != token.corrupt.id:
-        out.append(" for ").append_text(words.token(token.corrupt, ""))
-    return out.append(f" ({token.position})", style=words.DIM)
-
-
-def percent(fraction: float) -> str:
-    """Whole percent with a sign, and no -0."""
-    return f"{round(100 * fraction):+d}%"
-
-
-def _percent(place: InPatchGrid) -> Text:
-    value = restored(place)
-    return Cell(percent(value), "red" if value < 0 else "", value=value)
 
 
 # --- grids -------------------------------------------------------------------------------------------------------
@@ -208,21 +178,9 @@ def _grid(a: Patching, part: PatchedPart, shown: Shown) -> Table:
     for j in rows_of(a, part):
         token = a.tokens[a.positions[j]]
         differs = token.clean.id != token.corrupt.id
-        cells = [_cell(InPatchGrid(part, i, j)) for i in shown.layers]
+        cells = [cell_of(InPatchGrid(part, i, j)) for i in shown.layers]
         table.add_row(str(token.position), words.token(token.clean, DIFFERS if differs else "", TOKEN), *cells)
     return table
-
-
-def _cell(place: InPatchGrid) -> Text:
-    value = restored(place)
-    style = next((style for least, style in HEAT if value >= least), words.DIM)
-    return Cell(
-        f"{round(100 * value)}",
-        AGAINST if value <= -HEAT[-1][0] else style,
-        value=value,
-        scale=RESTORED,
-        about=place,
-    )
 
 
 def _estimates(a: Patching) -> Table:
@@ -230,17 +188,20 @@ def _estimates(a: Patching) -> Table:
     table.add_column("part")
     for estimate in a.parts[0].estimates:
         table.add_column(estimate.rules, justify="right")
-    for part in a.parts:
-        best = max((e.correlation for e in part.estimates if e.correlation is not None), default=None)
+    rows = [(phrases.part_called(part.part), part.estimates) for part in a.parts]
+    if a.heads is not None:
+        rows.append(("heads", a.heads.estimates))
+    for name, estimates in rows:
+        best = max((e.correlation for e in estimates if e.correlation is not None), default=None)
         table.add_row(
-            phrases.part_called(part.part),
+            name,
             *(
                 Cell(
                     "—" if e.correlation is None else f"{e.correlation:.2f}",
                     "bold" if e.correlation == best is not None else "",
                     value=e.correlation,
                 )
-                for e in part.estimates
+                for e in estimates
             ),
         )
     return table
@@ -257,6 +218,7 @@ def _foot(a: Patching, width: int) -> RenderableType:
     if len(a.parts[0].estimates):
         held = "; ".join(f"{e.rules}: {phrases.held(e.rules)}" for e in a.parts[0].estimates)
         lines.append(f"{held}, at their values for the corrupt prompt")
+    lines += patchedheads.notes(a)
     if a.first:
         lines.append(
             f"before position {a.first} the prompts are the same and so are their runs; nothing is patched there"
