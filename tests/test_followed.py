@@ -12,6 +12,7 @@ import torch
 
 from ggufjac.analyses.common.followed import followed_of
 from ggufjac.errors import UserError
+from ggufjac.llamacpp.library import library, multiplies_by_tiles
 from ggufjac.llamacpp.quantize import quantize
 from ggufjac.llamacpp.run import Runner
 from ggufjac.maps.detached import DetachedMap
@@ -191,10 +192,18 @@ def test_the_choice_of_experts_is_llama_cpps(tiny: Tiny) -> None:
 @pytest.mark.parametrize("repack", [False, True])
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
 def test_whatever_the_settings(family: str, cache: str, repack: bool, tiny: Tiny) -> None:
+    if repack and multiplies_by_tiles(library().api):
+        pytest.skip("llama.cpp's products by AMX crash; test_where_llama_cpp_multiplies_by_tiles asks for the refusal")
     with Model.open(tiny(family, "Q4_0")) as model:
         linear = judge(model, PROMPT[:12], cache=cache, repack=repack)
         other = followed(model, PROMPT[:12], cache="f32" if cache == "f16" else "f16", repack=repack)
         assert not torch.equal(linear.logits, other.logits)
+
+
+def test_where_llama_cpp_multiplies_by_tiles(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ggufjac.llamacpp.library.multiplies_by_tiles", lambda _: True)
+    with Model.open(tiny("llama", "Q4_0")) as model, pytest.raises(UserError, match=r"AMX .*leave out --repack"):
+        followed(model, PROMPT[:12], repack=True)
 
 
 @pytest.mark.parametrize("n_tokens", [1, 2])

@@ -149,6 +149,11 @@ def supported_version() -> str:
     return f"llama.cpp {llama} (ggml {loaded.ggml.ggml_version().decode()}, llama-cpp-python {_package_version()})"
 
 
+def multiplies_by_tiles(api: ModuleType) -> bool:
+    """Whether llama.cpp was built for a processor with AMX."""
+    return b"AMX_INT8 = 1" in api.llama_print_system_info()
+
+
 def load_model(
     path: str | os.PathLike[str], *, vocab_only: bool, repack: bool = False, called: str | None = None
 ) -> Handle:
@@ -157,13 +162,17 @@ def load_model(
     repack: lay weights out anew for faster kernels, as llama.cpp does unless it is told not to; they are then copied
     into private memory, which a mapped file is there to avoid. called: as for `Runner`.
 
-    Raises UserError with llama.cpp's own reason when it cannot load the file.
+    Raises UserError with llama.cpp's own reason when it cannot load the file, and for repack where that means AMX:
+    llama.cpp's products by its tiles ended the process with an illegal instruction (0.3.36 of llama-cpp-python, on a
+    processor whose tiles work).
     """
     called = called or str(path)
     if not Path(path).is_file():
         raise UserError(f"{called}: no such file")
     require_distinct_tokens(path, called)
     loaded = library()
+    if repack and multiplies_by_tiles(loaded.api):
+        raise UserError("llama.cpp lays weights out for AMX on this processor, and crashes there; leave out --repack")
     params = loaded.api.llama_model_default_params()
     params.vocab_only = vocab_only
     params.n_gpu_layers = 0

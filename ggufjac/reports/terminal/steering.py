@@ -90,16 +90,16 @@ def _texts(s: Steered, width: int) -> Table:
     table.add_column("ln p", justify="right")
     if roomy:
         table.add_column("own", justify="right", style=words.DIM)
-    rows: list[tuple[Text, Continuation | str | None]] = [(_strength(text), text) for text in (s.unsteered, *s.steered)]
+    rows: list[tuple[Text, Continuation | str]] = [(_strength(text), text) for text in (s.unsteered, *s.steered)]
     if s.controlled is not None:
         rows.append((Text("vector × 1"), s.controlled))
     for other in s.others:
-        rows.append((Text(), None))
         rows.append((Text(), other.prompt))
         rows += [(_strength(text), text) for text in (other.unsteered, *other.steered)]
     counted = frozenset(piece.id for piece in s.counts)
     for name, text in rows:
         if not isinstance(text, Continuation):
+            table.add_section()
             table.add_row(name, prompt_line(text))
             continue
         table.add_row(
@@ -113,9 +113,9 @@ def _texts(s: Steered, width: int) -> Table:
     return table
 
 
-def prompt_line(prompt: str | None) -> Text:
-    """The prompt that the rows below go on with; None: an empty line above it."""
-    return Text("") if prompt is None else Text(readable(prompt), style="italic")
+def prompt_line(prompt: str) -> Text:
+    """The prompt that the rows below go on with."""
+    return Text(readable(prompt), style="italic")
 
 
 def _strength(text: Continuation) -> Text:

@@ -102,7 +102,7 @@ def _texts(s: SteeredPairs, width: int) -> Table:
         rows.append((name, one.text, words.signed(one.gain), f"{one.price:.2f}"))
     _add(table, rows, counted, width)
     for other in s.others:
-        table.add_row("", prompt_line(None))
+        table.add_section()
         table.add_row("", prompt_line(other.prompt))
         texts = zip([name for name, *_ in rows], (other.unsteered, *other.steered), strict=True)
         _add(table, [(name, text, Text(""), "") for name, text in texts], counted, width)

@@ -77,7 +77,7 @@ def _texts(s: SteeredWords, width: int) -> Table:
     counted = frozenset(piece.id for piece in s.counts)
     _add(table, names, (s.unsteered, *(one.text for one in s.steered)), told, counted, width)
     for other in s.others:
-        table.add_row("", prompt_line(None))
+        table.add_section()
         table.add_row("", prompt_line(other.prompt))
         _add(table, names, (other.unsteered, *other.steered), [("", "")] * len(names), counted, width)
     return table

@@ -166,7 +166,7 @@ def _tensors(c: TensorComparison, width: int) -> Iterable[RenderableType]:
             _size(term.bytes_one - term.bytes_other),
         )
     about = f"the {len(chosen)} of {len(c.tensors)} that hurt most" if len(chosen) < len(c.tensors) else "by harm"
-    fitting = layout.narrowed(table, width, ("logit", "foretold", "share", "", "types"))
+    fitting = layout.narrowed(table, width, ("logit", "foretold", "share", "types", "costs"))
     yield from layout.titled("Tensors", about, fitting)
 
 
@@ -210,7 +210,7 @@ def _sums(groups: Sequence[TensorGroup], width: int, name: str) -> Table:
         cells += [_moved(sum(group.ln_p for group in groups)), _moved(sum(group.logit for group in groups))]
         cells.append(_size(sum(group.bytes_one - group.bytes_other for group in groups)))
         table.add_row(*cells)
-    return layout.narrowed(table, width, ("most by", "n", "logit", "share", "", "types"))
+    return layout.narrowed(table, width, ("most by", "n", "logit", "share", "types", "costs"))
 
 
 def _put_back(c: TensorComparison, width: int) -> Table:
@@ -231,7 +231,7 @@ def _put_back(c: TensorComparison, width: int) -> Table:
         )
     table.add_section()
     table.add_row(Text("none", style=words.DIM), f"{c.kl:.4f}", "", "", "", f"{c.ln_p_other:.4f}", "", "")
-    return layout.narrowed(table, width, ("", "share", "ln p", "per MB"))
+    return layout.narrowed(table, width, ("per MB", "share", "ln p", "costs"))
 
 
 def _prompts(c: TensorComparison, width: int) -> Table:
