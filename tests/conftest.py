@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +99,21 @@ def tiny(tiny_path: Path) -> Iterator[Model]:
 
 
 # --- batches and disks --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Model]]:
+    """Opens the small model of a family, once for all tests of a file."""
+    models: dict[str, Model] = {}
+
+    def one(family: str) -> Model:
+        if family not in models:
+            models[family] = Model.open(make(family, tmp_path_factory.mktemp(family) / "m.gguf"))
+        return models[family]
+
+    yield one
+    for model in models.values():
+        model.close()
 
 
 @pytest.fixture(scope="session")

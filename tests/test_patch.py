@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +43,6 @@ METRIC = PatchMetric(5, 9)
 FAMILIES = ("llama", "olmo2", "gptneox", "command-r", "qwen2moe", "mamba", "rwkv6", "rwkv7", "deepseek2", "jamba")
 #: Of those the ones whose layers a test takes apart by itself.
 PLAIN = ("llama", "olmo2", "gemma2", "gptneox", "mamba")
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Model]]:
-    models: dict[str, Model] = {}
-
-    def one(family: str) -> Model:
-        if family not in models:
-            models[family] = Model.open(make(family, tmp_path_factory.mktemp(family) / "m.gguf"))
-        return models[family]
-
-    yield one
-    for model in models.values():
-        model.close()
 
 
 def pair(model: Model) -> tuple[Traced, Traced]:
@@ -123,8 +109,8 @@ def walked(model: Model, ids: list[int], put: dict[tuple[int, str], tuple[int, T
 
 
 @pytest.mark.parametrize("family", PLAIN)
-def test_every_cell_is_that_of_a_loop_written_out(family: str, opened: Callable[[str], Model]) -> None:
-    model = opened(family)
+def test_every_cell_is_that_of_a_loop_written_out(family: str, small: Callable[[str], Model]) -> None:
+    model = small(family)
     with torch.no_grad():
         runs, base, _ = patched(model)
         clean = walked(model, CLEAN, {})
@@ -159,8 +145,8 @@ def one_by_one(model: Model, source: Traced, place: Patch) -> float:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_batches_are_single_runs(family: str, opened: Callable[[str], Model]) -> None:
-    model = opened(family)
+def test_batches_are_single_runs(family: str, small: Callable[[str], Model]) -> None:
+    model = small(family)
     with torch.no_grad():
         runs, base, source = patched(model)
         found = runs.scores(everywhere(model, base), METRIC.of)
@@ -170,8 +156,8 @@ def test_batches_are_single_runs(family: str, opened: Callable[[str], Model]) ->
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "gemma2", "kimi-k3"])
-def test_the_whole_stream_is_the_clean_run(family: str, opened: Callable[[str], Model]) -> None:
-    model = opened(family)
+def test_the_whole_stream_is_the_clean_run(family: str, small: Callable[[str], Model]) -> None:
+    model = small(family)
     runs, base, source = patched(model)
     clean, corrupt = (float(METRIC.of(run.done.logits)[0]) for run in (source, base))
     assert abs(clean - corrupt) > 1e-3
@@ -183,8 +169,8 @@ def test_the_whole_stream_is_the_clean_run(family: str, opened: Callable[[str], 
     assert restored == pytest.approx(clean, abs=1e-10)
 
 
-def test_nothing_depends_on_the_memory(opened: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch) -> None:
-    model = opened("olmo2")
+def test_nothing_depends_on_the_memory(small: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small("olmo2")
     runs, base, _ = patched(model)
     places = everywhere(model, base)
     found = runs.scores(places, METRIC.of)
@@ -214,8 +200,8 @@ def test_nothing_depends_on_the_memory(opened: Callable[[str], Model], monkeypat
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "gemma3"])
-def test_blocks_announce_what_the_operators_say_they_write(family: str, opened: Callable[[str], Model]) -> None:
-    model = opened(family)
+def test_blocks_announce_what_the_operators_say_they_write(family: str, small: Callable[[str], Model]) -> None:
+    model = small(family)
     base, _ = pair(model)
     for layer, op in enumerate(base.done.layers):
         assert [name for i, name in base.writes if i == layer] == list(written(built(op)))
@@ -234,8 +220,8 @@ def differences(base: Traced, source: Traced) -> Callable[[int, str], Tensor | N
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gptneox", "qwen2moe", "mamba", "deepseek2"])
 @pytest.mark.parametrize("against", [None, 9])
-def test_ordinary_estimates_are_gradients(family: str, against: int | None, opened: Callable[[str], Model]) -> None:
-    model, metric = opened(family), PatchMetric(5, against)
+def test_ordinary_estimates_are_gradients(family: str, against: int | None, small: Callable[[str], Model]) -> None:
+    model, metric = small(family), PatchMetric(5, against)
     base, source = pair(model)
     linear = model.linearize(CORRUPT, "float64", rules="ordinary")
     found = changes(linear, metric.functional(linear), model.family.leaving, differences(base, source))
@@ -295,13 +281,13 @@ def test_correlation_is_pearsons() -> None:
 
 
 @pytest.fixture(scope="module")
-def result(opened: Callable[[str], Model]) -> Patching:
+def result(small: Callable[[str], Model]) -> Patching:
     with torch.no_grad():
-        return patch(opened("olmo2"), CLEAN, CORRUPT, PatchOptions(target=5, against=9, dtype="float64"))
+        return patch(small("olmo2"), CLEAN, CORRUPT, PatchOptions(target=5, against=9, dtype="float64"))
 
 
-def test_fractions_are_of_the_difference(result: Patching, opened: Callable[[str], Model]) -> None:
-    model = opened("olmo2")
+def test_fractions_are_of_the_difference(result: Patching, small: Callable[[str], Model]) -> None:
+    model = small("olmo2")
     runs, base, source = patched(model)
     alone, whole = (float(METRIC.of(run.done.logits)[0]) for run in (base, source))
     assert (result.clean_metric, result.corrupt_metric) == pytest.approx((whole, alone))
@@ -326,8 +312,8 @@ def test_correlations_are_over_all_cells(result: Patching) -> None:
             assert saved.tolist() == [list(line) for line in estimate.restored]
 
 
-def test_the_default_follows_both_predictions(opened: Callable[[str], Model]) -> None:
-    model = opened("llama")
+def test_the_default_follows_both_predictions(small: Callable[[str], Model]) -> None:
+    model = small("llama")
     with torch.no_grad():
         found = patch(model, CLEAN, CORRUPT, PatchOptions(dtype="float64"))
         first, other = (int(model.run(ids, torch.float64).logits[-1].argmax()) for ids in (CLEAN, CORRUPT))
@@ -339,26 +325,26 @@ def test_the_default_follows_both_predictions(opened: Callable[[str], Model]) ->
         assert alone.clean_metric == pytest.approx(surprise)
 
 
-def test_what_is_named_is_patched(opened: Callable[[str], Model]) -> None:
+def test_what_is_named_is_patched(small: Callable[[str], Model]) -> None:
     options = PatchOptions(
         target=5, against=9, parts=("mlp",), layers=(2, 0), positions=(5,), rules="lrp-qk", dtype="float64"
     )
     with torch.no_grad():
-        found = patch(opened("olmo2"), CLEAN, CORRUPT, options)
-        whole = patch(opened("olmo2"), CLEAN, CORRUPT, PatchOptions(target=5, against=9, dtype="float64"))
+        found = patch(small("olmo2"), CLEAN, CORRUPT, options)
+        whole = patch(small("olmo2"), CLEAN, CORRUPT, PatchOptions(target=5, against=9, dtype="float64"))
     (part,) = found.parts
     assert (part.part, part.layers, found.positions) == ("mlp", (0, 2), (5,))
     assert [e.rules for e in part.estimates] == ["lrp-qk"]
     assert [line[0] for line in part.restored] == pytest.approx([whole.parts[2].restored[i][2] for i in (0, 2)])
     every = PatchOptions(target=5, against=9, every=3, parts="stream", dtype="float64")  # type: ignore[arg-type]
     with torch.no_grad():
-        assert patch(opened("olmo2"), CLEAN, CORRUPT, every).parts[0].layers == (0, 3)
+        assert patch(small("olmo2"), CLEAN, CORRUPT, every).parts[0].layers == (0, 3)
 
 
-def test_what_recurrences_and_lanes_restore(opened: Callable[[str], Model]) -> None:
+def test_what_recurrences_and_lanes_restore(small: Callable[[str], Model]) -> None:
     """Families that run texts as a whole, or have other parts, say what theirs are called."""
     with torch.no_grad():
-        found = patch(opened("mamba"), CLEAN, CORRUPT, PatchOptions(target=5, against=9, dtype="float64"))
+        found = patch(small("mamba"), CLEAN, CORRUPT, PatchOptions(target=5, against=9, dtype="float64"))
     assert [part.part for part in found.parts] == ["stream", "ssm"]
     assert found.parts[0].restored[-1][-1] == pytest.approx(1)
 
@@ -373,11 +359,11 @@ def test_saved_and_shown(result: Patching, tmp_path: Path) -> None:
         assert "Estimates" in text
 
 
-def test_from_python(opened: Callable[[str], Model]) -> None:
-    found = ggufjac.patch(opened("llama"), CLEAN, CORRUPT, target=5, against=9, estimates=("half",))
+def test_from_python(small: Callable[[str], Model]) -> None:
+    found = ggufjac.patch(small("llama"), CLEAN, CORRUPT, target=5, against=9, estimates=("half",))
     assert [e.rules for e in found.parts[0].estimates] == ["half"]
     with pytest.raises(UserError, match="did you mean 'against'"):
-        ggufjac.patch(opened("llama"), CLEAN, CORRUPT, agianst=5)
+        ggufjac.patch(small("llama"), CLEAN, CORRUPT, agianst=5)
 
 
 @pytest.mark.parametrize(
@@ -396,17 +382,17 @@ def test_from_python(opened: Callable[[str], Model]) -> None:
     ],
 )
 def test_mistakes_are_told(
-    clean: list[int], corrupt: list[int], options: dict[str, Any], told: str, opened: Callable[[str], Model]
+    clean: list[int], corrupt: list[int], options: dict[str, Any], told: str, small: Callable[[str], Model]
 ) -> None:
     with pytest.raises(UserError, match=told) as caught:
-        patch(opened("llama"), clean, corrupt, PatchOptions(**options))
+        patch(small("llama"), clean, corrupt, PatchOptions(**options))
     assert "\n" not in str(caught.value)
 
 
-def test_no_difference_is_told(opened: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_difference_is_told(small: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ggufjac.analyses.patch.DIFFER", math.inf)
     with pytest.raises(UserError, match="there is no difference to restore"):
-        patch(opened("llama"), CLEAN, CORRUPT, PatchOptions(target=5, against=9))
+        patch(small("llama"), CLEAN, CORRUPT, PatchOptions(target=5, against=9))
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import IDS, printed
+from conftest import printed
 from ggufjac.analyses.options import PatchOptions
-from ggufjac.analyses.patch import PatchMetric, patch
+from ggufjac.analyses.patch import patch
 from ggufjac.analyses.table import load
 from ggufjac.cli.main import run
 from ggufjac.errors import UserError
@@ -21,31 +21,13 @@ from ggufjac.maps.model import Model
 from ggufjac.maps.within.estimates import changes
 from ggufjac.network.forward import build, run_of
 from ggufjac.network.patches import HEADS, Patched, Traced, traced, with_heads
+from test_patch import CLEAN, CORRUPT, FIRST, METRIC, N
 from tinymodels import make
 
-#: They differ at positions 3 and 5.
-CLEAN = IDS[:7]
-CORRUPT = [*IDS[:3], IDS[9], IDS[4], IDS[11], IDS[6]]
-FIRST, N = 3, len(CLEAN)
-METRIC = PatchMetric(5, 9)
 ASKED = PatchOptions(target=5, against=9, dtype="float64", heads=True)
 #: One after the other, norms behind and windows, norms of heads, parallel, latent attention, some recurrences, heads
 #: that are turned back, a gate behind the heads.
 FAMILIES = ("llama", "gemma3", "qwen3", "command-r", "deepseek2", "jamba", "deepseek4", "afmoe")
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Model]]:
-    models: dict[str, Model] = {}
-
-    def one(family: str) -> Model:
-        if family not in models:
-            models[family] = Model.open(make(family, tmp_path_factory.mktemp(family) / "m.gguf"))
-        return models[family]
-
-    yield one
-    for model in models.values():
-        model.close()
 
 
 def patched(model: Model) -> tuple[Patched, Traced, Traced]:
@@ -65,8 +47,8 @@ def score_of(model: Model, mixing: Callable[[int, Tensor], Tensor], rules: str |
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_head_is_a_run_of_its_own(family: str, opened: Callable[[str], Model]) -> None:
-    model = opened(family)
+def test_every_head_is_a_run_of_its_own(family: str, small: Callable[[str], Model]) -> None:
+    model = small(family)
     with torch.no_grad():
         runs, base, source = patched(model)
         there = with_heads(model.family)
@@ -89,8 +71,8 @@ def test_every_head_is_a_run_of_its_own(family: str, opened: Callable[[str], Mod
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "qwen3", "deepseek2", "command-r"])
-def test_all_heads_are_the_write_of_attention(family: str, opened: Callable[[str], Model]) -> None:
-    model = opened(family)
+def test_all_heads_are_the_write_of_attention(family: str, small: Callable[[str], Model]) -> None:
+    model = small(family)
     with torch.no_grad():
         runs, base, source = patched(model)
         positions = range(FIRST, N)
@@ -106,8 +88,8 @@ def test_all_heads_are_the_write_of_attention(family: str, opened: Callable[[str
 
 @pytest.mark.parametrize("rules", ["ordinary", "half", "lrp"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_estimates_are_gradients(family: str, rules: str, opened: Callable[[str], Model]) -> None:
-    model = opened(family)
+def test_estimates_are_gradients(family: str, rules: str, small: Callable[[str], Model]) -> None:
+    model = small(family)
     _, base, source = patched(model)
     linear = model.linearize(CORRUPT, "float64", rules=rules)
 
@@ -135,8 +117,8 @@ def test_estimates_are_gradients(family: str, rules: str, opened: Callable[[str]
 # --- the analysis ------------------------------------------------------------------------------------------------
 
 
-def test_fractions_and_correlations(opened: Callable[[str], Model], tmp_path: Path) -> None:
-    model = opened("qwen3")
+def test_fractions_and_correlations(small: Callable[[str], Model], tmp_path: Path) -> None:
+    model = small("qwen3")
     runs, base, source = patched(model)
     with torch.no_grad():
         found = patch(model, CLEAN, CORRUPT, ASKED)
@@ -160,9 +142,9 @@ def test_fractions_and_correlations(opened: Callable[[str], Model], tmp_path: Pa
     assert load(tmp_path / "patch.safetensors") == found
 
 
-def test_layers_without_heads_are_told(opened: Callable[[str], Model]) -> None:
+def test_layers_without_heads_are_told(small: Callable[[str], Model]) -> None:
     with torch.no_grad():
-        found = patch(opened("jamba"), CLEAN, CORRUPT, replace(ASKED, estimates=("half",)))
+        found = patch(small("jamba"), CLEAN, CORRUPT, replace(ASKED, estimates=("half",)))
     assert found.heads is not None
     assert (found.heads.layers, found.heads.without) == ((1,), (0, 2))
     for width in (60, 100):
@@ -171,9 +153,9 @@ def test_layers_without_heads_are_told(opened: Callable[[str], Model]) -> None:
         assert "layers 0 and 2 without heads" in " ".join(" ".join(lines).split())
 
 
-def test_without_room_the_heads_that_restore_most_are_listed(opened: Callable[[str], Model]) -> None:
+def test_without_room_the_heads_that_restore_most_are_listed(small: Callable[[str], Model]) -> None:
     with torch.no_grad():
-        found = patch(opened("llama"), CLEAN, CORRUPT, ASKED)
+        found = patch(small("llama"), CLEAN, CORRUPT, ASKED)
     assert found.heads is not None
     assert "by layer and head" in " ".join(printed(found, 80).split())
     many = replace(
@@ -193,10 +175,10 @@ def test_without_room_the_heads_that_restore_most_are_listed(opened: Callable[[s
     [("mamba", None, "mamba has no heads that can be patched"), ("jamba", (0,), "none has heads.*; 1 have")],
 )
 def test_what_has_no_heads_is_refused(
-    family: str, layers: tuple[int, ...] | None, told: str, opened: Callable[[str], Model]
+    family: str, layers: tuple[int, ...] | None, told: str, small: Callable[[str], Model]
 ) -> None:
     with torch.no_grad(), pytest.raises(UserError, match=told):
-        patch(opened(family), CLEAN, CORRUPT, replace(ASKED, layers=layers))
+        patch(small(family), CLEAN, CORRUPT, replace(ASKED, layers=layers))
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

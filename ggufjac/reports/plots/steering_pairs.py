@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ggufjac.analyses.steer.pairs import SteeredPairs
 from ggufjac.reports.plots.picture import Picture
+from ggufjac.reports.plots.strengths import strengths
 from ggufjac.reports.plots.style import BLUE, FAINT, GREEN, VERMILION, figure
 
 COLORS = {"mean": BLUE, "pca": GREEN, "map": VERMILION}
@@ -21,19 +22,8 @@ def _strengths(s: SteeredPairs) -> Picture:
     """The gain and the price, by strength."""
     title = f"Steering at layer {s.layer}"
     whose = "the counted tokens" if s.measured == "tokens" else "the positive texts"
-    fig = figure(9.4, 4.0, title, f"gain: of {whose}; price: KL of the next token on ordinary texts")
-    left, right = fig.subplots(1, 2)
-    points = sorted([(0.0, 0.0, 0.0), *((one.strength, one.gain, one.price) for one in s.steered)])
-    at, gains, prices = zip(*points, strict=True)
-    left.plot(at, gains, marker="o", markersize=4, color=BLUE)
-    right.plot(at, prices, marker="o", markersize=4, color=VERMILION)
-    right.axhline(s.price, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
-    for axes, name in ((left, "gain"), (right, "price")):
-        axes.set(xlabel="strength (0: not steered)", ylabel=f"{name}, nats a token")
-        axes.grid(axis="y")
-        if s.best is not None:
-            axes.axvline(s.best, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
-    return Picture("strengths", title, fig)
+    about = f"gain: of {whose}; price: KL of the next token on ordinary texts"
+    return strengths(title, about, s.steered, s.price, s.best)
 
 
 def _layers(s: SteeredPairs) -> Picture:
