@@ -24,6 +24,7 @@ from benchmarks.steer.concepts import Concept, Material
 from ggufjac.analyses.steer.concepts import is_word
 from ggufjac.analyses.steer.contrast import contrast_of
 from ggufjac.analyses.steer.influences import StreamMaps
+from ggufjac.maps.lens.streams import TextStreams
 from ggufjac.maps.lens.unembed import Unembedding
 from ggufjac.maps.linear import LinearMap
 from ggufjac.maps.model import Model
@@ -111,7 +112,7 @@ class Directions:
         return self.unembedding.mean_row()
 
     @cached_property
-    def _streams(self):  # type: ignore[no-untyped-def]
+    def _streams(self) -> TextStreams:
         return self.model.linearize_streams(self.everyday, MapOptions(rules=RULES))
 
     def _pulled(self, tokens: Sequence[int]) -> Tensor:

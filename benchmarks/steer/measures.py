@@ -123,8 +123,7 @@ class Drawn(Sampling):
 @dataclass(frozen=True)
 class Rated:
     """One text: whose prompt and seed; hits, others: counted words in it, and those that no method was given; tokens:
-    how many it has; own: mean ln p of them under
-    the pushed model."""
+    how many it has; own: mean ln p of them under the pushed model."""
 
     prompt: int
     seed: int

@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -98,7 +98,8 @@ class Cell:
         return _mean(self.texts, lambda text: text.hits / text.tokens)
 
 
-def _mean(texts, value) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+def _mean(texts: Sequence[Rated], value: Callable[[Rated], float]) -> tuple[float, float]:
+    """Over the prompts, with its standard error."""
     by_prompt: dict[int, list[float]] = {}
     for text in texts:
         by_prompt.setdefault(text.prompt, []).append(value(text))
